@@ -1,0 +1,2 @@
+// The job of the sandboxed worker.
+module.exports = async (job) => ({ ok: true, i: job.data.i });

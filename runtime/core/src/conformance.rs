@@ -1,0 +1,387 @@
+//! The behaviour every store must have, as tests that each adapter runs on itself.
+//!
+//! An adapter's test file is a function that makes an empty store, and one line:
+//!
+//! ```ignore
+//! use jobcell_core::conformance::Fixture;
+//!
+//! async fn fresh() -> Fixture {
+//!     let dir = tempfile::tempdir().unwrap();
+//!     let store = MyStore::open(dir.path()).unwrap();
+//!     Fixture::new(Arc::new(store), "bull", dir)
+//! }
+//!
+//! jobcell_core::store_conformance!(fresh);
+//! ```
+//!
+//! The macro makes a module `conformance` with one named test per case, so that a failure names the promise that is
+//! broken and a run can be narrowed (`cargo test -p jobcell-redis conformance::finish::`). Each case gets a store of
+//! its own, runs for at most [`CASE_TIMEOUT`], and closes the store at its end.
+//!
+//! A new case is a `pub async fn` in one of the modules below, taking a [`Rig`], and its name in the table of
+//! [`store_conformance!`](crate::store_conformance); a test of this crate fails when the two disagree.
+//!
+//! Time: `now` is made up where the store lets its caller say it, and runs ahead of the real clock. What the store
+//! measures by itself (locks, the rate window, the stall interval) is short, and cases wait for its effect.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test suite: a failed expectation is the report"
+)]
+
+#[doc(hidden)]
+pub mod add;
+#[doc(hidden)]
+pub mod admin;
+#[doc(hidden)]
+pub mod children;
+#[doc(hidden)]
+pub mod claim;
+#[doc(hidden)]
+pub mod concurrency;
+#[doc(hidden)]
+pub mod events;
+#[doc(hidden)]
+pub mod finish;
+#[doc(hidden)]
+pub mod give_back;
+#[doc(hidden)]
+pub mod keep;
+#[doc(hidden)]
+pub mod locks;
+#[doc(hidden)]
+pub mod look;
+#[doc(hidden)]
+pub mod model;
+#[doc(hidden)]
+pub mod pause;
+mod rig;
+#[doc(hidden)]
+pub mod running;
+#[doc(hidden)]
+pub mod stall;
+#[doc(hidden)]
+pub mod waiter;
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use rig::Rig;
+
+use crate::store::Store;
+
+/// The longest one case may run. The slowest takes a second or two on a loaded machine; more means that it hangs.
+pub const CASE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An empty store, and what must live as long as it does.
+pub struct Fixture {
+    store: Arc<dyn Store>,
+    prefix: String,
+    guard: Box<dyn Any + Send + Sync>,
+}
+
+impl Fixture {
+    /// `prefix` is what the keys of this store's queues start with (`bull` in `bull:mail:7`); `guard` (a temporary
+    /// directory, a server) is dropped after the store was closed.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, prefix: impl Into<String>, guard: impl Any + Send + Sync) -> Self {
+        Self { store, prefix: prefix.into(), guard: Box::new(guard) }
+    }
+}
+
+/// Runs one case; what [`store_conformance!`](crate::store_conformance) expands to.
+///
+/// # Panics
+/// When the store does not do what the case expects, or hangs.
+pub async fn run<F, T>(fixture: Fixture, case: F)
+where
+    F: FnOnce(Rig) -> T,
+    T: Future<Output = ()>,
+{
+    let Fixture { store, prefix, guard } = fixture;
+    let rig = Rig::new(store.clone(), prefix);
+    let ended = tokio::time::timeout(CASE_TIMEOUT, Box::pin(case(rig))).await;
+    store.close().await;
+    drop(store);
+    drop(guard);
+    assert!(ended.is_ok(), "the case did not end within {CASE_TIMEOUT:?}");
+}
+
+/// Makes the module `conformance` with one test for each case; see [`conformance`](crate::conformance). Takes the name of an
+/// `async fn() -> Fixture` of the calling module.
+#[macro_export]
+macro_rules! store_conformance {
+    ($make:ident) => {
+        mod conformance {
+            use super::$make;
+            $crate::store_conformance!(@table tests [$make]);
+        }
+    };
+    (@tests [$make:ident] $($group:ident { $($case:ident)* })*) => {
+        $(mod $group {
+            use super::$make;
+            $(#[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                $crate::conformance::run($make().await, $crate::conformance::$group::$case).await;
+            })*
+        })*
+    };
+    (@names [] $($group:ident { $($case:ident)* })*) => {
+        &[$((stringify!($group), &[$(stringify!($case)),*])),*]
+    };
+    (@table $then:ident [$($arg:tt)*]) => {
+        $crate::store_conformance! { @$then [$($arg)*]
+            add {
+                jobs_wait_in_order_of_arrival
+                a_lifo_job_goes_in_front
+                a_delayed_job_waits_for_its_time
+                a_delay_counts_from_the_producers_timestamp
+                delayed_jobs_come_by_due_time_and_ties_by_arrival
+                prioritized_jobs_come_after_plain_ones_by_priority_and_ties_by_arrival
+                a_delayed_job_with_a_priority_is_prioritized_when_due
+                ids_are_counted_and_different
+                a_chosen_id_is_kept
+                a_chosen_id_that_exists_is_left_as_it_is
+                a_duplicate_of_a_finished_job_is_left_as_it_is
+                a_batch_keeps_its_order
+                an_empty_batch_adds_nothing
+                a_chosen_id_that_is_a_number_is_rejected
+                a_priority_out_of_range_is_rejected
+                an_unknown_parent_is_rejected_and_jobs_before_it_stay
+                every_option_is_stored
+                queues_do_not_mix
+            }
+            claim {
+                an_empty_queue_gives_nothing
+                at_most_as_many_as_asked_for
+                fewer_when_fewer_are_due
+                a_claimed_job_is_active_and_given_once
+                every_claim_has_the_token_asked_for
+                the_job_comes_whole
+                payload_bytes_are_untouched
+                a_large_payload_comes_whole
+                starts_are_counted
+                due_jobs_are_promoted
+                many_due_jobs_are_promoted
+                the_next_due_time_is_told
+                a_rate_limit_bounds_starts_over_all_workers
+            }
+            finish {
+                completing_stores_the_result
+                failing_stores_the_reason_and_the_traces
+                a_retry_at_once_goes_to_the_end
+                a_lifo_retry_at_once_goes_to_the_front
+                a_retry_of_a_prioritized_job_goes_behind_its_priority
+                a_retry_with_a_delay_waits
+                a_later_success_keeps_the_count_of_attempts
+                a_wrong_token_is_refused_and_changes_nothing
+                an_expired_lock_is_refused_and_changes_nothing
+                a_repeated_finish_is_refused
+                a_repeated_finish_of_a_removed_job_says_so
+                a_job_that_never_existed_is_missing
+                a_waiting_job_cannot_be_finished
+                an_old_attempt_cannot_finish_a_new_one
+                a_batch_is_answered_one_by_one
+                the_same_job_twice_in_a_batch_is_accepted_once
+                finishing_claims_in_the_same_call
+                what_a_finish_puts_back_can_be_claimed_in_the_same_call
+                a_claim_without_finishes_is_a_claim
+                nothing_to_finish_is_no_error
+                what_was_recorded_is_written_with_the_finish
+                what_was_recorded_is_dropped_with_a_refusal
+                a_large_result_comes_whole
+            }
+            give_back {
+                a_release_goes_to_the_front_and_uses_no_attempt
+                a_release_of_a_prioritized_job_goes_to_the_front_of_its_priority
+                delay_until_runs_it_then_and_uses_no_attempt
+                delay_until_a_past_time_runs_it_at_once
+                a_rate_limit_rests_the_whole_queue
+                waiting_for_children_with_none_is_refused_and_keeps_the_lock
+                giving_back_is_fenced_too
+            }
+            keep {
+                none_removes_at_once
+                none_removes_failed_ones_too
+                all_keeps_every_one
+                a_count_keeps_the_newest
+                an_age_removes_the_old
+                an_age_and_a_count_both_hold
+                failed_and_completed_are_kept_apart
+                a_removed_job_still_tells_its_end
+                what_belongs_to_a_removed_job_goes_with_it
+            }
+            locks {
+                a_renewed_lock_holds
+                a_lock_runs_out_by_itself
+                a_lost_lock_is_reported
+                a_foreign_token_renews_nothing
+                a_finished_job_has_no_lock_to_renew
+                a_batch_of_renewals_reports_only_the_lost
+                nothing_to_renew_is_no_error
+            }
+            stall {
+                a_job_without_lock_is_recovered_in_the_second_round
+                a_locked_job_is_left_alone
+                a_renewed_job_is_left_alone
+                a_finished_job_is_left_alone
+                rounds_are_no_more_frequent_than_the_interval
+                a_recovered_job_runs_before_the_others
+                a_recovered_job_keeps_its_attempts
+                too_many_recoveries_are_a_deferred_failure
+                a_deferred_failure_can_be_written
+                a_retry_of_the_failed_job_is_free_of_its_deferred_failure
+                recovery_tells_listeners
+                recovery_while_paused_loses_nothing
+            }
+            running {
+                progress_is_replaced
+                progress_of_a_missing_job_is_not_found
+                logs_are_appended_in_order
+                only_the_last_log_lines_are_kept
+                logs_of_a_missing_job_are_not_found
+                data_is_replaced_for_the_next_attempt
+                data_of_a_missing_job_is_not_found
+                none_of_these_needs_the_lock
+            }
+            look {
+                a_missing_job_is_none
+                every_state_is_told
+                lists_come_in_the_order_of_running
+                finished_jobs_come_newest_first
+                lists_are_paged
+                counts_have_every_state
+                logs_are_paged
+                queues_are_listed_by_name
+                health_says_what_it_is
+            }
+            pause {
+                a_paused_queue_gives_nothing
+                pausing_and_resuming_may_be_repeated
+                jobs_added_while_paused_come_after_those_before
+                running_jobs_can_finish_while_paused
+                nothing_put_back_while_paused_is_lost
+                due_jobs_are_promoted_after_a_resume
+                another_queue_is_not_paused
+                a_pause_before_the_first_job_holds
+            }
+            admin {
+                a_job_is_removed_from_every_state
+                a_running_job_is_not_removed
+                a_missing_job_is_not_removed
+                what_belongs_to_a_removed_job_goes_with_it
+                an_id_is_free_again_after_removal
+                a_promoted_job_runs_now
+                a_promoted_job_keeps_its_priority
+                promoting_needs_a_delayed_job
+                a_failed_job_is_retried
+                a_completed_job_is_retried
+                a_retried_job_can_have_all_attempts_again
+                a_retried_job_keeps_its_priority
+                retrying_needs_a_finished_job
+                draining_removes_what_waits
+                draining_removes_delayed_ones_when_asked
+                draining_an_empty_queue_removes_nothing
+            }
+            events {
+                a_life_is_told_in_order
+                a_retry_is_not_a_failure
+                a_final_failure_is_told_with_its_reason
+                attempts_left_are_not_exhausted
+                delays_are_told_with_their_due_time
+                promotions_and_returns_say_where_from
+                progress_duplicates_and_removals_are_told
+                pauses_are_told
+                only_later_events_come
+                a_listener_waits_for_the_first
+                no_event_ends_the_wait
+                a_finish_is_told_before_the_next_start
+                a_refused_finish_is_not_told
+            }
+            waiter {
+                an_added_job_wakes
+                a_promoted_job_wakes
+                a_retried_job_wakes
+                a_resumed_queue_wakes
+                a_recovered_job_wakes
+                a_given_back_job_wakes
+                a_due_time_wakes
+                an_earlier_due_time_wakes
+                nothing_times_out
+                a_waiter_can_be_dropped_and_made_anew
+            }
+            children {
+                a_parent_waits_until_its_children_are_done
+                a_child_names_its_parent
+                a_released_parent_runs_next
+                a_released_parent_keeps_its_priority
+                results_of_children_can_be_read
+                a_parent_cannot_complete_before_its_children
+                a_parent_in_another_queue_is_released
+                a_failed_child_holds_its_parent
+                a_failed_child_fails_its_parent_when_asked
+                a_parent_cannot_complete_after_a_child_that_must_not_fail
+                a_failed_child_lets_its_parent_go_on_when_asked
+                an_ignored_failure_can_be_read
+                a_removed_dependency_is_not_seen
+                a_retried_attempt_of_a_child_changes_nothing
+                removing_the_last_child_releases_the_parent
+                a_child_that_is_not_kept_still_counts
+                a_duplicate_child_is_waited_for_once
+            }
+            concurrency {
+                a_job_is_given_to_one_worker_only
+                of_many_finishes_one_is_accepted
+                of_many_equal_ids_one_is_added
+                adding_and_working_at_once_loses_nothing
+                finishing_in_batches_loses_nothing
+            }
+            model {
+                random_histories_agree_with_the_model
+                long_random_history_agrees_with_the_model
+            }
+        }
+    };
+}
+
+/// The cases by module: the table of [`store_conformance!`](crate::store_conformance).
+pub const CASES: &[(&str, &[&str])] = crate::store_conformance!(@table names []);
+
+#[cfg(test)]
+mod tests {
+    use super::CASES;
+
+    const SOURCES: &[(&str, &str)] = &[
+        ("add", include_str!("conformance/add.rs")),
+        ("claim", include_str!("conformance/claim.rs")),
+        ("finish", include_str!("conformance/finish.rs")),
+        ("give_back", include_str!("conformance/give_back.rs")),
+        ("keep", include_str!("conformance/keep.rs")),
+        ("locks", include_str!("conformance/locks.rs")),
+        ("stall", include_str!("conformance/stall.rs")),
+        ("running", include_str!("conformance/running.rs")),
+        ("look", include_str!("conformance/look.rs")),
+        ("pause", include_str!("conformance/pause.rs")),
+        ("admin", include_str!("conformance/admin.rs")),
+        ("events", include_str!("conformance/events.rs")),
+        ("waiter", include_str!("conformance/waiter.rs")),
+        ("children", include_str!("conformance/children.rs")),
+        ("concurrency", include_str!("conformance/concurrency.rs")),
+        ("model", include_str!("conformance/model.rs")),
+    ];
+
+    #[test]
+    fn every_case_written_is_in_the_table() {
+        for (group, source) in SOURCES {
+            let written: Vec<&str> = source
+                .lines()
+                .filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next())
+                .collect();
+            let listed = CASES.iter().find(|(name, _)| name == group).map_or(&[][..], |(_, cases)| cases);
+            assert_eq!(written, listed, "module {group}: the cases and the table differ in members or order");
+        }
+        assert_eq!(CASES.len(), SOURCES.len(), "a module of cases is not checked here");
+    }
+}

@@ -1,0 +1,130 @@
+//! Reading: single jobs, lists, counts, logs, queues.
+
+use super::rig::{Rig, complete, fail, id, ok};
+use crate::job::JobState;
+use crate::store::{Page, Verdict};
+
+pub async fn a_missing_job_is_none(rig: Rig) {
+    assert!(ok!(rig.store.get(&rig.queue, &id("1"))).is_none());
+    assert_eq!(rig.state(&id("1")).await, None);
+    for state in JobState::ALL {
+        assert!(rig.names(state).await.is_empty());
+    }
+}
+
+/// One job in each state, named after it.
+async fn one_of_each(rig: &Rig) {
+    rig.add_finished("completed", complete()).await;
+    rig.add_finished("failed", fail("bad")).await;
+    let parent = rig.add("waiting-children").await;
+    let claimed = rig.claim_one().await;
+    rig.add_child(&parent, "waiting", |_| {}).await;
+    rig.done(&claimed, Verdict::WaitForChildren).await;
+    let child = rig.claim_one().await;
+    rig.add("active").await;
+    let active = rig.claim_one().await;
+    assert_ne!(child.id, active.id);
+    rig.done(&child, Verdict::Release).await;
+    rig.add_with("delayed", |o| o.delay = 60_000).await;
+    rig.add_with("prioritized", |o| o.priority = 2).await;
+}
+
+pub async fn every_state_is_told(rig: Rig) {
+    one_of_each(&rig).await;
+    for state in JobState::ALL {
+        let jobs = ok!(rig.store.list(&rig.queue, state, Page::first(10)));
+        assert_eq!(jobs.len(), 1, "{state}");
+        assert_eq!(jobs[0].name, state.as_str());
+        assert_eq!(rig.state(&jobs[0].id).await, Some(state));
+        assert_eq!(rig.job(&jobs[0].id).await.data, jobs[0].data);
+    }
+}
+
+pub async fn lists_come_in_the_order_of_running(rig: Rig) {
+    for n in 0..3 {
+        rig.add(&format!("n{n}")).await;
+        rig.add_with(&format!("p{n}"), |o| o.priority = 10 - n).await;
+        rig.add_with(&format!("d{n}"), |o| o.delay = 60_000 - n * 1000).await;
+    }
+    assert_eq!(rig.names(JobState::Waiting).await, ["n0", "n1", "n2"]);
+    assert_eq!(rig.names(JobState::Prioritized).await, ["p2", "p1", "p0"]);
+    assert_eq!(rig.names(JobState::Delayed).await, ["d2", "d1", "d0"]);
+}
+
+pub async fn finished_jobs_come_newest_first(rig: Rig) {
+    for n in 0..3 {
+        rig.add_finished(&format!("c{n}"), complete()).await;
+        rig.add_finished(&format!("f{n}"), fail("bad")).await;
+        rig.advance(10);
+    }
+    assert_eq!(rig.names(JobState::Completed).await, ["c2", "c1", "c0"]);
+    assert_eq!(rig.names(JobState::Failed).await, ["f2", "f1", "f0"]);
+}
+
+pub async fn lists_are_paged(rig: Rig) {
+    for n in 0..7 {
+        rig.add(&format!("n{n}")).await;
+        rig.add_with(&format!("p{n}"), |o| o.priority = 1).await;
+        rig.add_with(&format!("d{n}"), |o| o.delay = 60_000 + n * 1000).await;
+    }
+    for (state, letter) in [(JobState::Waiting, 'n'), (JobState::Prioritized, 'p'), (JobState::Delayed, 'd')]
+    {
+        let page = async |offset, limit| {
+            let jobs = ok!(rig.store.list(&rig.queue, state, Page { offset, limit }));
+            jobs.into_iter().map(|job| job.name).collect::<Vec<_>>()
+        };
+        assert_eq!(page(0, 3).await, [0, 1, 2].map(|n| format!("{letter}{n}")));
+        assert_eq!(page(3, 3).await, [3, 4, 5].map(|n| format!("{letter}{n}")));
+        assert_eq!(page(6, 3).await, [format!("{letter}6")]);
+        assert!(page(7, 3).await.is_empty());
+        assert!(page(0, 0).await.is_empty());
+    }
+    for n in 0..5 {
+        rig.other_queue("done").add_finished(&format!("c{n}"), complete()).await;
+        rig.advance(10);
+    }
+    let done = rig.other_queue("done");
+    let jobs = ok!(done.store.list(&done.queue, JobState::Completed, Page { offset: 1, limit: 2 }));
+    assert_eq!(jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["c3", "c2"]);
+}
+
+pub async fn counts_have_every_state(rig: Rig) {
+    let counts = ok!(rig.store.counts(&rig.queue));
+    assert_eq!(counts.0.len(), JobState::ALL.len());
+    assert_eq!(counts.0.values().sum::<u64>(), 0);
+    one_of_each(&rig).await;
+    let counts = ok!(rig.store.counts(&rig.queue));
+    for state in JobState::ALL {
+        assert_eq!(counts.get(state), 1, "{state}");
+    }
+    assert_eq!(counts.pending(), 4);
+}
+
+pub async fn logs_are_paged(rig: Rig) {
+    let added = rig.add("a").await;
+    let lines: Vec<String> = (0..6).map(|n| format!("l{n}")).collect();
+    ok!(rig.store.append_logs(&rig.queue, &added, &lines, None));
+    let page = async |offset, limit| ok!(rig.store.logs(&rig.queue, &added, Page { offset, limit }));
+    assert_eq!(page(0, 2).await, ["l0", "l1"]);
+    assert_eq!(page(4, 9).await, ["l4", "l5"]);
+    assert!(page(6, 9).await.is_empty());
+    assert!(page(0, 0).await.is_empty());
+}
+
+pub async fn queues_are_listed_by_name(rig: Rig) {
+    assert!(ok!(rig.store.queues()).is_empty());
+    for name in ["zebra", "apple", "mail.eu-1"] {
+        rig.other_queue(name).add("n").await;
+    }
+    let queues = ok!(rig.store.queues());
+    assert_eq!(
+        queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>(),
+        ["apple", "mail.eu-1", "zebra"]
+    );
+}
+
+pub async fn health_says_what_it_is(rig: Rig) {
+    let health = ok!(rig.store.health());
+    assert!(!health.kind.is_empty());
+    assert!(health.latency < std::time::Duration::from_secs(10));
+}

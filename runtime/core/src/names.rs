@@ -1,0 +1,180 @@
+//! Validated names: of queues and of jobs.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of a queue. Never empty, never with a `:` (BullMQ uses it to separate key parts), at most 512 bytes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueName(Arc<str>);
+
+/// The id of a job, unique within its queue. Never empty, at most 4096 bytes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(Arc<str>);
+
+/// A name that cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NameError {
+    /// The queue's name is empty.
+    #[error("a queue name is empty; give it at least one character")]
+    EmptyQueue,
+    /// The queue's name has a colon.
+    #[error("queue name {0:?} has a ':', which separates the parts of a key; use '-' or '.'")]
+    ColonInQueue(String),
+    /// The name is too long.
+    #[error("{what} {start:?}… has {bytes} bytes; the limit is {limit}")]
+    TooLong {
+        /// What kind of name it is.
+        what: &'static str,
+        /// Its first characters.
+        start: String,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The job's id is empty.
+    #[error("a job id is empty; leave it out to get one")]
+    EmptyJob,
+    /// The id would be taken for a number that the store counts itself, or for a key of another job.
+    #[error("job id {0:?} cannot be chosen: {1}")]
+    ReservedJob(String, &'static str),
+}
+
+const QUEUE_BYTES_MAX: usize = 512;
+const JOB_BYTES_MAX: usize = 4096;
+
+fn bounded(what: &'static str, name: &str, limit: usize) -> Result<(), NameError> {
+    if name.len() <= limit {
+        return Ok(());
+    }
+    Err(NameError::TooLong { what, start: name.chars().take(32).collect(), bytes: name.len(), limit })
+}
+
+// === impl QueueName ===
+
+impl QueueName {
+    /// Checks the name.
+    ///
+    /// # Errors
+    /// When it is empty, has a `:` or is over 512 bytes.
+    pub fn new(name: impl AsRef<str>) -> Result<Self, NameError> {
+        let name = name.as_ref();
+        if name.is_empty() {
+            return Err(NameError::EmptyQueue);
+        }
+        if name.contains(':') {
+            return Err(NameError::ColonInQueue(name.to_owned()));
+        }
+        bounded("queue name", name, QUEUE_BYTES_MAX)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl JobId ===
+
+impl JobId {
+    /// Takes an id as the store gave it; only bounds its length.
+    ///
+    /// # Errors
+    /// When it is empty or over 4096 bytes.
+    pub fn new(id: impl AsRef<str>) -> Result<Self, NameError> {
+        let id = id.as_ref();
+        if id.is_empty() {
+            return Err(NameError::EmptyJob);
+        }
+        bounded("job id", id, JOB_BYTES_MAX)?;
+        Ok(Self(id.into()))
+    }
+
+    /// Takes an id that a producer chose. BullMQ's rule: not an integer (those are counted by the store), not `0` or
+    /// starting with `0:`, and no `:` except in the three-part ids of scheduled jobs.
+    ///
+    /// # Errors
+    /// When the id breaks the rule.
+    pub fn custom(id: impl AsRef<str>) -> Result<Self, NameError> {
+        let id = id.as_ref();
+        let reserved = |why| Err(NameError::ReservedJob(id.to_owned(), why));
+        if id.parse::<i64>().is_ok_and(|n| n.to_string() == id) {
+            return reserved("whole numbers are given out by the store");
+        }
+        if id.starts_with("0:") {
+            return reserved("ids must not start with \"0:\"");
+        }
+        if id.contains(':') && id.split(':').count() != 3 {
+            return reserved("it has a ':', which separates the parts of a key");
+        }
+        Self::new(id)
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for QueueName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for JobId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_name_has_no_colon_and_is_not_empty() {
+        assert_eq!(QueueName::new(""), Err(NameError::EmptyQueue));
+        assert!(matches!(QueueName::new("a:b"), Err(NameError::ColonInQueue(_))));
+        assert!(QueueName::new("x".repeat(513)).is_err());
+        assert_eq!(QueueName::new("donations").unwrap().as_str(), "donations");
+    }
+
+    #[test]
+    fn a_chosen_job_id_is_never_a_number_the_store_counts() {
+        for bad in ["", "0", "7", "-3", "0:x", "a:b", "a:b:c:d"] {
+            assert!(JobId::custom(bad).is_err(), "{bad:?}");
+        }
+        for good in ["order-7", "007", "repeat:x:1700000000000", "7a"] {
+            assert!(JobId::custom(good).is_ok(), "{good:?}");
+        }
+    }
+}

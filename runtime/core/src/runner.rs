@@ -1,0 +1,77 @@
+//! The seam to whatever runs a job: a cell, or a function of the embedding program.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::attempt::{Attempt, LogLimits};
+use crate::names::QueueName;
+use crate::outcome::Outcome;
+
+/// Runs attempts of jobs. One runner serves many attempts at once.
+#[async_trait]
+pub trait Runner: Send + Sync + 'static {
+    /// The handler's name, for messages and metrics.
+    fn handler(&self) -> &str;
+
+    /// The version: the first 12 hex digits of the artifact's digest, or `native`.
+    fn version(&self) -> &str;
+
+    /// The longest one attempt may take.
+    fn deadline(&self) -> Duration;
+
+    /// What one attempt may leave in its job's log.
+    fn log_limits(&self) -> LogLimits {
+        LogLimits::default()
+    }
+
+    /// Runs one attempt to its outcome. It must end soon after `attempt.cancel` fires or `attempt.deadline` passes;
+    /// the worker drops the future when it does not. Never panics for what a job or a handler contains.
+    async fn run(&self, attempt: Attempt) -> Report;
+}
+
+/// What a runner hands back.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What the attempt said.
+    pub outcome: Outcome,
+    /// What it cost.
+    pub receipt: Receipt,
+}
+
+/// What one attempt cost. Zero where a runner does not measure it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Receipt {
+    /// Microseconds from the start of the attempt to its outcome.
+    pub wall_us: u64,
+    /// Microseconds of it spent computing, host calls included, waiting excluded.
+    pub cpu_us: u64,
+    /// Microseconds to make the cell.
+    pub start_us: u64,
+    /// Most bytes of memory and tables the guest held.
+    pub memory_peak_bytes: u64,
+    /// Calls from the guest into the host.
+    pub host_calls: u64,
+    /// Bytes written into the job's log, and those dropped because of its limit.
+    pub log_bytes: u64,
+    /// See `log_bytes`.
+    pub log_bytes_dropped: u64,
+}
+
+/// Finds who runs a job.
+pub trait Router: Send + Sync + 'static {
+    /// The runner for jobs of this name in this queue, chosen anew for every attempt.
+    fn route(&self, queue: &QueueName, job_name: &str) -> Route;
+}
+
+/// What a [`Router`] found.
+#[derive(Clone)]
+pub enum Route {
+    /// This runner.
+    To(Arc<dyn Runner>),
+    /// Nobody takes it; the text says what is registered. The job fails for good.
+    Nobody(String),
+    /// Somebody will, but not now (the handler is being loaded): give the job back after this long.
+    Later(Duration),
+}

@@ -1,0 +1,188 @@
+//! The port to where jobs live, with its promises.
+//!
+//! Every verb that changes a job is atomic: other workers and producers see it whole or not at all. Verbs that end an
+//! attempt are fenced by the lock's token, so that of several finishes of one attempt at most one is accepted.
+//! `now` is the caller's wall clock; stores never read one themselves (an embedded store may, to wake a [`Waiter`]).
+//!
+//! The behaviour written here is checked for every adapter by the suite in `conformance`.
+
+mod admin;
+mod claim;
+mod error;
+mod finish;
+mod producer;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use admin::{Counts, Page, Removed, StoreHealth, StoredEvent};
+pub use claim::{
+    Claim, ClaimRequest, Claimed, Malformed, RateLimit, Recovered, StallPolicy, Token, Waiter, Wake,
+};
+pub use error::StoreError;
+pub use finish::{Finish, FinishReply, Refusal, Verdict};
+pub use producer::{Added, NewJob, Parent};
+
+use crate::clock::Millis;
+use crate::job::{Job, JobState};
+use crate::names::{JobId, QueueName};
+
+/// Where jobs live.
+///
+/// Cancel safety: a dropped future of a changing verb may have taken effect or not. What a claim took whose reply was
+/// lost is recovered as stalled once its lock runs out.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // --- producers ---
+
+    /// Adds jobs, in order. Each is atomic by itself. An id that exists already is left as it is
+    /// ([`Added::Duplicate`]), which makes adding with a chosen id repeatable.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] when a job cannot be stored (an unknown parent); jobs before it have been added.
+    async fn add(&self, queue: &QueueName, jobs: Vec<NewJob>, now: Millis) -> Result<Vec<Added>, StoreError>;
+
+    // --- workers ---
+
+    /// Takes up to `request.max` jobs that are due, gives each a lock, and moves due delayed jobs to the waiting ones.
+    /// First those without a priority in order of arrival, then by priority. A paused, rate limited or
+    /// concurrency-limited queue gives none. Not to be repeated blindly: a lost reply leaves locked jobs.
+    async fn claim(&self, queue: &QueueName, request: &ClaimRequest) -> Result<Claim, StoreError>;
+
+    /// Writes the outcome of attempts and, in the same round trip, claims new jobs. Each finish is atomic and refused
+    /// by itself ([`Refusal`]); a refusal changes nothing but what it names. A repeat after a lost reply is refused,
+    /// never applied twice.
+    async fn finish(
+        &self,
+        queue: &QueueName,
+        finishes: Vec<Finish>,
+        claim: Option<&ClaimRequest>,
+        now: Millis,
+    ) -> Result<FinishReply, StoreError>;
+
+    /// Renews locks, in one round trip. Returns the jobs whose lock is gone. May be repeated.
+    async fn renew(
+        &self,
+        queue: &QueueName,
+        locks: &[(JobId, Token)],
+        lock: Duration,
+    ) -> Result<Vec<JobId>, StoreError>;
+
+    /// One round of stall recovery: active jobs that were seen active in an earlier round and have no lock go back to
+    /// the waiting ones. At most one round per `policy.interval` happens however many workers ask. A job recovered too
+    /// often gets a deferred failure, which the next claim returns.
+    async fn recover_stalled(
+        &self,
+        queue: &QueueName,
+        policy: StallPolicy,
+        now: Millis,
+    ) -> Result<Recovered, StoreError>;
+
+    /// Something that waits for work on this queue, with what it needs of its own (a connection).
+    async fn waiter(
+        &self,
+        queue: &QueueName,
+        worker_name: Option<&str>,
+    ) -> Result<Box<dyn Waiter>, StoreError>;
+
+    // --- a running job; none of these checks the lock ---
+
+    /// Replaces the progress (JSON text) and tells listeners.
+    async fn set_progress(&self, queue: &QueueName, id: &JobId, progress: Bytes) -> Result<(), StoreError>;
+
+    /// Adds log lines; with `keep` only the last so many lines stay. Returns how many there are.
+    async fn append_logs(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        lines: &[String],
+        keep: Option<u64>,
+    ) -> Result<u64, StoreError>;
+
+    /// Replaces the payload.
+    async fn update_data(&self, queue: &QueueName, id: &JobId, data: Bytes) -> Result<(), StoreError>;
+
+    /// Results of a parent's finished children: full job key and JSON text.
+    async fn children_values(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+    ) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// Failed children of a parent that went on without them: full job key and reason.
+    async fn children_failures(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+    ) -> Result<Vec<(String, String)>, StoreError>;
+
+    // --- looking ---
+
+    /// The job, when it exists.
+    async fn get(&self, queue: &QueueName, id: &JobId) -> Result<Option<Job>, StoreError>;
+
+    /// The state a job is in; none when it does not exist or is in no state.
+    async fn state(&self, queue: &QueueName, id: &JobId) -> Result<Option<JobState>, StoreError>;
+
+    /// Jobs in a state: those that run next first; finished ones newest first.
+    async fn list(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Vec<Job>, StoreError>;
+
+    /// How many jobs are in each state.
+    async fn counts(&self, queue: &QueueName) -> Result<Counts, StoreError>;
+
+    /// The log of a job, oldest line first.
+    async fn logs(&self, queue: &QueueName, id: &JobId, page: Page) -> Result<Vec<String>, StoreError>;
+
+    /// The queues that exist in the store, by name.
+    async fn queues(&self) -> Result<Vec<QueueName>, StoreError>;
+
+    /// The newest event's id: where a listener that wants what comes from now on starts.
+    async fn last_event(&self, queue: &QueueName) -> Result<String, StoreError>;
+
+    /// Events after this id, oldest first; waits up to `wait` for the first. Old events are trimmed, so a listener
+    /// that lags far behind misses some. Cancel safe.
+    async fn events(
+        &self,
+        queue: &QueueName,
+        after: &str,
+        wait: Duration,
+    ) -> Result<Vec<StoredEvent>, StoreError>;
+
+    // --- administration ---
+
+    /// Stops giving out jobs of this queue, on every host. May be repeated.
+    async fn pause(&self, queue: &QueueName) -> Result<(), StoreError>;
+
+    /// Gives out jobs again. May be repeated.
+    async fn resume(&self, queue: &QueueName) -> Result<(), StoreError>;
+
+    /// Whether the queue is paused.
+    async fn is_paused(&self, queue: &QueueName) -> Result<bool, StoreError>;
+
+    /// Removes a job in whatever state, unless it is running.
+    async fn remove(&self, queue: &QueueName, id: &JobId) -> Result<Removed, StoreError>;
+
+    /// Makes a delayed job due now.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::WrongState`].
+    async fn promote(&self, queue: &QueueName, id: &JobId) -> Result<(), StoreError>;
+
+    /// Puts a finished job back among the waiting ones; `reset_attempts` gives it all its attempts again.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::WrongState`].
+    async fn retry(&self, queue: &QueueName, id: &JobId, reset_attempts: bool) -> Result<(), StoreError>;
+
+    /// Removes all waiting and prioritized jobs, and the delayed ones when asked. Returns how many. Running and
+    /// finished ones stay.
+    async fn drain(&self, queue: &QueueName, delayed: bool) -> Result<u64, StoreError>;
+
+    /// Reaches the store and tells how it is.
+    async fn health(&self) -> Result<StoreHealth, StoreError>;
+
+    /// Writes what is buffered and lets go of what is held. Further calls may fail.
+    async fn close(&self);
+}

@@ -1,0 +1,217 @@
+//! Runs one attempt, as a task of the cells' runtime, from claimed job to what is to be written.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{QueueSettings, Surroundings};
+use crate::attempt::{Attempt, AttemptIo, Recorded};
+use crate::clock::Millis;
+use crate::decide::{decide, fail};
+use crate::event::Event;
+use crate::job::Job;
+use crate::names::JobId;
+use crate::outcome::{Outcome, StopCause, Stopped};
+use crate::runner::{Receipt, Report, Route, Runner};
+use crate::store::{Claimed, Finish, StoreError};
+
+/// How often what a running attempt says is written; the rest goes with its end. Fast enough for a person watching,
+/// slow enough that a chatty handler does not load the store.
+const WRITE_EVERY: Duration = Duration::from_millis(200);
+/// What a runner gets on top of its deadline to end by itself, with a proper report.
+const BACKSTOP: Duration = Duration::from_millis(250);
+/// How long a cancelled attempt may take to end before it is dropped.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs the attempt and returns how it ended.
+pub(super) async fn run(
+    surroundings: &Surroundings,
+    settings: &QueueSettings,
+    claimed: Claimed,
+    cancel: CancellationToken,
+    io: Arc<AttemptIo>,
+) -> Finish {
+    let Claimed { id, token, job } = claimed;
+    let job = match job {
+        Ok(job) => job,
+        Err(malformed) => {
+            let bare = Job::new(id.clone(), "", "");
+            let verdict = fail(&bare, &settings.policy, &malformed.to_string(), &[]);
+            return Finish { id, token, verdict, recorded: Recorded::default(), keep_logs: None };
+        }
+    };
+    let keep_logs = job.options.keep_logs;
+    if let Some(reason) = &job.deferred_failure {
+        let verdict = fail(&job, &settings.policy, reason, &[]);
+        return Finish { id, token, verdict, recorded: Recorded::default(), keep_logs };
+    }
+    let now = surroundings.clock.now();
+    let outcome = route_and_run(surroundings, settings, &id, &job, now, cancel, &io).await;
+    let verdict = decide(&job, &settings.policy, outcome, surroundings.clock.now(), (surroundings.entropy)());
+    Finish { id, token, verdict, recorded: io.take(), keep_logs }
+}
+
+async fn route_and_run(
+    surroundings: &Surroundings,
+    settings: &QueueSettings,
+    id: &JobId,
+    job: &Arc<Job>,
+    now: Millis,
+    cancel: CancellationToken,
+    io: &Arc<AttemptIo>,
+) -> Outcome {
+    let queue = &settings.queue;
+    let observer = &surroundings.observer;
+    if job.attempts_started <= 1 {
+        let due = job.timestamp + job.options.delay;
+        observer.on(&Event::Started {
+            queue: queue.clone(),
+            waited: Duration::from_millis(now.saturating_sub(due)),
+        });
+    }
+    let (handler, version, report) = match surroundings.router.route(queue, &job.name) {
+        Route::To(runner) => {
+            io.limit(runner.log_limits());
+            let deadline = job
+                .options
+                .timeout
+                .map_or(runner.deadline(), |ms| runner.deadline().min(Duration::from_millis(ms)));
+            let attempt = Attempt {
+                queue: queue.clone(),
+                job: Arc::clone(job),
+                deadline: Instant::now() + deadline,
+                deadline_at: now + u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX / 2),
+                cancel,
+                io: Arc::clone(io),
+            };
+            let report = supervise(surroundings, &*runner, attempt, deadline).await;
+            (runner.handler().to_owned(), runner.version().to_owned(), report)
+        }
+        Route::Nobody(text) => unrouted(Outcome::Invalid(text)),
+        Route::Later(after) => {
+            unrouted(Outcome::DelayUntil(now + u64::try_from(after.as_millis()).unwrap_or(u64::MAX / 2)))
+        }
+    };
+    let stop = match &report.outcome {
+        Outcome::Stopped(Stopped { cause, .. }) => Some(*cause),
+        _ => None,
+    };
+    observer.on(&Event::Ended {
+        queue: queue.clone(),
+        id: id.clone(),
+        handler,
+        version,
+        outcome: report.outcome.label(),
+        stop,
+        attempt: job.attempt(),
+        receipt: report.receipt,
+    });
+    report.outcome
+}
+
+fn unrouted(outcome: Outcome) -> (String, String, Report) {
+    ("-".to_owned(), "-".to_owned(), Report { outcome, receipt: Receipt::default() })
+}
+
+/// Runs the runner within the deadline whatever it does, and writes what the attempt says meanwhile.
+async fn supervise(
+    surroundings: &Surroundings,
+    runner: &dyn Runner,
+    attempt: Attempt,
+    allowed: Duration,
+) -> Report {
+    let (queue, id) = (attempt.queue.clone(), attempt.job.id.clone());
+    let (io, cancel) = (Arc::clone(&attempt.io), attempt.cancel.clone());
+    let keep_logs = attempt.job.options.keep_logs;
+    let overdue = attempt.deadline + BACKSTOP;
+    let write = async |recorded: Recorded| {
+        if let Err(error) = write(surroundings, &queue, &id, &recorded, keep_logs).await {
+            tracing::debug!(%queue, job = %id, %error, "progress and logs could not be written yet");
+            io.put_back(recorded);
+        }
+    };
+    let run = AssertUnwindSafe(runner.run(attempt)).catch_unwind();
+    let bound = bound(&io, &cancel, overdue, allowed);
+    tokio::pin!(run, bound);
+    loop {
+        tokio::select! {
+            biased;
+            report = &mut run => return report.unwrap_or_else(|_| panicked(runner)),
+            outcome = &mut bound => return dropped(outcome),
+            () = io.changed() => {}
+        }
+        // Something was said: let more of it come together before it is written.
+        tokio::select! {
+            biased;
+            report = &mut run => return report.unwrap_or_else(|_| panicked(runner)),
+            outcome = &mut bound => return dropped(outcome),
+            () = sleep(WRITE_EVERY) => {}
+        }
+        let writing = write(io.take());
+        tokio::pin!(writing);
+        let ended = tokio::select! {
+            biased;
+            report = &mut run => report.unwrap_or_else(|_| panicked(runner)),
+            outcome = &mut bound => dropped(outcome),
+            () = &mut writing => continue,
+        };
+        // A write that has begun is waited for, else its lines could come after the end, or twice.
+        let _ = timeout(CANCEL_GRACE, writing).await;
+        return ended;
+    }
+}
+
+/// Ends when the attempt must not be waited for any longer.
+async fn bound(io: &AttemptIo, cancel: &CancellationToken, overdue: Instant, allowed: Duration) -> Outcome {
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = sleep_until(overdue) => {
+            io.stop(StopCause::Deadline);
+            cancel.cancel();
+        }
+    }
+    sleep(CANCEL_GRACE).await;
+    let cause = io.stop_cause().unwrap_or(StopCause::Cancelled);
+    let reason = match cause {
+        StopCause::Deadline => {
+            format!("the attempt went on after its deadline of {} ms and was dropped", allowed.as_millis())
+        }
+        cause => format!("the attempt went on after it was cancelled ({}) and was dropped", cause.as_str()),
+    };
+    Outcome::stopped(cause, reason)
+}
+
+fn dropped(outcome: Outcome) -> Report {
+    Report { outcome, receipt: Receipt::default() }
+}
+
+fn panicked(runner: &dyn Runner) -> Report {
+    let reason =
+        format!("the runner of handler {:?} panicked; the host's log has the message", runner.handler());
+    dropped(Outcome::stopped(StopCause::Host, reason))
+}
+
+async fn write(
+    surroundings: &Surroundings,
+    queue: &crate::QueueName,
+    id: &JobId,
+    recorded: &Recorded,
+    keep_logs: Option<u64>,
+) -> Result<(), StoreError> {
+    let store = &surroundings.store;
+    let Recorded { logs, progress, data } = recorded;
+    if let Some(progress) = progress {
+        store.set_progress(queue, id, progress.clone()).await?;
+    }
+    if let Some(data) = data {
+        store.update_data(queue, id, data.clone()).await?;
+    }
+    if !logs.is_empty() {
+        store.append_logs(queue, id, logs, keep_logs).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Recovers jobs whose worker vanished.
+//!
+//! Every worker asks at start and then every interval; the store lets one round through per interval, so any number of
+//! workers may ask. If it never happens, jobs of vanished workers stay active for ever.
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{QueueSettings, Surroundings};
+use crate::event::Event;
+
+/// Repeats [`run_once`]; ends only by being dropped.
+pub(super) async fn run(surroundings: Surroundings, settings: QueueSettings) {
+    let mut ticks = interval(settings.stall.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        run_once(&surroundings, &settings).await;
+    }
+}
+
+/// One round.
+pub(super) async fn run_once(surroundings: &Surroundings, settings: &QueueSettings) {
+    let Surroundings { store, observer, clock, .. } = surroundings;
+    let queue = &settings.queue;
+    match store.recover_stalled(queue, settings.stall, clock.now()).await {
+        Ok(recovered) => {
+            for id in recovered.jobs {
+                tracing::warn!(%queue, job = %id, "recovered a job whose worker vanished");
+                observer.on(&Event::Stalled { queue: queue.clone(), id });
+            }
+        }
+        Err(error) => tracing::warn!(%queue, %error, "stalled jobs could not be looked for; trying again"),
+    }
+}

@@ -1,0 +1,475 @@
+//! A store and a runner that do what a test tells them.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+
+use crate::attempt::Attempt;
+use crate::clock::{Millis, SystemClock};
+use crate::event::Silent;
+use crate::job::{Job, JobState};
+use crate::names::{JobId, QueueName};
+use crate::outcome::{Outcome, StopCause};
+use crate::runner::{Receipt, Report, Route, Router, Runner};
+use crate::store::*;
+use crate::worker::Surroundings;
+
+pub(super) fn host(store: &Arc<Fake>, runner: &Arc<FakeRunner>) -> Surroundings {
+    Surroundings {
+        store: Arc::clone(store) as Arc<_>,
+        router: Arc::new(FakeRouter(Arc::clone(runner))),
+        observer: Arc::new(Silent),
+        clock: Arc::new(SystemClock),
+        entropy: || 0.5,
+        cells: tokio::runtime::Handle::current(),
+        host: "host".into(),
+    }
+}
+
+/// What a run does.
+pub(super) enum Step {
+    Now(Outcome),
+    After(Duration, Outcome),
+    UntilCancelled,
+    Never,
+    Panic,
+}
+
+type Script = dyn Fn(&Job, &Attempt) -> Step + Send + Sync;
+
+pub(super) struct FakeRunner {
+    script: Box<Script>,
+    deadline: Mutex<Duration>,
+    running: watch::Sender<usize>,
+    most: AtomicUsize,
+    runs: Mutex<HashMap<String, usize>>,
+    stopped: Mutex<HashMap<String, Option<StopCause>>>,
+}
+
+impl FakeRunner {
+    pub(super) fn new(script: impl Fn(&Job, &Attempt) -> Step + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            script: Box::new(script),
+            deadline: Mutex::new(Duration::from_secs(30)),
+            running: watch::channel(0).0,
+            most: AtomicUsize::new(0),
+            runs: Mutex::default(),
+            stopped: Mutex::default(),
+        })
+    }
+
+    pub(super) fn set_deadline(&self, deadline: Duration) {
+        *self.deadline.lock().unwrap() = deadline;
+    }
+
+    pub(super) fn most_at_once(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn runs(&self, id: &str) -> usize {
+        self.runs.lock().unwrap().get(id).copied().unwrap_or(0)
+    }
+
+    pub(super) fn stopped_for(&self, id: &str) -> Option<StopCause> {
+        self.stopped.lock().unwrap().get(id).copied().flatten()
+    }
+
+    pub(super) async fn until_running(&self, n: usize) {
+        let mut running = self.running.subscribe();
+        let wait = running.wait_for(|running| *running == n);
+        tokio::time::timeout(super::LONG, wait).await.expect("in time").expect("the runner lives");
+    }
+}
+
+/// Counts a run as over however it ends.
+struct Running<'a>(&'a FakeRunner);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.send_modify(|n| *n -= 1);
+    }
+}
+
+#[async_trait]
+impl Runner for FakeRunner {
+    fn handler(&self) -> &str {
+        "fake"
+    }
+
+    fn version(&self) -> &str {
+        "0"
+    }
+
+    fn deadline(&self) -> Duration {
+        *self.deadline.lock().unwrap()
+    }
+
+    async fn run(&self, attempt: Attempt) -> Report {
+        self.running.send_modify(|n| *n += 1);
+        self.most.fetch_max(*self.running.borrow(), Ordering::SeqCst);
+        let _running = Running(self);
+        *self.runs.lock().unwrap().entry(attempt.job.id.as_str().to_owned()).or_default() += 1;
+        let outcome = match (self.script)(&attempt.job, &attempt) {
+            Step::Now(outcome) => outcome,
+            Step::After(wait, outcome) => {
+                tokio::time::sleep(wait).await;
+                outcome
+            }
+            Step::UntilCancelled => {
+                attempt.cancel.cancelled().await;
+                let cause = attempt.io.stop_cause();
+                self.stopped.lock().unwrap().insert(attempt.job.id.as_str().to_owned(), cause);
+                Outcome::stopped(cause.unwrap(), "asked")
+            }
+            Step::Never => std::future::pending().await,
+            Step::Panic => panic!("scripted"),
+        };
+        Report { outcome, receipt: Receipt::default() }
+    }
+}
+
+struct FakeRouter(Arc<FakeRunner>);
+
+impl Router for FakeRouter {
+    fn route(&self, _: &QueueName, job_name: &str) -> Route {
+        match job_name {
+            "unrouted" => Route::Nobody(format!("nobody takes {job_name:?}")),
+            _ => Route::To(Arc::clone(&self.0) as Arc<_>),
+        }
+    }
+}
+
+/// A queue in memory, with faults on demand.
+#[derive(Default)]
+pub(super) struct Fake {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    changed: Notify,
+    work: Notify,
+    pub(super) renewals: AtomicUsize,
+    pub(super) calls: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Arc<Job>>,
+    active: HashMap<JobId, (Arc<Job>, Token)>,
+    most_active: usize,
+    completed: usize,
+    verdicts: HashMap<String, Vec<Verdict>>,
+    logs: HashMap<String, Vec<String>>,
+    finish_faults: VecDeque<StoreError>,
+    poisoned: HashSet<String>,
+    stolen: HashSet<String>,
+    refusals: HashMap<String, Refusal>,
+    away: bool,
+}
+
+impl Fake {
+    pub(super) fn with(jobs: impl IntoIterator<Item = Job>) -> Arc<Self> {
+        let fake = Self::default();
+        fake.lock().waiting = jobs.into_iter().map(Arc::new).collect();
+        Arc::new(fake)
+    }
+
+    pub(super) fn push(&self, job: Job) {
+        self.push_silently(job);
+        self.work.notify_one();
+    }
+
+    pub(super) fn push_silently(&self, job: Job) {
+        self.lock().waiting.push_back(Arc::new(job));
+    }
+
+    pub(super) fn fail_finishes(&self, faults: impl IntoIterator<Item = StoreError>) {
+        self.lock().finish_faults.extend(faults);
+    }
+
+    /// Finishes of this job fail for good, and with them their whole batch.
+    pub(super) fn poison(&self, id: &str) {
+        self.lock().poisoned.insert(id.to_owned());
+    }
+
+    /// Somebody else takes the job's lock.
+    pub(super) fn steal(&self, id: &str) {
+        self.lock().stolen.insert(id.to_owned());
+    }
+
+    /// Waiting for children is refused for this job.
+    pub(super) fn refuse(&self, id: &str, refusal: Refusal) {
+        self.lock().refusals.insert(id.to_owned(), refusal);
+    }
+
+    pub(super) fn go_away(&self) {
+        self.lock().away = true;
+    }
+
+    pub(super) fn come_back(&self) {
+        self.lock().away = false;
+    }
+
+    pub(super) fn completed(&self) -> usize {
+        self.lock().completed
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    pub(super) fn most_active(&self) -> usize {
+        self.lock().most_active
+    }
+
+    pub(super) fn verdicts(&self, id: &str) -> Vec<Verdict> {
+        self.lock().verdicts.get(id).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn logged(&self, id: &str) -> Vec<String> {
+        self.lock().logs.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Waits until the store looks so.
+    pub(super) async fn until(&self, looks: impl Fn(&Self) -> bool) {
+        let wait = async {
+            while !looks(self) {
+                self.changed.notified().await;
+            }
+        };
+        tokio::time::timeout(super::LONG, wait).await.expect("in time");
+    }
+}
+
+impl std::ops::Deref for Fake {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn answer(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let state = self.lock();
+        if state.away { Err(StoreError::Unavailable("away".into())) } else { Ok(state) }
+    }
+}
+
+impl State {
+    fn claim(&mut self, request: &ClaimRequest) -> Claim {
+        let mut claim = Claim::default();
+        for i in 0..request.max {
+            let Some(job) = self.waiting.pop_front() else { break };
+            let token = request.token(i);
+            self.active.insert(job.id.clone(), (Arc::clone(&job), token.clone()));
+            claim.jobs.push(Claimed { id: job.id.clone(), token, job: Ok(job) });
+        }
+        self.most_active = self.most_active.max(self.active.len());
+        claim
+    }
+
+    fn finish(&mut self, finish: Finish) -> Result<(), Refusal> {
+        let Finish { id, token, verdict, recorded, .. } = finish;
+        let name = id.as_str().to_owned();
+        match self.active.get(&id) {
+            None => return Err(Refusal::NotActive),
+            Some((_, owner)) if *owner != token => return Err(Refusal::LockTaken),
+            Some(_) => {}
+        }
+        if verdict == Verdict::WaitForChildren
+            && let Some(refusal) = self.refusals.get(&name)
+        {
+            return Err(*refusal);
+        }
+        self.verdicts.entry(name.clone()).or_default().push(verdict.clone());
+        self.logs.entry(name).or_default().extend(recorded.logs);
+        let (job, _) = self.active.remove(&id).unwrap();
+        match verdict {
+            Verdict::Complete { .. } => self.completed += 1,
+            Verdict::Fail { .. } => {}
+            Verdict::Retry { .. } | Verdict::Release | Verdict::DelayUntil(_) | Verdict::RateLimit(_) => {
+                self.waiting.push_front(job);
+            }
+            Verdict::WaitForChildren => panic!("no children here"),
+        }
+        Ok(())
+    }
+}
+
+struct FakeWaiter(Arc<Shared>);
+
+#[async_trait]
+impl Waiter for FakeWaiter {
+    async fn wait(&mut self, timeout: Duration) -> Result<Wake, StoreError> {
+        drop(self.0.answer()?);
+        match tokio::time::timeout(timeout, self.0.work.notified()).await {
+            Ok(()) => Ok(Wake::Now),
+            Err(_) => Ok(Wake::TimedOut),
+        }
+    }
+}
+
+fn unused<T>() -> Result<T, StoreError> {
+    panic!("the worker does not use this verb")
+}
+
+#[async_trait]
+impl Store for Fake {
+    async fn claim(&self, _: &QueueName, request: &ClaimRequest) -> Result<Claim, StoreError> {
+        tokio::task::yield_now().await;
+        Ok(self.answer()?.claim(request))
+    }
+
+    async fn finish(
+        &self,
+        _: &QueueName,
+        finishes: Vec<Finish>,
+        claim: Option<&ClaimRequest>,
+        _: Millis,
+    ) -> Result<FinishReply, StoreError> {
+        tokio::task::yield_now().await;
+        let reply = {
+            let mut state = self.answer()?;
+            if let Some(fault) = state.finish_faults.pop_front() {
+                return Err(fault);
+            }
+            if finishes.iter().any(|finish| state.poisoned.contains(finish.id.as_str())) {
+                return Err(StoreError::Corrupt("poisoned".into()));
+            }
+            let finished = finishes.into_iter().map(|finish| state.finish(finish)).collect();
+            FinishReply { finished, claim: claim.map(|request| state.claim(request)).unwrap_or_default() }
+        };
+        self.changed.notify_waiters();
+        self.changed.notify_one();
+        Ok(reply)
+    }
+
+    async fn renew(
+        &self,
+        _: &QueueName,
+        locks: &[(JobId, Token)],
+        _: Duration,
+    ) -> Result<Vec<JobId>, StoreError> {
+        let mut state = self.answer()?;
+        self.renewals.fetch_add(1, Ordering::SeqCst);
+        let stolen: Vec<JobId> =
+            locks.iter().map(|(id, _)| id.clone()).filter(|id| state.stolen.contains(id.as_str())).collect();
+        stolen.iter().for_each(|id| drop(state.active.remove(id)));
+        Ok(stolen)
+    }
+
+    async fn recover_stalled(
+        &self,
+        _: &QueueName,
+        _: StallPolicy,
+        _: Millis,
+    ) -> Result<Recovered, StoreError> {
+        Ok(Recovered::default())
+    }
+
+    async fn waiter(&self, _: &QueueName, _: Option<&str>) -> Result<Box<dyn Waiter>, StoreError> {
+        drop(self.answer()?);
+        Ok(Box::new(FakeWaiter(Arc::clone(&self.shared))))
+    }
+
+    async fn set_progress(&self, _: &QueueName, _: &JobId, _: Bytes) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn append_logs(
+        &self,
+        _: &QueueName,
+        id: &JobId,
+        lines: &[String],
+        _: Option<u64>,
+    ) -> Result<u64, StoreError> {
+        let n = {
+            let mut state = self.answer()?;
+            let log = state.logs.entry(id.as_str().to_owned()).or_default();
+            log.extend_from_slice(lines);
+            log.len() as u64
+        };
+        self.changed.notify_one();
+        Ok(n)
+    }
+
+    async fn counts(&self, _: &QueueName) -> Result<Counts, StoreError> {
+        let state = self.answer()?;
+        let mut counts = Counts::default();
+        counts.0.insert(JobState::Waiting, state.waiting.len() as u64);
+        counts.0.insert(JobState::Active, state.active.len() as u64);
+        Ok(counts)
+    }
+
+    async fn add(&self, _: &QueueName, _: Vec<NewJob>, _: Millis) -> Result<Vec<Added>, StoreError> {
+        unused()
+    }
+    async fn update_data(&self, _: &QueueName, _: &JobId, _: Bytes) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn children_values(&self, _: &QueueName, _: &JobId) -> Result<Vec<(String, String)>, StoreError> {
+        unused()
+    }
+    async fn children_failures(&self, _: &QueueName, _: &JobId) -> Result<Vec<(String, String)>, StoreError> {
+        unused()
+    }
+    async fn get(&self, _: &QueueName, _: &JobId) -> Result<Option<Job>, StoreError> {
+        unused()
+    }
+    async fn state(&self, _: &QueueName, _: &JobId) -> Result<Option<JobState>, StoreError> {
+        unused()
+    }
+    async fn list(&self, _: &QueueName, _: JobState, _: Page) -> Result<Vec<Job>, StoreError> {
+        unused()
+    }
+    async fn logs(&self, _: &QueueName, _: &JobId, _: Page) -> Result<Vec<String>, StoreError> {
+        unused()
+    }
+    async fn queues(&self) -> Result<Vec<QueueName>, StoreError> {
+        unused()
+    }
+    async fn last_event(&self, _: &QueueName) -> Result<String, StoreError> {
+        unused()
+    }
+    async fn events(&self, _: &QueueName, _: &str, _: Duration) -> Result<Vec<StoredEvent>, StoreError> {
+        unused()
+    }
+    async fn pause(&self, _: &QueueName) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn resume(&self, _: &QueueName) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn is_paused(&self, _: &QueueName) -> Result<bool, StoreError> {
+        unused()
+    }
+    async fn remove(&self, _: &QueueName, _: &JobId) -> Result<Removed, StoreError> {
+        unused()
+    }
+    async fn promote(&self, _: &QueueName, _: &JobId) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn retry(&self, _: &QueueName, _: &JobId, _: bool) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn drain(&self, _: &QueueName, _: bool) -> Result<u64, StoreError> {
+        unused()
+    }
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        unused()
+    }
+    async fn close(&self) {}
+}

@@ -1,0 +1,120 @@
+//! The database file: opening it, and opening it anew after an I/O error.
+//!
+//! After a failed read or write the database refuses everything until it is opened anew, because what it holds in
+//! memory may differ from the disk. What was committed is whole on disk, so that is all that is lost: a failed
+//! transaction. The writer reopens; until it succeeds every verb says why it cannot work.
+
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use jobcell_core::StoreError;
+use redb::{Database, ReadableDatabase};
+
+use crate::error::{EmbeddedError, Fault, Result};
+use crate::schema::{self, FORMAT};
+
+/// The database file of a store.
+pub(crate) struct DatabaseFile {
+    path: PathBuf,
+    cache_bytes: usize,
+    state: RwLock<State>,
+}
+
+enum State {
+    Open(Database),
+    /// It could not be opened anew, for this reason.
+    Broken(String),
+    Closed,
+}
+
+impl DatabaseFile {
+    pub(crate) fn open(path: PathBuf, cache_bytes: usize) -> Result<Self, EmbeddedError> {
+        let database = open(&path, cache_bytes)?;
+        Ok(Self { path, cache_bytes, state: RwLock::new(State::Open(database)) })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Uses the database.
+    pub(crate) fn with<R>(&self, call: impl FnOnce(&Database) -> Result<R>) -> Result<R> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        match &*state {
+            State::Open(database) => call(database),
+            State::Broken(cause) => Err(StoreError::Unavailable(cause.clone()).into()),
+            State::Closed => Err(closed().into()),
+        }
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(&*self.state.read().unwrap_or_else(PoisonError::into_inner), State::Broken(_))
+    }
+
+    /// Opens the file anew. Waits for the reads that go on.
+    pub(crate) fn reopen(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*state, State::Closed) {
+            return;
+        }
+        // The old one must be gone before: it holds the file's lock.
+        *state = State::Broken(format!("{} is being opened anew after an I/O error", self.path.display()));
+        *state = match open(&self.path, self.cache_bytes) {
+            Ok(database) => {
+                tracing::info!(path = %self.path.display(), "embedded store opened anew after an I/O error");
+                State::Open(database)
+            }
+            Err(error) => State::Broken(error.to_string()),
+        };
+    }
+
+    /// Writes what is open and lets go of the file.
+    pub(crate) fn close(&self) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Closed;
+    }
+}
+
+pub(crate) fn closed() -> StoreError {
+    StoreError::Unavailable("the embedded store is closed".into())
+}
+
+fn open(path: &Path, cache_bytes: usize) -> Result<Database, EmbeddedError> {
+    let shown = path.display().to_string();
+    let database = Database::builder()
+        .set_cache_size(cache_bytes)
+        .set_repair_callback(move |repair| {
+            let percent = repair.progress() * 100.0;
+            tracing::info!(path = shown, percent, "embedded store was not closed cleanly; checking it");
+        })
+        .create(path);
+    let database = database.map_err(|e| EmbeddedError::database(path, e.into()))?;
+    let fault = |fault| match fault {
+        Fault::Database(error) => EmbeddedError::database(path, *error),
+        Fault::Verb(error) => EmbeddedError::database(path, redb::Error::Corrupted(error.to_string())),
+    };
+    match format(&database).map_err(fault)? {
+        Some(FORMAT) => {}
+        Some(found) => return Err(EmbeddedError::Newer { path: path.to_owned(), found, known: FORMAT }),
+        None => prepare(&database).map_err(fault)?,
+    }
+    Ok(database)
+}
+
+/// The format of the file; none when it is new.
+fn format(database: &Database) -> Result<Option<u64>> {
+    let read = database.begin_read()?;
+    match read.open_table(schema::META) {
+        Ok(meta) => Ok(meta.get("format")?.map(|format| format.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes all tables, so that readers find them.
+fn prepare(database: &Database) -> Result<()> {
+    let write = database.begin_write()?;
+    crate::tx::make_tables(&write)?;
+    write.open_table(schema::META)?.insert("format", FORMAT)?;
+    write.commit()?;
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Reading, beside the writer: every read sees one whole state of the store.
+
+use bytes::Bytes;
+use jobcell_core::store::{Counts, Malformed, Page, StoredEvent};
+use jobcell_core::{Job, JobId, JobState, QueueName, StoreError};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+
+use crate::children::{self, Child};
+use crate::error::{Fault, Result};
+use crate::events;
+use crate::queue::Queue;
+use crate::record::{Body, Record};
+use crate::schema::{self, Output};
+use crate::tx::{decode_queue, job_id, read_queue};
+
+/// The most that one page gives.
+const PAGE_MAX: u64 = 1000;
+
+/// One state of the store.
+pub(crate) struct View {
+    read: ReadTransaction,
+}
+
+/// The job of a record; inner errors are about the job, outer ones about the store.
+pub(crate) fn read_job(
+    bodies: &impl ReadableTable<(u32, &'static str), &'static [u8]>,
+    outputs: &impl ReadableTable<(u32, &'static str, u8), &'static [u8]>,
+    number: u32,
+    id: &JobId,
+    record: &Record,
+) -> Result<Result<Job, Malformed>> {
+    let Some(body) = bodies.get((number, id.as_str()))? else {
+        return Ok(Err(Malformed { field: "body".into(), cause: "it is missing".into() }));
+    };
+    let mut job = match Body::decode(body.value()).and_then(|body| record.job(id, &body)) {
+        Ok(job) => job,
+        Err(malformed) => return Ok(Err(malformed)),
+    };
+    for output in Output::ALL.into_iter().filter(|output| record.has(*output)) {
+        let Some(bytes) = outputs.get((number, id.as_str(), output as u8))? else { continue };
+        match output {
+            Output::Result => job.result = Some(Bytes::copy_from_slice(bytes.value())),
+            Output::Progress => job.progress = Some(Bytes::copy_from_slice(bytes.value())),
+            Output::Stacktrace => match serde_json::from_slice(bytes.value()) {
+                Ok(stacktrace) => job.stacktrace = stacktrace,
+                Err(e) => return Ok(Err(Malformed { field: "stacktrace".into(), cause: e.to_string() })),
+            },
+        }
+    }
+    Ok(Ok(job))
+}
+
+impl View {
+    pub(crate) fn of(database: &Database) -> Result<Self> {
+        Ok(Self { read: database.begin_read()? })
+    }
+
+    pub(crate) fn queue(&self, name: &QueueName) -> Result<Option<Queue>> {
+        read_queue(&self.read.open_table(schema::QUEUES)?, name)
+    }
+
+    fn record(&self, number: u32, id: &JobId) -> Result<Option<Record>> {
+        match self.read.open_table(schema::JOBS)?.get((number, id.as_str()))? {
+            Some(bytes) => Ok(Some(Record::decode(bytes.value())?)),
+            None => Ok(None),
+        }
+    }
+
+    fn job(&self, number: u32, id: &JobId) -> Result<Option<Job>> {
+        let Some(record) = self.record(number, id)? else { return Ok(None) };
+        let bodies = self.read.open_table(schema::BODIES)?;
+        let outputs = self.read.open_table(schema::OUTPUTS)?;
+        let job = read_job(&bodies, &outputs, number, id, &record)?;
+        let of_this = |malformed| Fault::Verb(StoreError::Corrupt(format!("job {id:?}: {malformed}")));
+        job.map(Some).map_err(of_this)
+    }
+
+    pub(crate) fn get(&self, queue: &QueueName, id: &JobId) -> Result<Option<Job>> {
+        match self.queue(queue)? {
+            Some(queue) => self.job(queue.number, id),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn state(&self, queue: &QueueName, id: &JobId) -> Result<Option<JobState>> {
+        let Some(queue) = self.queue(queue)? else { return Ok(None) };
+        Ok(self.record(queue.number, id)?.map(|record| record.state()))
+    }
+
+    pub(crate) fn list(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Vec<Job>> {
+        let Some(queue) = self.queue(queue)? else { return Ok(Vec::new()) };
+        let mut jobs = Vec::new();
+        for id in self.ids(queue.number, state, page)? {
+            jobs.extend(self.job(queue.number, &id)?);
+        }
+        Ok(jobs)
+    }
+
+    fn ids(&self, number: u32, state: JobState, page: Page) -> Result<Vec<JobId>> {
+        let Page { offset, limit } = page;
+        let places = self.read.open_table(schema::PLACES)?;
+        let range = places.range(schema::all(number, state))?;
+        let entries: Box<dyn Iterator<Item = _>> =
+            if state.is_finished() { Box::new(range.rev()) } else { Box::new(range) };
+        let skip = usize::try_from(offset).unwrap_or(usize::MAX);
+        let take = usize::try_from(limit.min(PAGE_MAX)).unwrap_or(usize::MAX);
+        entries.skip(skip).take(take).map(|entry| job_id(entry?.1.value())).collect()
+    }
+
+    pub(crate) fn counts(&self, queue: &QueueName) -> Result<Counts> {
+        let mut counts = Counts::default();
+        if let Some(queue) = self.queue(queue)? {
+            for (state, count) in &mut counts.0 {
+                *count = queue.count(*state);
+            }
+        }
+        Ok(counts)
+    }
+
+    pub(crate) fn logs(&self, queue: &QueueName, id: &JobId, page: Page) -> Result<Vec<String>> {
+        let Some(queue) = self.queue(queue)? else { return Ok(Vec::new()) };
+        let Some(record) = self.record(queue.number, id)? else { return Ok(Vec::new()) };
+        let (first, next) = record.logs;
+        let from = first.saturating_add(page.offset).min(next);
+        let to = from.saturating_add(page.limit.min(PAGE_MAX)).min(next);
+        let logs = self.read.open_table(schema::LOGS)?;
+        let range = logs.range((queue.number, id.as_str(), from)..(queue.number, id.as_str(), to))?;
+        range.map(|entry| Ok(entry?.1.value().to_owned())).collect()
+    }
+
+    pub(crate) fn queues(&self) -> Result<Vec<(QueueName, Queue)>> {
+        let table = self.read.open_table(schema::QUEUES)?;
+        let mut queues = Vec::new();
+        for entry in table.iter()? {
+            let (name, bytes) = entry?;
+            let queue = decode_queue(name.value(), bytes.value())?;
+            let name = QueueName::new(name.value()).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+            queues.push((name, queue));
+        }
+        Ok(queues)
+    }
+
+    /// The active jobs of a queue.
+    pub(crate) fn active(&self, queue: &Queue) -> Result<Vec<JobId>> {
+        let places = self.read.open_table(schema::PLACES)?;
+        let range = places.range(schema::all(queue.number, JobState::Active))?;
+        range.map(|entry| job_id(entry?.1.value())).collect()
+    }
+
+    pub(crate) fn next_due(&self, queue: &Queue) -> Result<Option<u64>> {
+        crate::tx::next_due(&self.read.open_table(schema::PLACES)?, queue.number)
+    }
+
+    pub(crate) fn children(&self, queue: &QueueName, id: &JobId, status: Child) -> Result<Vec<(String, String)>> {
+        let Some(queue) = self.queue(queue)? else { return Ok(Vec::new()) };
+        children::with_status(&self.read.open_table(schema::CHILDREN)?, queue.number, id.as_str(), status)
+    }
+
+    pub(crate) fn events(&self, queue: &QueueName, after: u64) -> Result<Vec<StoredEvent>> {
+        match self.queue(queue)? {
+            Some(queue) if queue.last_event > after => {
+                events::read(&self.read.open_table(schema::EVENTS)?, queue.number, after)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    pub(crate) fn cached(&self, key: &str, now: u64) -> Result<Option<Bytes>> {
+        let cache = self.read.open_table(schema::CACHE)?;
+        let Some(row) = cache.get(key)? else { return Ok(None) };
+        let (expires, value) = row.value();
+        Ok((expires > now).then(|| Bytes::copy_from_slice(value)))
+    }
+}

@@ -1,0 +1,14 @@
+//! The behaviour every store must have.
+
+use std::sync::Arc;
+
+use jobcell_core::conformance::Fixture;
+use jobcell_embedded::{EmbeddedOptions, EmbeddedStore, PREFIX};
+
+async fn fresh() -> Fixture {
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(directory.path(), EmbeddedOptions::default()).unwrap();
+    Fixture::new(Arc::new(store), PREFIX, directory)
+}
+
+jobcell_core::store_conformance!(fresh);

@@ -1,0 +1,135 @@
+//! Taking jobs, holding their locks, getting back those of vanished workers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobcell_core::store::{Claim, ClaimRequest, Claimed, Recovered, StallPolicy, Token};
+use jobcell_core::{JobId, Millis, QueueName, StoreError};
+use redis::Value;
+
+use super::{BullStore, record};
+use crate::keys::QueueKeys;
+use crate::reply;
+use crate::script::{self, Call};
+
+/// Jobs one call takes: it holds Redis for about 10 µs a job.
+const JOBS_A_CALL_MAX: usize = 1000;
+/// Locks one call renews.
+const LOCKS_A_CALL_MAX: usize = 2000;
+
+/// The arguments of the claim, as `finish.lua` lists them.
+pub(super) fn encode(call: &mut Call<'_>, request: Option<&ClaimRequest>) {
+    let Some(ClaimRequest { max, token_prefix, token_first, lock, worker_name, rate, now: _ }) = request
+    else {
+        call.arg(0).arg("").arg(0).arg(0).arg("").arg("").arg("");
+        return;
+    };
+    call.arg(*max.min(&JOBS_A_CALL_MAX))
+        .arg(&**token_prefix)
+        .arg(*token_first)
+        .arg(ms(*lock))
+        .arg(worker_name.as_deref().unwrap_or_default());
+    match rate {
+        Some(rate) => call.arg(rate.max).arg(ms(rate.per)),
+        None => call.arg("").arg(""),
+    };
+}
+
+/// What the script's last four parts say.
+pub(super) fn decode(
+    keys: &QueueKeys,
+    request: Option<&ClaimRequest>,
+    [jobs, rest, due, dropped]: [Value; 4],
+) -> Result<Claim, StoreError> {
+    for (id, why) in reply::pairs(dropped)? {
+        let key = keys.of(&id);
+        if why.is_empty() {
+            tracing::warn!(key, "a waiting id without a job was taken off the queue");
+        } else {
+            tracing::error!(key, cause = why, "a waiting id was taken off the queue: its key holds no job");
+        }
+    }
+    let mut claim = Claim {
+        jobs: Vec::new(),
+        rate_limited: Some(reply::count(&rest)?).filter(|ms| *ms > 0).map(Duration::from_millis),
+        next_due: Some(reply::count(&due)?).filter(|ms| *ms > 0),
+    };
+    let Some(request) = request else { return Ok(claim) };
+    let jobs = reply::array(jobs)?;
+    claim.jobs.reserve_exact(jobs.len() / 2);
+    let mut jobs = jobs.into_iter();
+    let mut n = 0;
+    while let (Some(id), Some(hash)) = (jobs.next(), jobs.next()) {
+        let token = request.token(n);
+        n += 1;
+        let id = reply::text(id)?.unwrap_or_default();
+        match JobId::new(&id) {
+            Ok(id) => claim.jobs.push(claimed(id, token, reply::array(hash)?, request)),
+            // It stays locked until the lock runs out; no port can name it.
+            Err(e) => tracing::error!(key = keys.of("active"), cause = %e, "a job's id cannot be used"),
+        }
+    }
+    Ok(claim)
+}
+
+fn claimed(id: JobId, token: Token, hash: Vec<Value>, request: &ClaimRequest) -> Claimed {
+    let job = record::parse(id.clone(), hash).map(|job| {
+        // The script has made sure that there is a name.
+        let mut job = job.unwrap_or_else(|| jobcell_core::Job::new(id.clone(), "", "{}"));
+        // The reply is from just before the start.
+        job.attempts_started += 1;
+        job.processed_on = Some(request.now);
+        if let Some(name) = &request.worker_name {
+            job.processed_by = Some(name.to_string());
+        }
+        Arc::new(job)
+    });
+    Claimed { id, token, job }
+}
+
+/// Whole milliseconds, at least one: Redis refuses an expiry of none.
+pub(super) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 52)
+}
+
+impl BullStore {
+    pub(super) async fn renew_locks(
+        &self,
+        queue: &QueueName,
+        locks: &[(JobId, Token)],
+        lock: Duration,
+    ) -> Result<Vec<JobId>, StoreError> {
+        let keys = self.keys(queue);
+        let mut lost = Vec::new();
+        for part in locks.chunks(LOCKS_A_CALL_MAX) {
+            let mut call = script::RENEW.call(&keys.meta());
+            call.arg(ms(lock)).arg(part.len());
+            for (id, _) in part {
+                call.arg(id.as_str());
+            }
+            for (_, token) in part {
+                call.arg(token.as_str());
+            }
+            let ids: Vec<&JobId> = part.iter().map(|(id, _)| id).collect();
+            let gone = reply::texts(self.run(&call, &keys, &ids).await?)?;
+            lost.extend(
+                part.iter().map(|(id, _)| id).filter(|id| gone.iter().any(|g| g == id.as_str())).cloned(),
+            );
+        }
+        Ok(lost)
+    }
+
+    pub(super) async fn recover(
+        &self,
+        queue: &QueueName,
+        policy: StallPolicy,
+        now: Millis,
+    ) -> Result<Recovered, StoreError> {
+        let keys = self.keys(queue);
+        let mut call = script::STALLED.call(&keys.meta());
+        call.arg(now).arg(ms(policy.interval)).arg(policy.max);
+        let ids = reply::texts(self.run(&call, &keys, &[]).await?)?;
+        let jobs = ids.iter().map(JobId::new).collect::<Result<_, _>>();
+        Ok(Recovered { jobs: jobs.map_err(|e| StoreError::Corrupt(e.to_string()))? })
+    }
+}

@@ -1,0 +1,81 @@
+//! What an error of Redis means to us.
+
+use jobcell_core::StoreError;
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+const SET_PASSWORD: &str =
+    "set REDIS_PASSWORD (and REDIS_USERNAME for an ACL user) or put user:password@ into REDIS_URL";
+const ALLOW: &str = "let this user run scripts, streams and blocking commands on the queue's keys: ACL SETUSER <user> ~<prefix>:* +@all -@admin -@dangerous +info +client|setname";
+
+/// The message without what the client library adds to it, on one line.
+pub(crate) fn describe(e: &RedisError) -> String {
+    let text = match (e.code(), e.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        (Some(code), None) => code.to_owned(),
+        (None, Some(detail)) => detail.to_owned(),
+        (None, None) => e.to_string(),
+    };
+    text.replace(['\r', '\n'], " ")
+}
+
+/// True when the server's reply has this code, also when a script met it: Redis before 7 wraps those.
+pub(crate) fn has_code(e: &RedisError, code: &str) -> bool {
+    e.code() == Some(code) || (e.code() == Some("ERR") && e.detail().is_some_and(|d| d.contains(code)))
+}
+
+/// What to change when Redis does not let us in.
+pub(crate) fn login_fix(e: &RedisError) -> Option<&'static str> {
+    if e.kind() == ErrorKind::AuthenticationFailed || has_code(e, "NOAUTH") || has_code(e, "WRONGPASS") {
+        return Some(SET_PASSWORD);
+    }
+    (e.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) || has_code(e, "NOPERM")).then_some(ALLOW)
+}
+
+/// Replies that go away by themselves or by mending the server, without any change here.
+const PASSING: [&str; 10] = [
+    "LOADING",
+    "READONLY",
+    "OOM",
+    "MISCONF",
+    "BUSY",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "UNBLOCKED",
+];
+
+/// True when the same call may succeed later.
+pub(crate) fn is_passing(e: &RedisError) -> bool {
+    e.is_io_error() || is_broken(e) || PASSING.iter().any(|code| has_code(e, code))
+}
+
+/// True when the connection is of no use any more.
+pub(crate) fn is_broken(e: &RedisError) -> bool {
+    // A replica that was the master is left too: the name may lead to the new one by now.
+    e.is_unrecoverable_error() || e.is_timeout() || has_code(e, "READONLY")
+}
+
+/// The store's error. `WRONGTYPE` is left to the caller that can tell which key it is.
+pub(crate) fn of_store(address: &str, e: &RedisError) -> StoreError {
+    let cause = describe(e);
+    if let Some(fix) = login_fix(e) {
+        return StoreError::Denied(format!("redis at {address}: {cause}; {fix}"));
+    }
+    if is_passing(e) {
+        return StoreError::Unavailable(format!("redis at {address}: {cause}{}", advice(e)));
+    }
+    StoreError::Other(format!("redis at {address}: {cause}"))
+}
+
+fn advice(e: &RedisError) -> &'static str {
+    if has_code(e, "OOM") {
+        "; raise maxmemory or remove finished jobs"
+    } else if has_code(e, "MISCONF") {
+        "; Redis cannot save to its disk and refuses writes"
+    } else if has_code(e, "READONLY") {
+        "; this is a replica, connect to the master"
+    } else {
+        ""
+    }
+}

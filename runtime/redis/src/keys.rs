@@ -1,0 +1,146 @@
+//! Spells every key, here and nowhere else in Rust. The scripts build theirs from [`QueueKeys::meta`].
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jobcell_core::{JobId, QueueName};
+
+/// The key prefix of a deployment, `bull` unless chosen otherwise.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    prefix: String,
+}
+
+/// The keys of one queue: `<prefix>:<queue>:…`.
+#[derive(Debug, Clone)]
+pub(crate) struct QueueKeys {
+    base: String,
+}
+
+/// What a key of a queue holds, as `TYPE` names it.
+pub(crate) type KeyType = &'static str;
+
+/// The keys a queue has, and what they hold.
+pub(crate) const QUEUE_KEYS: [(&str, KeyType); 17] = [
+    ("wait", "list"),
+    ("paused", "list"),
+    ("active", "list"),
+    ("prioritized", "zset"),
+    ("pc", "string"),
+    ("delayed", "zset"),
+    ("waiting-children", "zset"),
+    ("completed", "zset"),
+    ("failed", "zset"),
+    ("marker", "zset"),
+    ("meta", "hash"),
+    ("id", "string"),
+    ("events", "stream"),
+    ("stalled", "set"),
+    ("stalled-check", "string"),
+    ("limiter", "string"),
+    ("repeat", "zset"),
+];
+
+/// What stands behind a job's own key, and what it holds.
+pub(crate) const JOB_KEYS: [(&str, KeyType); 7] = [
+    ("", "hash"),
+    (":lock", "string"),
+    (":logs", "list"),
+    (":dependencies", "set"),
+    (":processed", "hash"),
+    (":failed", "hash"),
+    (":unsuccessful", "zset"),
+];
+
+// === impl Keys ===
+
+impl Keys {
+    pub(crate) fn new(prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    pub(crate) fn queue(&self, queue: &QueueName) -> QueueKeys {
+        QueueKeys { base: format!("{}:{queue}:", self.prefix) }
+    }
+
+    /// A pattern for the keys that every queue has once it was used; `last` is `meta` or `id`.
+    pub(crate) fn queue_pattern(&self, last: &str) -> String {
+        let mut pattern = String::with_capacity(self.prefix.len() + 8);
+        for c in self.prefix.chars() {
+            if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+                pattern.push('\\');
+            }
+            pattern.push(c);
+        }
+        pattern + ":*:" + last
+    }
+
+    /// The queue whose `last` key this is.
+    pub(crate) fn queue_of(&self, key: &str, last: &str) -> Option<QueueName> {
+        let name =
+            key.strip_prefix(&self.prefix)?.strip_prefix(':')?.strip_suffix(last)?.strip_suffix(':')?;
+        QueueName::new(name).ok()
+    }
+
+    /// The name a worker's blocking connection goes by, which BullMQ's `getWorkers` looks for.
+    pub(crate) fn client_name(&self, queue: &QueueName, worker: Option<&str>) -> String {
+        let queue = BASE64.encode(queue.as_str());
+        match worker {
+            None => format!("{}:{queue}", self.prefix),
+            Some(worker) => format!("{}:{queue}:w:{worker}", self.prefix),
+        }
+    }
+
+    /// Not of the form `<prefix>:<queue>:…`, so that no queue can have it.
+    pub(crate) fn cache(&self, key: &str) -> String {
+        format!("jobcell-cache/{}/{key}", self.prefix)
+    }
+}
+
+// === impl QueueKeys ===
+
+impl QueueKeys {
+    /// A key of the queue by its last part, one of [`QUEUE_KEYS`].
+    pub(crate) fn of(&self, last: &str) -> String {
+        format!("{}{last}", self.base)
+    }
+
+    /// What every script is given.
+    pub(crate) fn meta(&self) -> String {
+        self.of("meta")
+    }
+
+    /// The job's hash.
+    pub(crate) fn job(&self, id: &JobId) -> String {
+        self.of(id.as_str())
+    }
+
+    /// A key beside the job's hash, one of [`JOB_KEYS`].
+    pub(crate) fn of_job(&self, id: &JobId, last: &str) -> String {
+        format!("{}{id}{last}", self.base)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_found_by_its_keys_and_by_nothing_else() {
+        let keys = Keys::new("{b}");
+        let queue = QueueName::new("q").unwrap();
+        assert_eq!(keys.queue(&queue).meta(), "{b}:q:meta");
+        assert_eq!(keys.queue_of("{b}:q:meta", "meta"), Some(queue));
+        for other in ["{b}:q:x:meta", "{b}::meta", "b:q:meta", "{b}:q:id", "{b}:meta"] {
+            assert_eq!(keys.queue_of(other, "meta"), None, "{other}");
+        }
+        assert_eq!(Keys::new("a*[b]").queue_pattern("id"), r"a\*\[b\]:*:id");
+    }
+
+    #[test]
+    fn client_names_are_what_bullmq_looks_for() {
+        let keys = Keys::new("bull");
+        let queue = QueueName::new("donations").unwrap();
+        assert_eq!(keys.client_name(&queue, None), "bull:ZG9uYXRpb25z");
+        assert_eq!(keys.client_name(&queue, Some("media-1")), "bull:ZG9uYXRpb25z:w:media-1");
+    }
+}

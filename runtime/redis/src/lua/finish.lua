@@ -1,0 +1,328 @@
+-- Ends any number of attempts, then claims jobs. With no attempts to end it is a claim, with `want` 0 only a finish.
+--
+-- The way of one no-op job costs eight commands here, and its share of another eight a batch: what the queue as a whole
+-- needs (settings, locks, the stalled set, markers) is read and written once a batch.
+--
+-- KEYS[1]  the queue's meta key
+-- ARGV[1]  now, ms
+-- ARGV[2]  minutes of metrics kept, 0 = none
+-- ARGV[3]  number of finishes, n
+-- ARGV[4]  want: jobs to claim
+-- ARGV[5]  token prefix, [6] number of the first token
+-- ARGV[7]  lock, ms
+-- ARGV[8]  worker name or ''
+-- ARGV[9]  starts allowed in a window by the caller's rate limit or '', [10] the window, ms, or ''
+-- ARGV[11 ..]            n ids, then n tokens
+-- ARGV[11 + 2n ..]       n records, each
+--   'c' result keep                       complete
+--   'f' reason stacktrace keep attempts   fail for good
+--   'r' reason stacktrace delay lifo      try again; delay in ms, lifo '1' or '0'
+--   'd' due                               run at this time, ms
+--   'b'                                   give back to the front
+--   'l' rest                              the same, and the queue rests so many ms
+--   'w'                                   wait for children
+--   in front of any of them: '+' flags keep-logs line-count [progress] [data] line...   flags 'p', 'd'
+--   keep: '' = all, '0' = none, else '<count>,<age in s>,<limit>'
+--
+-- Returns { codes, jobs, rest, due, dropped }
+--   codes    per finish: 0 done, 1 missing, 2 lock ran out, 3 not active, 4 pending children, 6 lock taken,
+--            7 nothing to wait for, 9 failed children
+--   jobs     id, flat hash as it was before this start, id, ...; the i-th from 0 has token number first + i
+--   rest     ms the queue must rest, 0 = none
+--   due      ms time of the next delayed job when fewer than `want` came, 0 = none
+--   dropped  id, why: ids without a job that were taken off the queue
+local now = tonumber(ARGV[1])
+local n, want = tonumber(ARGV[3]), tonumber(ARGV[4])
+local events, active, delayed, limiter = P .. 'events', P .. 'active', P .. 'delayed', P .. 'limiter'
+local meta = call('HMGET', KEYS[1], 'paused', 'concurrency', 'max', 'duration', 'opts.maxLenEvents')
+
+-- Numbers that a command is given as numbers are printed with 17 digits first, which costs as much as half a command:
+-- what is a text already stays one.
+local codes = {}
+local completions, failures = 0, 0
+local any_delayed, started = true, false
+if n > 0 then
+  local at = 11 + 2 * n
+  local locks, guards = {}, {}
+  for i = 1, n do
+    local job = P .. ARGV[10 + i]
+    locks[i] = job .. ':lock'
+    guards[2 * i - 1] = job .. ':dependencies'
+    guards[2 * i] = job .. ':unsuccessful'
+  end
+  locks[n + 1] = limiter
+  guards[2 * n + 1] = delayed
+  local held = call('MGET', unpack(locks))
+  started = held[n + 1]
+  local children = call('EXISTS', unpack(guards)) > 0
+  any_delayed = children
+  local freed, freed_ids, seen = {}, {}, {}
+  local completed, failed = {}, {}
+  local policies = nil
+
+  for i = 1, n do
+    local id, token = ARGV[10 + i], ARGV[10 + n + i]
+    local job = P .. id
+    local extra = nil
+    if ARGV[at] == '+' then
+      extra = at
+      local flags = ARGV[at + 1]
+      at = at + 4 + #flags + tonumber(ARGV[at + 3])
+    end
+    local kind = ARGV[at]
+    local a, b, c, d = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+
+    local f = call('HMGET', job, 'name', 'atm', 'parentKey', 'deid')
+    local mine = held[i] == token and not seen[id]
+    local code = 0
+    if not f[1] then
+      code = 1
+    elseif not mine then
+      code = (held[i] and not seen[id]) and 6 or 2
+    elseif children and (kind == 'c' or kind == 'w') then
+      if kind == 'c' and call('SCARD', job .. ':dependencies') > 0 then
+        code = 4
+      elseif call('ZCARD', job .. ':unsuccessful') > 0 then
+        code = 9
+      elseif kind == 'w' and call('SCARD', job .. ':dependencies') == 0 then
+        code = 7
+      end
+    elseif kind == 'w' then
+      code = 7
+    end
+    if mine and code <= 1 then
+      -- Also for a job that is gone: what is left of it must not count as running.
+      seen[id] = true
+      freed[#freed + 1] = locks[i]
+      freed_ids[#freed_ids + 1] = id
+      if call('LREM', active, '-1', id) == 0 and code == 0 then
+        code = 3
+      end
+    end
+    codes[i] = code
+
+    if code == 0 then
+      if extra then
+        lib.recorded.write(job, id, extra)
+      end
+      if kind == 'c' then
+        completions = completions + 1
+        if f[4] then
+          lib.dedup.finished(id, f[4], now)
+        end
+        if f[3] then
+          lib.family.child_completed(f[3], job, a, now)
+        end
+        if b == '0' then
+          lib.family.drop(job)
+          if f[3] then
+            lib.family.detach(job, f[3], false)
+          end
+        else
+          call('HSET', job, 'returnvalue', a, 'finishedOn', ARGV[1], 'atm', f[2] and tonumber(f[2]) + 1 or '1')
+          completed[#completed + 1] = ARGV[1]
+          completed[#completed + 1] = id
+          if b ~= '' then
+            policies = policies or {}
+            policies['completed ' .. b] = true
+          end
+        end
+        if completions == 1 then
+          call('XADD', events, 'MAXLEN', '~', meta[5] or '10000', '*', 'event', 'completed', 'jobId', id,
+            'returnvalue', a, 'prev', 'active')
+        else
+          call('XADD', events, '*', 'event', 'completed', 'jobId', id, 'returnvalue', a, 'prev', 'active')
+        end
+      elseif kind == 'f' then
+        failures = failures + 1
+        lib.outcome.fail(job, id, f, a, b, c, tonumber(d), now)
+        if c ~= '0' then
+          failed[#failed + 1] = ARGV[1]
+          failed[#failed + 1] = id
+          if c ~= '' then
+            policies = policies or {}
+            policies['failed ' .. c] = true
+          end
+        end
+      elseif kind == 'r' then
+        lib.outcome.retry(job, id, f, a, b, tonumber(c), d == '1', now)
+      else
+        lib.outcome.give_back(job, id, kind, a, now)
+      end
+    end
+    at = at + (kind == 'c' and 3 or (kind == 'f' or kind == 'r') and 5 or (kind == 'd' or kind == 'l') and 2 or 1)
+  end
+
+  if #freed > 0 then
+    call('DEL', unpack(freed))
+    call('SREM', P .. 'stalled', unpack(freed_ids))
+  end
+  if #completed > 0 then
+    call('ZADD', P .. 'completed', unpack(completed))
+  end
+  if #failed > 0 then
+    call('ZADD', P .. 'failed', unpack(failed))
+  end
+  if policies then
+    for which in pairs(policies) do
+      local set, policy = string.match(which, '^(%a+) (.*)$')
+      lib.retention.apply(set, policy, now)
+    end
+  end
+  if not meta[5] then
+    call('HSET', KEYS[1], 'opts.maxLenEvents', '10000')
+  end
+  if completions == 0 then
+    call('XTRIM', events, 'MAXLEN', '~', meta[5] or '10000')
+  end
+  if rawget(lib, 'queues') then
+    -- What these finishes put back may be due already, and one of them may have asked for a rest.
+    any_delayed, started = true, call('GET', limiter)
+  end
+elseif want > 0 then
+  started = call('GET', limiter)
+end
+
+local jobs, dropped = {}, {}
+local rest, due, claimed, dry, blocked = 0, 0, 0, false, false
+if want > 0 then
+  local asked = want
+  if any_delayed and #call('ZRANGEBYSCORE', delayed, '0', (now + 1) * 4096 - 1, 'LIMIT', '0', '1') > 0 then
+    lib.queues.promote(lib.queues.open(P), now)
+  end
+
+  -- A rest that somebody asked for by hand is stored as a count no window can reach; it holds with and without limits.
+  local max = tonumber(meta[3]) or tonumber(ARGV[9])
+  local window = tonumber(ARGV[10]) or tonumber(meta[4])
+  started = tonumber(started) or 0
+  if not window then
+    max = nil
+  end
+  if started >= 9007199254740991 or (max and started >= max) then
+    rest = call('PTTL', limiter)
+    if rest > 0 then
+      want = 0
+    else
+      -- Without an expiry it would hold for ever.
+      call('DEL', limiter)
+      rest, started = 0, 0
+    end
+  end
+  if max then
+    want = math.min(want, max - started)
+  end
+  if meta[1] then
+    blocked, want = true, 0
+  elseif tonumber(meta[2]) then
+    local room = tonumber(meta[2]) - call('LLEN', active)
+    if room <= 0 then
+      blocked, want = true, 0
+    else
+      want = math.min(want, room)
+    end
+  end
+
+  local spent = 0
+  while claimed < want do
+    local need = want - claimed
+    local ids
+    if need == 1 then
+      local id = call('RPOPLPUSH', P .. 'wait', active)
+      ids = id and { id }
+    else
+      ids = call('RPOP', P .. 'wait', need)
+      if ids then
+        call('LPUSH', active, unpack(ids))
+      end
+    end
+    if not ids then
+      local scored = call('ZPOPMIN', P .. 'prioritized', need)
+      if #scored == 0 then
+        call('DEL', P .. 'pc')
+        dry = true
+        break
+      end
+      ids = {}
+      for i = 1, #scored, 2 do
+        ids[#ids + 1] = scored[i]
+      end
+      call('LPUSH', active, unpack(ids))
+    end
+
+    for i = 1, #ids do
+      local id = ids[i]
+      local job = P .. id
+      local hash = redis.pcall('HGETALL', job)
+      local starts, named, deferred = nil, false, false
+      for k = 1, #hash, 2 do
+        local field = hash[k]
+        if field == 'name' then
+          named = true
+        elseif field == 'ats' then
+          starts = hash[k + 1]
+        elseif field == 'defa' then
+          deferred = true
+        end
+      end
+      if named then
+        local token = claimed == 0 and ARGV[6] or string.format('%.0f', ARGV[6] + claimed)
+        call('SET', job .. ':lock', ARGV[5] .. ':' .. token, 'PX', ARGV[7])
+        starts = starts and tonumber(starts) + 1 or '1'
+        if ARGV[8] == '' then
+          call('HSET', job, 'processedOn', ARGV[1], 'ats', starts)
+        else
+          call('HSET', job, 'processedOn', ARGV[1], 'ats', starts, 'pb', ARGV[8])
+        end
+        call('XADD', events, '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
+        claimed = claimed + 1
+        jobs[2 * claimed - 1] = id
+        jobs[2 * claimed] = hash
+        if not deferred then
+          spent = spent + 1
+        end
+      else
+        call('LREM', active, '1', id)
+        call('DEL', job .. ':lock')
+        dropped[#dropped + 1] = id
+        dropped[#dropped + 1] = hash.err or ''
+      end
+    end
+  end
+
+  if max and spent > 0 then
+    local total = call('INCRBY', limiter, spent)
+    if total == spent then
+      call('PEXPIRE', limiter, math.floor(math.abs(window)))
+    end
+    if claimed < asked and not dry and total >= max then
+      rest = math.max(call('PTTL', limiter), 0)
+    end
+  end
+  if claimed < asked and rest == 0 and not blocked then
+    local head = any_delayed and call('ZRANGE', delayed, '0', '0', 'WITHSCORES') or {}
+    due = head[2] and math.floor(tonumber(head[2]) / 4096) or 0
+  end
+end
+
+local ended = completions + failures
+if ended > 0 then
+  if ARGV[2] ~= '0' then
+    lib.metrics.count('completed', completions, now, tonumber(ARGV[2]))
+    lib.metrics.count('failed', failures, now, tonumber(ARGV[2]))
+  end
+  if claimed == 0 and rest == 0 and due == 0 and not blocked
+    and call('LLEN', active) == 0 and call('LLEN', P .. 'wait') == 0 and call('ZCARD', P .. 'prioritized') == 0 then
+    call('XADD', events, '*', 'event', 'drained')
+  end
+end
+if rawget(lib, 'queues') then
+  if dry then
+    lib.queues.open(P).pushed = false
+  end
+  lib.queues.settle()
+end
+-- Wakes the next worker, who may find more. Needless when this claim emptied the queue.
+if claimed > 0 and not dry then
+  call('ZADD', P .. 'marker', '0', '0')
+end
+return { codes, jobs, rest, due, dropped }

@@ -1,0 +1,130 @@
+-- Module: what all scripts know about a queue, by its key prefix. A parent may live in another queue than its child,
+-- so nothing here assumes the queue of the call.
+-- Markers are collected and written once, by `settle`.
+local M, opened = {}, {}
+
+function M.open(prefix)
+  local q = opened[prefix]
+  if q then
+    return q
+  end
+  local meta = call('HMGET', prefix .. 'meta', 'paused', 'concurrency', 'version', 'opts.maxLenEvents')
+  q = { prefix = prefix, paused = meta[1], concurrency = tonumber(meta[2]), version = meta[3], keep = meta[4] }
+  opened[prefix] = q
+  return q
+end
+
+-- The list that takes waiting jobs. While a queue is paused, clients of one major version put them into `paused` and
+-- those of the other into `wait`, and resuming by the older one overwrites `wait`: so never make the second list
+-- where the first exists.
+function M.list(q)
+  if q.target then
+    return q.target
+  end
+  local key = q.prefix .. 'wait'
+  if q.paused then
+    local paused = q.prefix .. 'paused'
+    if call('EXISTS', paused) == 1 then
+      key = paused
+    elseif call('EXISTS', key) == 0 then
+      local major = tonumber(string.match(q.version or '', '^bullmq:(%d+)'))
+      if not major or major < 6 then
+        key = paused
+      end
+    end
+  end
+  q.target = key
+  return key
+end
+
+function M.blocked(q)
+  if q.paused then
+    return true
+  end
+  return q.concurrency and call('LLEN', q.prefix .. 'active') >= q.concurrency
+end
+
+function M.event(q, name, ...)
+  call('XADD', q.prefix .. 'events', '*', 'event', name, ...)
+end
+
+function M.trim(q)
+  if not q.keep then
+    q.keep = 10000
+    call('HSET', q.prefix .. 'meta', 'opts.maxLenEvents', q.keep)
+  end
+  call('XTRIM', q.prefix .. 'events', 'MAXLEN', '~', q.keep)
+end
+
+-- Puts a job among the waiting ones; `front` makes it the next of its kind.
+function M.place(q, id, priority, front)
+  if priority > 0 then
+    local score = priority * 4294967296
+    if not front then
+      score = score + call('INCR', q.prefix .. 'pc') % 4294967296
+    end
+    call('ZADD', q.prefix .. 'prioritized', score, id)
+  else
+    call(front and 'RPUSH' or 'LPUSH', M.list(q), id)
+  end
+  q.pushed = true
+end
+
+-- Puts a job among the delayed ones, behind those due in the same millisecond.
+function M.delay(q, id, due)
+  local key = q.prefix .. 'delayed'
+  local score, top = due * 4096, (due + 1) * 4096 - 1
+  local last = call('ZREVRANGEBYSCORE', key, top, score, 'WITHSCORES', 'LIMIT', 0, 1)
+  if last[2] then
+    score = math.min(tonumber(last[2]) + 1, top)
+  end
+  call('ZADD', key, score, id)
+  q.delayed = true
+  M.event(q, 'delayed', 'jobId', id, 'delay', string.format('%.0f', due))
+end
+
+-- Moves up to 1000 due jobs to the waiting ones.
+function M.promote(q, now)
+  local key = q.prefix .. 'delayed'
+  local ids = call('ZRANGEBYSCORE', key, 0, (now + 1) * 4096 - 1, 'LIMIT', 0, 1000)
+  if #ids == 0 then
+    return
+  end
+  call('ZREM', key, unpack(ids))
+  for _, id in ipairs(ids) do
+    local job = q.prefix .. id
+    local priority = call('HGET', job, 'priority')
+    M.place(q, id, tonumber(priority) or 0, false)
+    M.event(q, 'waiting', 'jobId', id, 'prev', 'delayed')
+    -- A job that was removed behind our back must not come back as a hash with one field.
+    if priority or call('EXISTS', job) == 1 then
+      call('HSET', job, 'delay', '0')
+    end
+  end
+end
+
+function M.wake(q)
+  call('ZADD', q.prefix .. 'marker', '0', '0')
+end
+
+-- When the first delayed job is due; nil when there is none.
+function M.next_due(prefix)
+  local head = call('ZRANGE', prefix .. 'delayed', 0, 0, 'WITHSCORES')
+  return head[2] and math.floor(tonumber(head[2]) / 4096)
+end
+
+function M.settle()
+  for prefix, q in pairs(opened) do
+    if q.pushed and not M.blocked(q) then
+      M.wake(q)
+    end
+    if q.delayed then
+      local due = M.next_due(prefix)
+      if due then
+        call('ZADD', prefix .. 'marker', due, '1')
+      end
+    end
+  end
+end
+
+return M

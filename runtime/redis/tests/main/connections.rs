@@ -1,0 +1,173 @@
+//! Connecting, failing to, and coming back.
+
+use std::time::{Duration, Instant};
+
+use jobcell_core::{Store, StoreError};
+use jobcell_redis::{BullStore, ConnectError, ConnectOptions};
+
+use crate::server::{Bench, NOW, Server, claim, plain, queue};
+
+/// Asks until the answer is a success; every failure in between must be a passing one.
+async fn until_back(store: &BullStore) -> Duration {
+    let started = Instant::now();
+    loop {
+        match store.counts(&queue("q")).await {
+            Ok(_) => return started.elapsed(),
+            Err(e) => assert!(e.is_transient(), "{e}"),
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "it does not come back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn refused(url: &str) -> ConnectError {
+    BullStore::connect(ConnectOptions::from_url(url).unwrap()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn each_way_of_not_connecting_names_the_place_and_the_fix() {
+    let server = Server::with(&["--requirepass", "s3cret"]);
+    let port = server.port;
+    for (url, want) in [
+        (format!("redis://127.0.0.1:{port}"), "REDIS_PASSWORD"),
+        (format!("redis://:wr0ng@127.0.0.1:{port}"), "REDIS_PASSWORD"),
+        (format!("redis://:s3cret@127.0.0.1:{port}/99"), "database"),
+        ("redis://127.0.0.1:1".to_owned(), "start redis-server"),
+        ("redis://nowhere.invalid:6379".to_owned(), "cannot be resolved"),
+        ("unix:///nowhere/redis.sock".to_owned(), "refuses the connection"),
+    ] {
+        let error = refused(&url).await;
+        let text = error.to_string();
+        assert!(text.contains(want), "{url}: {text}");
+        assert!(!text.contains("s3cret") && !text.contains("wr0ng"), "{text}");
+        let place =
+            url.rsplit('@').next().unwrap().trim_start_matches("redis://").trim_start_matches("unix://");
+        assert!(text.contains(place.split("/99").next().unwrap()), "{url}: {text}");
+    }
+    let error = refused(&format!("redis://127.0.0.1:{port}")).await;
+    assert!(matches!(error, ConnectError::Denied { .. }) && !error.is_transient());
+    let right = ConnectOptions::from_url(&format!("redis://:s3cret@127.0.0.1:{port}/1")).unwrap();
+    BullStore::connect(right).await.unwrap().health().await.unwrap();
+}
+
+#[tokio::test]
+async fn somebody_who_never_answers_is_given_up() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let error = tokio::time::timeout(Duration::from_secs(12), refused(&url)).await.unwrap();
+    assert!(matches!(&error, ConnectError::Timeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_user_that_may_not_is_told_what_to_allow() {
+    let mut b = Bench::new().await;
+    let _: () = b.raw.run(&["ACL", "SETUSER", "weak", "on", ">pw", "~*", "+@read", "+ping", "+client"]).await;
+    let url = format!("redis://weak:pw@127.0.0.1:{}", b.server.port);
+    let store = BullStore::connect(ConnectOptions::from_url(&url).unwrap()).await.unwrap();
+    let error = store.add(&b.q, vec![plain("n")], NOW).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Denied(text) if text.contains("ACL SETUSER")), "{error}");
+}
+
+#[tokio::test]
+async fn a_socket_file_works_like_a_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("redis.sock");
+    let _server = Server::with(&["--unixsocket", path.to_str().unwrap()]);
+    let store = BullStore::connect(ConnectOptions::unix(&path).unwrap()).await.unwrap();
+    store.add(&queue("q"), vec![plain("n")], NOW).await.unwrap();
+    let url = format!("unix://{}", path.display());
+    let same = BullStore::connect(ConnectOptions::from_url(&url).unwrap()).await.unwrap();
+    assert_eq!(same.queues().await.unwrap(), [queue("q")]);
+}
+
+#[tokio::test]
+async fn killed_connections_come_back_by_themselves() {
+    let mut b = Bench::new().await;
+    b.add(vec![plain("a")]).await;
+    for _ in 0..3 {
+        let _: i64 = b.raw.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        assert!(until_back(&b.store).await < Duration::from_secs(2));
+    }
+    assert_eq!(b.claim(1).await.jobs.len(), 1);
+}
+
+#[tokio::test]
+async fn an_idle_store_notices_that_its_connection_is_gone() {
+    let mut b = Bench::new().await;
+    let _: i64 = b.raw.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while b.store.redis().is_up() {
+        assert!(Instant::now() < deadline, "nobody noticed");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    while !b.store.redis().is_up() {
+        assert!(Instant::now() < deadline, "it does not come back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The very next call succeeds.
+    b.store.counts(&b.q).await.unwrap();
+}
+
+#[tokio::test]
+async fn while_redis_is_away_calls_fail_at_once_and_after_it_everything_works() {
+    let mut b = Bench::new().await;
+    let mut waiter = b.store.waiter(&b.q, None).await.unwrap();
+    b.server.kill();
+    let error = b.store.counts(&b.q).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    let asked = Instant::now();
+    for _ in 0..20 {
+        assert!(b.store.claim(&b.q, &claim(1, NOW)).await.unwrap_err().is_transient());
+    }
+    assert!(asked.elapsed() < Duration::from_secs(1), "calls wait for the connection");
+    // A waiter pauses by itself, so that its caller does not spin.
+    let asked = Instant::now();
+    for _ in 0..4 {
+        assert!(waiter.wait(Duration::from_secs(1)).await.unwrap_err().is_transient());
+    }
+    assert!(asked.elapsed() > Duration::from_millis(100), "{:?}", asked.elapsed());
+    b.server.restart();
+    assert!(until_back(&b.store).await < Duration::from_secs(2));
+    // Scripts are gone with the server's memory; they are loaded again.
+    assert_eq!(b.add(vec![plain("n")]).await, ["1"]);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while waiter.wait(Duration::from_secs(1)).await.is_err() {
+        assert!(Instant::now() < deadline);
+    }
+    assert!(b.store.events(&b.q, "0-0", Duration::from_millis(50)).await.unwrap().len() > 1);
+}
+
+#[tokio::test]
+async fn a_closed_store_does_not_connect_again() {
+    let b = Bench::new().await;
+    b.store.close().await;
+    let error = b.store.counts(&b.q).await.unwrap_err();
+    assert!(error.to_string().contains("closed"), "{error}");
+    assert!(!b.store.redis().is_up());
+}
+
+#[tokio::test]
+async fn out_of_memory_and_replicas_are_passing_troubles() {
+    let mut b = Bench::new().await;
+    let _: () = b.raw.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let error = b.store.add(&b.q, vec![plain("n")], NOW).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable(text) if text.contains("maxmemory")), "{error}");
+    let _: () = b.raw.run(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    let _: () = b.raw.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    let error = b.store.add(&b.q, vec![plain("n")], NOW).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    let _: () = b.raw.run(&["REPLICAOF", "NO", "ONE"]).await;
+    until_back(&b.store).await;
+    assert_eq!(b.add(vec![plain("n")]).await.len(), 1);
+}
+
+#[tokio::test]
+async fn health_tells_version_latency_and_faults() {
+    let mut b = Bench::new().await;
+    let health = b.store.health().await.unwrap();
+    assert!(health.kind.starts_with("redis "), "{health:?}");
+    assert!(health.warnings.iter().any(|w| w.contains("nothing is saved")), "{health:?}");
+    let _: () = b.raw.run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
+    let health = b.store.health().await.unwrap();
+    assert!(health.warnings.iter().any(|w| w.contains("noeviction")), "{health:?}");
+}

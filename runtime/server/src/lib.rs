@@ -1,0 +1,30 @@
+//! The HTTP side of a host: is it alive, is it ready, how is it, and its metrics.
+//!
+//! [`Server`] listens; what it shows comes in through two narrow traits, [`Health`] and [`Gauges`], so that this crate
+//! knows neither Redis nor Wasm. [`Metrics`] counts what happens: it is the [`jobcell_core::Observer`] of a host.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use jobcell_server::{Gauges, Health, Metrics, Pages, Server, ServerError};
+//! # async fn run(health: Arc<dyn Health>, gauges: Arc<dyn Gauges>) -> Result<(), ServerError> {
+//! let metrics = Arc::new(Metrics::new());
+//! let pages = Pages { health, gauges, metrics };
+//! let server = Server::bind(([127, 0, 0, 1], 8787).into(), pages).await?;
+//! println!("listening on {}", server.local_addr());
+//! server.serve(async { /* ends when the host stops */ }).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod health;
+mod listen;
+mod metrics;
+mod problem;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+pub use health::{HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus, Status, StoreReport};
+pub use listen::{Server, ServerError};
+pub use metrics::{Gauges, HandlerGauge, Metrics, QueueGauges, Snapshot, queue_gauges};
+pub use routes::Pages;

@@ -1,0 +1,164 @@
+//! Listening: connections in, pages out, every client bounded in time and number.
+
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::routes::{Pages, router};
+
+/// Listens and serves.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {}", cause(.source, .address))]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn cause(error: &io::Error, address: &SocketAddr) -> String {
+    let fix = "set server.listen or JOBCELL_SERVER__LISTEN to";
+    match error.kind() {
+        ErrorKind::AddrInUse => format!(
+            "port {} is in use by another process (another jobcell?); stop it, or {fix} another port, 0 for any free one",
+            address.port()
+        ),
+        ErrorKind::PermissionDenied => {
+            format!("this user may not use port {}; {fix} a port from 1024 on", address.port())
+        }
+        ErrorKind::AddrNotAvailable => {
+            format!("this machine has no address {}; {fix} one of its own, or 0.0.0.0 for all", address.ip())
+        }
+        _ => format!("{error}; {fix} another address"),
+    }
+}
+
+/// Connections at the same time. Health and metrics need a handful; more wait in the backlog.
+const CONNECTIONS_MAX: usize = 256;
+/// How long a client may take for the head of a request, also for the next one on an open connection.
+const HEAD_MAX: Duration = Duration::from_secs(10);
+/// How long one connection is used: a client that reads slower than this keeps no place for ever.
+const CONNECTION_MAX: Duration = Duration::from_secs(300);
+/// How long open answers may take once the server stops.
+const CLOSE_MAX: Duration = Duration::from_secs(3);
+/// The pause after a failed accept, which most often means that file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+// === impl ServerError ===
+
+impl ServerError {
+    /// True when the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        let Self::Bind { source, .. } = self;
+        source.kind() == ErrorKind::AddrInUse
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Takes the address. Connections wait until [`Self::serve`].
+    ///
+    /// # Errors
+    /// When the address is in use, not allowed or not this machine's.
+    pub async fn bind(address: SocketAddr, pages: Pages) -> Result<Self, ServerError> {
+        let fault = |source| ServerError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(fault)?;
+        let address = listener.local_addr().map_err(fault)?;
+        Ok(Self { listener, address, router: router(pages) })
+    }
+
+    /// The address, with the port that was given for port 0.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is done, then lets open answers finish for up to 3 s.
+    ///
+    /// Cancel safety: a dropped future stops accepting and cuts open connections.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let Self { listener, router, .. } = self;
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
+        // Also when this future is dropped.
+        let _close = closing.clone().drop_guard();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                accepted = accept(&listener, &places) => accepted,
+            };
+            match accepted {
+                Ok((stream, place)) => {
+                    connections.spawn(connection(stream, router.clone(), closing.clone(), place));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        closing.cancel();
+        connections.close();
+        if tokio::time::timeout(CLOSE_MAX, connections.wait()).await.is_err() {
+            tracing::debug!(open = connections.len(), "connections were cut");
+        }
+    }
+}
+
+/// A place first, then a connection: without one clients wait in the backlog.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+async fn connection(stream: TcpStream, router: Router, closing: CancellationToken, _place: OwnedSemaphorePermit) {
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let mut ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = closing.cancelled() => None,
+        () = tokio::time::sleep(CONNECTION_MAX) => None,
+    };
+    if ended.is_none() {
+        // What was asked is answered; what takes too long is cut.
+        connection.as_mut().graceful_shutdown();
+        ended = tokio::time::timeout(CLOSE_MAX, connection).await.ok();
+    }
+    if let Some(Err(error)) = ended {
+        tracing::trace!(%error, "a connection ended early");
+    }
+}

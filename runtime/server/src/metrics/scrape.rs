@@ -1,0 +1,181 @@
+//! A scrape: asks how queues stand, at most once a second and not for long, and writes the page.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jobcell_core::store::{Counts, Page};
+use jobcell_core::{JobState, QueueName, Store, StoreError};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::{Format, Metrics, write};
+
+/// Knows how things stand now. Asked at scrapes, at most once a second whoever scrapes, and given 2 s.
+#[async_trait]
+pub trait Gauges: Send + Sync + 'static {
+    /// How things stand. What cannot be had is left out: no value is better than an old one.
+    async fn collect(&self) -> Snapshot;
+}
+
+/// How things stand.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Whether the store answers.
+    pub store_up: bool,
+    /// Cells alive now.
+    pub cells_active: u64,
+    /// The queues of this host.
+    pub queues: BTreeMap<QueueName, QueueGauges>,
+    /// Every version of every handler that this host has loaded or refused.
+    pub handlers: Vec<HandlerGauge>,
+}
+
+/// How a queue stands.
+#[derive(Debug, Clone, Default)]
+pub struct QueueGauges {
+    /// How many jobs are in each state.
+    pub counts: Counts,
+    /// How long the job that has waited longest has waited; zero when none waits.
+    pub oldest: Duration,
+    /// Whether the queue is paused.
+    pub paused: bool,
+}
+
+/// A version of a handler.
+#[derive(Debug, Clone)]
+pub struct HandlerGauge {
+    /// The handler.
+    pub handler: String,
+    /// The first 12 hex digits of the version's digest, or `native`.
+    pub version: String,
+    /// `active`, `draining`, `refused`, …
+    pub state: &'static str,
+}
+
+/// How one queue stands, from its store. Three or four round trips.
+///
+/// # Errors
+/// When the store fails.
+pub async fn queue_gauges(store: &dyn Store, queue: &QueueName, now: u64) -> Result<QueueGauges, StoreError> {
+    let counts = store.counts(queue).await?;
+    let paused = store.is_paused(queue).await?;
+    let mut oldest_ms = 0;
+    for state in [JobState::Waiting, JobState::Prioritized] {
+        if counts.get(state) == 0 {
+            continue;
+        }
+        // By arrival the first waits longest; by priority that is only likely, and reading all would cost too much.
+        for job in store.list(queue, state, Page::first(1)).await? {
+            oldest_ms = oldest_ms.max(now.saturating_sub(job.timestamp.saturating_add(job.delay)));
+        }
+    }
+    Ok(QueueGauges { counts, oldest: Duration::from_millis(oldest_ms), paused })
+}
+
+/// How old a snapshot may be: several scrapers cost the store no more than one.
+const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(1);
+/// How long a snapshot may take. Prometheus gives up on a scrape after 10 s by default.
+const SNAPSHOT_MAX: Duration = Duration::from_secs(2);
+
+/// Writes pages of metrics.
+pub(crate) struct Scrape {
+    metrics: Arc<Metrics>,
+    gauges: Arc<dyn Gauges>,
+    /// Held while asking, so that scrapes at the same time ask once. An async mutex: it is held over an await.
+    last: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+}
+
+impl Scrape {
+    pub(crate) fn new(metrics: Arc<Metrics>, gauges: Arc<dyn Gauges>) -> Self {
+        Self { metrics, gauges, last: Mutex::new(None) }
+    }
+
+    /// The page.
+    pub(crate) async fn page(&self, format: Format) -> Result<String, fmt::Error> {
+        let snapshot = self.snapshot().await;
+        format.write(Everything { metrics: Arc::clone(&self.metrics), snapshot })
+    }
+
+    async fn snapshot(&self) -> Arc<Snapshot> {
+        let mut last = self.last.lock().await;
+        if let Some((at, snapshot)) = &*last
+            && at.elapsed() < SNAPSHOT_AGE_MAX
+        {
+            return Arc::clone(snapshot);
+        }
+        let collected = tokio::time::timeout(SNAPSHOT_MAX, self.gauges.collect()).await;
+        let snapshot = Arc::new(collected.unwrap_or_else(|_| {
+            tracing::warn!("the store did not answer a scrape within {SNAPSHOT_MAX:?}; queues are left out of it");
+            Snapshot::default()
+        }));
+        *last = Some((Instant::now(), Arc::clone(&snapshot)));
+        snapshot
+    }
+}
+
+/// Counters and gauges together.
+#[derive(Debug)]
+struct Everything {
+    metrics: Arc<Metrics>,
+    snapshot: Arc<Snapshot>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabels {
+    queue: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    queue: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandlerLabels {
+    handler: String,
+    version: String,
+    state: &'static str,
+}
+
+impl Collector for Everything {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Self { metrics, snapshot } = self;
+        metrics.each(|name, help, metric| write(&mut encoder, name, help, metric))?;
+        let Snapshot { store_up, cells_active, queues, handlers } = &**snapshot;
+        let jobs = Family::<StateLabels, Gauge<u64, AtomicU64>>::default();
+        let oldest = Family::<QueueLabels, Gauge<f64, AtomicU64>>::default();
+        let paused = Family::<QueueLabels, Gauge<u64, AtomicU64>>::default();
+        for (name, queue) in queues {
+            let labels = QueueLabels { queue: name.to_string() };
+            for state in JobState::ALL {
+                let labels = StateLabels { queue: name.to_string(), state: state.as_str() };
+                jobs.get_or_create(&labels).set(queue.counts.get(state));
+            }
+            oldest.get_or_create(&labels).set(queue.oldest.as_secs_f64());
+            paused.get_or_create(&labels).set(u64::from(queue.paused));
+        }
+        let versions = Family::<HandlerLabels, Gauge<u64, AtomicU64>>::default();
+        for HandlerGauge { handler, version, state } in handlers {
+            let labels = HandlerLabels { handler: handler.clone(), version: version.clone(), state };
+            versions.get_or_create(&labels).set(1);
+        }
+        let mut gauge = |name, help, metric: &dyn prometheus_client::encoding::EncodeMetric| {
+            write(&mut encoder, name, help, metric)
+        };
+        gauge("jobcell_queue_jobs", "Jobs in each state.", &jobs)?;
+        gauge("jobcell_queue_oldest_seconds", "How long the job that has waited longest has waited.", &oldest)?;
+        gauge("jobcell_paused", "1 when the queue is paused.", &paused)?;
+        gauge("jobcell_cells_active", "Cells alive now.", &ConstGauge::new(*cells_active))?;
+        gauge("jobcell_handler_info", "1 for each version of each handler.", &versions)?;
+        gauge("jobcell_store_up", "1 when the store answers.", &ConstGauge::new(u64::from(*store_up)))
+    }
+}

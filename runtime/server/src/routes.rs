@@ -1,0 +1,124 @@
+//! The pages: `/livez`, `/readyz`, `/health`, `/metrics`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+
+use crate::health::Health;
+use crate::metrics::{Format, Gauges, Metrics, Scrape};
+use crate::problem::Problem;
+
+/// What the pages show.
+pub struct Pages {
+    /// Behind `/readyz` and `/health`.
+    pub health: Arc<dyn Health>,
+    /// Behind `/metrics`: what is asked for at each scrape.
+    pub gauges: Arc<dyn Gauges>,
+    /// Behind `/metrics`: what was counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The longest wait for an answer of the host. Probes of orchestrators give up after 1 to 10 s.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Bytes a request may declare for its body. No page reads one.
+const BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+const ROUTES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
+
+struct Shared {
+    health: Arc<dyn Health>,
+    scrape: Scrape,
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
+}
+
+pub(crate) fn router(pages: Pages) -> Router {
+    let Pages { health, gauges, metrics } = pages;
+    let [livez, readyz, health_page, metrics_page] = ROUTES;
+    Router::new()
+        .route(livez, get(alive))
+        .route(readyz, get(ready))
+        .route(health_page, get(healthy))
+        .route(metrics_page, get(measured))
+        .fallback(no_page)
+        .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn(bounded))
+        .with_state(Arc::new(Shared { health, scrape: Scrape::new(metrics, gauges) }))
+}
+
+/// The process answers: nothing else is asked, so that a lost Redis restarts no host.
+async fn alive() -> impl IntoResponse {
+    axum::Json(Readiness { status: "alive", reasons: Vec::new() })
+}
+
+async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    let answer = tokio::time::timeout(ANSWER_MAX, shared.health.ready()).await;
+    let reasons = match answer {
+        Ok(Ok(())) => return axum::Json(Readiness { status: "ready", reasons: Vec::new() }).into_response(),
+        Ok(Err(reasons)) => reasons,
+        Err(_) => vec![format!("the host did not answer within {ANSWER_MAX:?}")],
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, axum::Json(Readiness { status: "not ready", reasons })).into_response()
+}
+
+/// 200 whatever the report says: it was delivered, and `/readyz` is there for those that look at the status alone.
+async fn healthy(State(shared): State<Arc<Shared>>) -> Response {
+    match tokio::time::timeout(ANSWER_MAX, shared.health.health()).await {
+        Ok(report) => axum::Json(report).into_response(),
+        Err(_) => {
+            let detail = format!("the host did not answer within {ANSWER_MAX:?}");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
+        }
+    }
+}
+
+async fn measured(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let format = Format::wanted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
+    match shared.scrape.page(format).await {
+        Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be written");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be written; see the host's log")
+                .into_response()
+        }
+    }
+}
+
+async fn no_page(uri: Uri) -> Problem {
+    let detail = format!("there is no page {}; there are {}", uri.path(), ROUTES.join(", "));
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
+async fn no_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}; use GET", uri.path()))
+}
+
+/// Refuses declared bodies over the limit before anything is read, and marks every answer as fresh and as what it says
+/// it is.
+async fn bounded(request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let declared: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let mut response = match declared {
+        Some(bytes) if bytes > BODY_BYTES_MAX => {
+            let detail = format!("the body has {bytes} bytes; the limit is {BODY_BYTES_MAX}");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()
+        }
+        Some(_) | None => next.run(request).await,
+    };
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,367 @@
+//! The server over real connections.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jobcell_core::event::Event;
+use jobcell_core::store::Counts;
+use jobcell_core::{JobId, Observer, QueueName, Receipt, StopCause};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::*;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A host of which everything is known.
+#[derive(Default)]
+struct Fake {
+    reasons: Vec<String>,
+    /// Never answers.
+    hangs: bool,
+    collected: AtomicUsize,
+}
+
+#[async_trait]
+impl Health for Fake {
+    async fn ready(&self) -> Result<(), Vec<String>> {
+        if self.reasons.is_empty() { Ok(()) } else { Err(self.reasons.clone()) }
+    }
+
+    async fn health(&self) -> HealthReport {
+        let store =
+            StoreReport { kind: "redis 7.0.15".to_owned(), up: true, latency: None, warnings: Vec::new() };
+        let redis = RedisHealth {
+            status: RedisStatus::Connected,
+            message: "Redis answers".to_owned(),
+            latency: Some(Duration::from_micros(250)),
+        };
+        HealthReport {
+            status: Status::Healthy,
+            redis,
+            store,
+            handlers: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            version: "0.1.0",
+            wasmtime: "48.0.8",
+        }
+    }
+}
+
+#[async_trait]
+impl Gauges for Fake {
+    async fn collect(&self) -> Snapshot {
+        self.collected.fetch_add(1, Ordering::SeqCst);
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        let mut counts = Counts::default();
+        counts.0.insert(jobcell_core::JobState::Waiting, 3);
+        let queue = QueueGauges { counts, oldest: Duration::from_millis(1500), paused: true };
+        Snapshot {
+            store_up: true,
+            cells_active: 2,
+            queues: BTreeMap::from([(queue_name(), queue)]),
+            handlers: vec![HandlerGauge {
+                handler: "media".to_owned(),
+                version: "0123456789ab".to_owned(),
+                state: "active",
+            }],
+        }
+    }
+}
+
+fn queue_name() -> QueueName {
+    QueueName::new("a \"quoted\" queue").unwrap()
+}
+
+struct Running {
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    fake: Arc<Fake>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(fake: Fake) -> Self {
+        let (fake, metrics) = (Arc::new(fake), Arc::new(Metrics::new()));
+        let (health, gauges): (Arc<dyn Health>, Arc<dyn Gauges>) = (Arc::clone(&fake) as _, Arc::clone(&fake) as _);
+        let pages = Pages { health, gauges, metrics: Arc::clone(&metrics) };
+        let server = Server::bind(([127, 0, 0, 1], 0).into(), pages).await.unwrap();
+        let (address, stop) = (server.local_addr(), CancellationToken::new());
+        let task = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
+        Self { address, metrics, fake, stop, task }
+    }
+
+    /// Status line and headers, and the body, of one request on its own connection.
+    async fn ask(&self, request: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("{request} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_lowercase(), body.to_owned())
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        timeout(PATIENCE, self.task).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn probes_tell_alive_from_ready() {
+    let running = Running::start(Fake { reasons: vec!["the host is quiet".to_owned()], ..Fake::default() }).await;
+    let (head, _) = running.ask("GET /livez").await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    let (head, body) = running.ask("GET /readyz").await;
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    assert_eq!(body, r#"{"status":"not ready","reasons":["the host is quiet"]}"#);
+    running.stop().await;
+    let running = Running::start(Fake::default()).await;
+    assert!(running.ask("GET /readyz").await.0.starts_with("http/1.1 200"));
+    assert!(running.ask("HEAD /readyz").await.0.starts_with("http/1.1 200"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn health_is_json_with_the_documented_members() {
+    let running = Running::start(Fake::default()).await;
+    let (head, body) = running.ask("GET /health").await;
+    assert!(head.contains("content-type: application/json") && head.contains("cache-control: no-store"), "{head}");
+    let report: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let members: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(members, ["handlers", "queues", "redis", "status", "store", "version", "wasmtime"]);
+    assert_eq!(report["redis"]["status"], "connected");
+    assert_eq!(report["redis"]["latency"], 0.25);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn errors_are_problem_documents() {
+    let running = Running::start(Fake::default()).await;
+    let (head, body) = running.ask("GET /nothing").await;
+    assert!(head.starts_with("http/1.1 404") && head.contains("content-type: application/problem+json"), "{head}");
+    let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((problem["status"].as_u64(), problem["title"].as_str()), (Some(404), Some("Not Found")));
+    assert!(problem["detail"].as_str().unwrap().contains("/readyz"), "{problem}");
+    let (head, _) = running.ask("POST /health").await;
+    assert!(head.starts_with("http/1.1 405") && head.contains("application/problem+json"), "{head}");
+    assert!(head.contains("allow: get,head"), "{head}");
+    let (head, _) = running.ask("GET /health HTTP/1.1\r\ncontent-length: 999999999\r\nx:").await;
+    assert!(head.starts_with("http/1.1 413"), "{head}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_names_address_cause_and_fix() {
+    let running = Running::start(Fake::default()).await;
+    let fake = Arc::clone(&running.fake);
+    let pages = Pages {
+        health: Arc::clone(&fake) as _,
+        gauges: fake,
+        metrics: Arc::clone(&running.metrics),
+    };
+    let Err(error) = Server::bind(running.address, pages).await else { panic!("the port was free") };
+    let told = error.to_string();
+    for part in [&running.address.to_string(), "in use", "server.listen", "JOBCELL_SERVER__LISTEN"] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert!(error.is_transient());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_no_whole_head_is_cut() {
+    let running = Running::start(Fake::default()).await;
+    let mut slow = TcpStream::connect(running.address).await.unwrap();
+    slow.write_all(b"GET /livez HTTP/1.1\r\nhost:").await.unwrap();
+    let mut rest = Vec::new();
+    // Time is paused, so this takes no time unless the server waits for ever.
+    let read = timeout(Duration::from_secs(60), slow.read_to_end(&mut rest)).await;
+    assert!(read.is_ok(), "the connection stayed open");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_answers_what_was_asked_and_closes_idle_connections() {
+    let running = Running::start(Fake::default()).await;
+    let mut idle = TcpStream::connect(running.address).await.unwrap();
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    timeout(PATIENCE, idle.read_exact(&mut first)).await.unwrap().unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    running.stop().await;
+    let mut rest = Vec::new();
+    timeout(PATIENCE, idle.read_to_end(&mut rest)).await.unwrap().unwrap();
+}
+
+fn ended(handler: &str, outcome: &'static str, stop: Option<StopCause>) -> Event {
+    Event::Ended {
+        queue: queue_name(),
+        id: JobId::new("1").unwrap(),
+        handler: handler.to_owned(),
+        version: "0123456789ab".to_owned(),
+        outcome,
+        stop,
+        attempt: 1,
+        receipt: Receipt {
+            wall_us: 2000,
+            cpu_us: 1500,
+            start_us: 12,
+            memory_peak_bytes: 1 << 20,
+            ..Receipt::default()
+        },
+    }
+}
+
+fn everything_happens(metrics: &Metrics) {
+    let queue = queue_name();
+    let id = JobId::new("1").unwrap();
+    for event in [
+        Event::Started { queue: queue.clone(), waited: Duration::from_millis(4) },
+        ended("media", "completed", None),
+        ended("media", "completed", None),
+        ended("media", "stopped", Some(StopCause::Memory)),
+        ended("media", "stopped", Some(StopCause::Shutdown)),
+        Event::LockLost { queue: queue.clone(), id: id.clone() },
+        Event::Stalled { queue, id },
+        Event::StoreCall { verb: "claim", took: Duration::from_micros(300), ok: true },
+        Event::Denied { handler: "media".to_owned(), capability: "http" },
+    ] {
+        metrics.on(&event);
+    }
+}
+
+/// Every name of the public contract that has a source, as its `TYPE` line in Prometheus text.
+const CONTRACT: [&str; 17] = [
+    "jobcell_jobs_total counter",
+    "jobcell_job_seconds histogram",
+    "jobcell_queue_jobs gauge",
+    "jobcell_queue_oldest_seconds gauge",
+    "jobcell_wait_seconds histogram",
+    "jobcell_cell_start_seconds histogram",
+    "jobcell_cell_cpu_seconds_total counter",
+    "jobcell_cell_memory_peak_bytes histogram",
+    "jobcell_cells_active gauge",
+    "jobcell_traps_total counter",
+    "jobcell_denied_total counter",
+    "jobcell_handler_info gauge",
+    "jobcell_locks_lost_total counter",
+    "jobcell_stalled_total counter",
+    "jobcell_store_seconds histogram",
+    "jobcell_store_up gauge",
+    "jobcell_paused gauge",
+];
+
+#[tokio::test]
+async fn the_metrics_page_keeps_the_contract() {
+    let running = Running::start(Fake::default()).await;
+    let (_, empty) = running.ask("GET /metrics").await;
+    let types: Vec<&str> = empty.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let (mut shown, mut contract) = (types.clone(), CONTRACT.to_vec());
+    shown.sort_unstable();
+    contract.sort_unstable();
+    assert_eq!(shown, contract, "also before anything happened");
+
+    everything_happens(&running.metrics);
+    let (head, page) = running.ask("GET /metrics").await;
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    check_prometheus_text(&page);
+    let queue = r#"queue="a \"quoted\" queue""#;
+    for line in [
+        format!(r#"jobcell_jobs_total{{{queue},handler="media",outcome="completed"}} 2"#),
+        format!(r#"jobcell_job_seconds_count{{{queue},handler="media"}} 4"#),
+        format!("jobcell_wait_seconds_count{{{queue}}} 1"),
+        format!(r#"jobcell_queue_jobs{{{queue},state="waiting"}} 3"#),
+        format!(r#"jobcell_queue_jobs{{{queue},state="waiting-children"}} 0"#),
+        format!("jobcell_queue_oldest_seconds{{{queue}}} 1.5"),
+        format!("jobcell_paused{{{queue}}} 1"),
+        "jobcell_cell_start_seconds_count 4".to_owned(),
+        r#"jobcell_cell_cpu_seconds_total{handler="media",version="0123456789ab"} 0.006"#.to_owned(),
+        r#"jobcell_cell_memory_peak_bytes_count{handler="media"} 4"#.to_owned(),
+        "jobcell_cells_active 2".to_owned(),
+        r#"jobcell_traps_total{handler="media",reason="memory"} 1"#.to_owned(),
+        r#"jobcell_denied_total{handler="media",capability="http"} 1"#.to_owned(),
+        r#"jobcell_handler_info{handler="media",version="0123456789ab",state="active"} 1"#.to_owned(),
+        "jobcell_locks_lost_total 1".to_owned(),
+        "jobcell_stalled_total 1".to_owned(),
+        r#"jobcell_store_seconds_count{command="claim"} 1"#.to_owned(),
+        "jobcell_store_up 1".to_owned(),
+    ] {
+        assert!(page.lines().any(|shown| shown == line), "missing {line}\n{page}");
+    }
+    assert!(!page.contains("shutdown"), "a shutdown is no trap\n{page}");
+    assert_eq!(running.fake.collected.load(Ordering::SeqCst), 1, "the second scrape came within a second");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn scrapers_that_want_open_metrics_get_it() {
+    let running = Running::start(Fake::default()).await;
+    let accept = "GET /metrics HTTP/1.1\r\naccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\nx:";
+    let (head, page) = running.ask(accept).await;
+    assert!(head.contains("content-type: application/openmetrics-text"), "{head}");
+    assert!(page.ends_with("# EOF\n") && page.contains("# TYPE jobcell_jobs counter"), "{page}");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_costs_the_gauges_not_the_page() {
+    let running = Running::start(Fake { hangs: true, ..Fake::default() }).await;
+    everything_happens(&running.metrics);
+    let (head, page) = running.ask("GET /metrics").await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert!(page.contains("jobcell_store_up 0\n") && page.contains("jobcell_stalled_total 1\n"), "{page}");
+    assert!(!page.contains("jobcell_paused{"), "{page}");
+    running.stop().await;
+}
+
+/// What a parser of Prometheus text insists on: each sample belongs to the family announced before it, families come
+/// once and in one piece, values are numbers, buckets are cumulative and end in +Inf with the count.
+fn check_prometheus_text(page: &str) {
+    let mut families: Vec<&str> = Vec::new();
+    let mut buckets: (f64, u64) = (f64::NEG_INFINITY, 0);
+    let (mut kind, mut help) = ("", "");
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split(' ').next().unwrap();
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, of) = rest.split_once(' ').unwrap();
+            assert_eq!(name, help, "HELP before TYPE");
+            assert!(!families.contains(&name), "{name} comes twice");
+            families.push(name);
+            kind = of;
+        } else {
+            let name_end = line.find(['{', ' ']).unwrap();
+            let (name, family) = (&line[..name_end], *families.last().unwrap());
+            let (labels, value) = line[name_end..].rsplit_once(' ').unwrap();
+            let value: f64 = value.parse().unwrap();
+            if kind == "histogram" {
+                let suffix = name.strip_prefix(family).unwrap();
+                assert!(["_bucket", "_sum", "_count"].contains(&suffix), "{line}");
+                if suffix == "_bucket" {
+                    let bound = labels.split("le=\"").nth(1).unwrap().split('"').next().unwrap();
+                    let bound: f64 = bound.parse().unwrap();
+                    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+                    let count = value as u64;
+                    if bound > buckets.0 {
+                        assert!(count >= buckets.1, "buckets are cumulative: {line}");
+                    }
+                    buckets = if bound.is_infinite() { (f64::NEG_INFINITY, 0) } else { (bound, count) };
+                }
+            } else {
+                assert_eq!(name, family, "{line}");
+            }
+        }
+    }
+}

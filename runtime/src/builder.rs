@@ -1,0 +1,332 @@
+//! Putting a host together: the one place where stores, engine, handlers and workers meet. Plain code, in the order in
+//! which things have to exist.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobcell_core::clock::SystemClock;
+use jobcell_core::event::Silent;
+use jobcell_core::worker::{Surroundings, Workers};
+use jobcell_core::{Observer, QueueName, Runner};
+use jobcell_handlers::{LoadError, Loader, Registry, Routes, UnknownHandler};
+use jobcell_redis::{ConnectOptions, StoreOptions};
+use jobcell_wasm::{BlobStore, CompileCache, Engine, EngineConfig, Secrets, Services, WasmError};
+use serde::Serialize;
+
+use crate::handler::Handler;
+use crate::loader::WasmLoader;
+use crate::native::{NativeFailure, NativeJob, NativeRunner};
+use crate::queue::Queue;
+use crate::runtime::{Cells, Runtime};
+use crate::stores::{OpenError, OpenStore, StoreChoice};
+
+/// How long a native handler may take when nothing else is said. The same as a Wasm handler's.
+const NATIVE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Puts a host together. Nothing is opened before [`Builder::start`].
+pub struct Builder {
+    pub(crate) store: StoreChoice,
+    queues: Vec<Queue>,
+    handlers: Vec<Handler>,
+    natives: Vec<Arc<dyn Runner>>,
+    secrets: BTreeMap<String, String>,
+    blobs: BTreeMap<String, String>,
+    compiled: Option<PathBuf>,
+    engine: EngineConfig,
+    pub(crate) cells: Option<NonZeroUsize>,
+    observer: Arc<dyn Observer>,
+    burst: bool,
+}
+
+/// Why a host does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The configuration asks for what cannot be: all such faults.
+    #[error("{}", .0.join("\n"))]
+    Config(Vec<String>),
+    /// The engine, the compile cache or a blob store cannot be set up.
+    #[error(transparent)]
+    Wasm(#[from] WasmError),
+    /// Handlers that cannot be read or are refused: all of them.
+    #[error("{}", lines(.0))]
+    Handlers(Vec<LoadError>),
+    /// Routes that lead to handlers that do not exist: all of them.
+    #[error("{}", lines(.0))]
+    Routes(Vec<UnknownHandler>),
+    /// Two queues or two handlers have the same name.
+    #[error("{what} {name:?} is given twice; give each its own name")]
+    Twice {
+        /// Queue or handler.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The threads for cells cannot be started.
+    #[error("the threads that cells run on do not start: {0}")]
+    Threads(std::io::Error),
+}
+
+fn lines<E: std::fmt::Display>(faults: &[E]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// A host on the embedded store in `.jobcell`, with nothing to do.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            store: StoreChoice::Embedded(PathBuf::from(".jobcell")),
+            queues: Vec::new(),
+            handlers: Vec::new(),
+            natives: Vec::new(),
+            secrets: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            compiled: None,
+            engine: EngineConfig::default(),
+            cells: None,
+            observer: Arc::new(Silent),
+            burst: false,
+        }
+    }
+
+    /// Keeps jobs in an embedded database in this directory. One process at a time.
+    #[must_use]
+    pub fn embedded(mut self, directory: impl AsRef<Path>) -> Self {
+        self.store = StoreChoice::Embedded(directory.as_ref().to_owned());
+        self
+    }
+
+    /// Keeps jobs in the Redis at this URL, in BullMQ's layout under the prefix `bull`.
+    #[must_use]
+    pub fn redis(self, url: impl AsRef<str>) -> Self {
+        self.redis_with_prefix(url, "bull")
+    }
+
+    /// The same under another prefix.
+    #[must_use]
+    pub fn redis_with_prefix(mut self, url: impl AsRef<str>, prefix: impl Into<String>) -> Self {
+        self.store = match ConnectOptions::from_url(url.as_ref()) {
+            Ok(options) => StoreChoice::Redis(options.prefix(prefix), StoreOptions::default()),
+            Err(fault) => StoreChoice::Wrong(fault.into()),
+        };
+        self
+    }
+
+    /// Takes a store that is open already.
+    #[must_use]
+    pub fn store(mut self, store: OpenStore) -> Self {
+        self.store = StoreChoice::Open(store);
+        self
+    }
+
+    /// Works this queue.
+    #[must_use]
+    pub fn queue(mut self, queue: Queue) -> Self {
+        self.queues.push(queue);
+        self
+    }
+
+    /// Loads this handler.
+    #[must_use]
+    pub fn handler(mut self, handler: Handler) -> Self {
+        self.handlers.push(handler);
+        self
+    }
+
+    /// Registers an async function as a handler, with a deadline of 30 s.
+    #[must_use]
+    pub fn native<F, Fut, T>(self, name: impl Into<String>, function: F) -> Self
+    where
+        F: Fn(NativeJob) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, NativeFailure>> + Send + 'static,
+        T: Serialize,
+    {
+        self.native_within(name, NATIVE_DEADLINE, function)
+    }
+
+    /// The same with another deadline.
+    #[must_use]
+    pub fn native_within<F, Fut, T>(self, name: impl Into<String>, deadline: Duration, function: F) -> Self
+    where
+        F: Fn(NativeJob) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, NativeFailure>> + Send + 'static,
+        T: Serialize,
+    {
+        self.runner(Arc::new(NativeRunner::new(name.into(), deadline, function)))
+    }
+
+    /// Registers a runner of the embedding program's own making.
+    #[must_use]
+    pub fn runner(mut self, runner: Arc<dyn Runner>) -> Self {
+        self.natives.push(runner);
+        self
+    }
+
+    /// A secret that handlers may be granted.
+    #[must_use]
+    pub fn secret(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.secrets.insert(name.into(), value.into());
+        self
+    }
+
+    /// A blob store that handlers may be granted: `file:///…`, `memory://`, `s3://…`.
+    #[must_use]
+    pub fn blobs(mut self, name: impl Into<String>, url: impl Into<String>) -> Self {
+        self.blobs.insert(name.into(), url.into());
+        self
+    }
+
+    /// Keeps compiled handlers in this directory, so that they are compiled once. Default: not kept.
+    #[must_use]
+    pub fn compiled(mut self, directory: impl AsRef<Path>) -> Self {
+        self.compiled = Some(directory.as_ref().to_owned());
+        self
+    }
+
+    /// How the engine is set up.
+    #[must_use]
+    pub fn engine(mut self, engine: EngineConfig) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// Threads that cells run on. Default: one a core.
+    #[must_use]
+    pub fn cells(mut self, threads: NonZeroUsize) -> Self {
+        self.cells = Some(threads);
+        self
+    }
+
+    /// Hears about everything that happens.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Workers end by themselves once their queues have nothing waiting, delayed or running.
+    #[must_use]
+    pub fn burst(mut self, burst: bool) -> Self {
+        self.burst = burst;
+        self
+    }
+
+    /// Opens the store, loads every handler and starts working.
+    ///
+    /// # Errors
+    /// The first kind of fault in the order store, engine, handlers, routes; of handlers and routes all faults. Nothing
+    /// has been claimed then.
+    pub async fn start(self) -> Result<Runtime, StartError> {
+        self.check_names()?;
+        let Self { store, queues, handlers, natives, secrets, blobs, compiled, engine, cells, observer, burst } = self;
+        let open = store.open().await?;
+        let store = Arc::clone(&open.store);
+        let routes: HashMap<QueueName, Routes> =
+            queues.iter().map(|queue| (queue.settings.queue.clone(), queue.routes.clone())).collect();
+        let registry = Arc::new(Registry::new(routes));
+        for native in natives {
+            registry.insert_native(native).await;
+        }
+        let mut engine_used = None;
+        let loader = if handlers.is_empty() {
+            None
+        } else {
+            let services = services(Some(open), &observer, secrets, &blobs)?;
+            let sources: Vec<_> = handlers.iter().map(|h| (h.name.clone(), h.source.clone())).collect();
+            let cache = compiled.map(CompileCache::open).transpose()?;
+            let engine = engine_used.insert(Engine::new(engine)?).clone();
+            let loader: Arc<dyn Loader> = Arc::new(WasmLoader::new(engine, cache, services, handlers));
+            load_all(&registry, &loader, sources).await?;
+            Some(loader)
+        };
+        let dangling = registry.dangling();
+        if !dangling.is_empty() {
+            return Err(StartError::Routes(dangling));
+        }
+        let threads = cells.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let cells = Cells::start(threads).map_err(StartError::Threads)?;
+        let surroundings = Surroundings {
+            store: Arc::clone(&store),
+            router: Arc::clone(&registry) as Arc<_>,
+            observer,
+            clock: Arc::new(SystemClock),
+            entropy: rand::random::<f64>,
+            cells: cells.handle(),
+            host: format!("{:032x}", rand::random::<u128>()).into(),
+        };
+        let settings = queues.into_iter().map(|queue| queue.settings).collect();
+        let workers = Workers::start(&surroundings, settings, burst);
+        Ok(Runtime { store, registry, loader, engine: engine_used, workers, _cells: cells })
+    }
+
+    /// The queues it will work.
+    pub(crate) fn queue_names(&self) -> Vec<QueueName> {
+        self.queues.iter().map(|queue| queue.settings.queue.clone()).collect()
+    }
+
+    fn check_names(&self) -> Result<(), StartError> {
+        let queues = self.queues.iter().map(|queue| ("queue", queue.settings.queue.as_str()));
+        let handlers = self.handlers.iter().map(|handler| ("handler", handler.name.as_str()));
+        let natives = self.natives.iter().map(|runner| ("handler", runner.handler()));
+        let mut seen = std::collections::HashSet::new();
+        for (what, name) in queues.chain(handlers).chain(natives) {
+            if !seen.insert((what, name)) {
+                return Err(StartError::Twice { what, name: name.to_owned() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compiling takes a while, so handlers are loaded side by side; every fault is reported.
+async fn load_all(
+    registry: &Arc<Registry>,
+    loader: &Arc<dyn Loader>,
+    sources: Vec<(String, jobcell_handlers::Source)>,
+) -> Result<(), StartError> {
+    let loads = sources.into_iter().map(|(name, source)| {
+        let (registry, loader) = (Arc::clone(registry), Arc::clone(loader));
+        async move { registry.load(&*loader, &name, source).await }
+    });
+    let faults: Vec<LoadError> =
+        futures::future::join_all(loads).await.into_iter().filter_map(Result::err).collect();
+    if faults.is_empty() { Ok(()) } else { Err(StartError::Handlers(faults)) }
+}
+
+/// What handlers can be granted. Without a store, what needs one is answered as unavailable.
+pub(crate) fn services(
+    open: Option<OpenStore>,
+    observer: &Arc<dyn Observer>,
+    secrets: BTreeMap<String, String>,
+    blobs: &BTreeMap<String, String>,
+) -> Result<Services, WasmError> {
+    let mut services = Services {
+        blobs: blobs
+            .iter()
+            .map(|(name, url)| Ok((name.clone(), BlobStore::open(url)?)))
+            .collect::<Result<_, WasmError>>()?,
+        secrets: Arc::new(Secrets::new(secrets)),
+        observer: Arc::clone(observer),
+        ..Services::default()
+    };
+    if let Some(OpenStore { store, cache, publisher, prefix }) = open {
+        services.store = Some(store);
+        services.cache = Some(cache);
+        services.publisher = Some(publisher);
+        services.key_prefix = prefix;
+    }
+    Ok(services)
+}

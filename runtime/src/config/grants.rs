@@ -1,0 +1,153 @@
+//! `[handlers.NAME.grants]`: what a handler may touch. Nothing by default.
+
+use std::collections::BTreeMap;
+
+use jobcell_wasm::{Grants, HttpRule, SecretGrant};
+
+use super::forms::{Form, NAMES, SWITCH, TEXT, TEXTS, text};
+use super::node::{Node, Value};
+use super::reader::Reader;
+use super::table::{Absent, Entry, Key, Section};
+
+const NOTHING: Absent = Absent::Means("none");
+
+const HTTP: Entry = Entry::listed("http", &HTTP_SECTION);
+const BLOBS: Key<Vec<String>> = Key::new("blobs", TEXTS, NOTHING, "Blob stores out of `[blobs]`, by name.");
+const CACHE: Key<bool> =
+    Key::value("cache", SWITCH, "false", "The cache of this handler: small values that may vanish.");
+const KV: Key<Vec<String>> = Key::new("kv", TEXTS, NOTHING, "Buckets of the key-value store, by name.");
+const ENQUEUE: Key<Vec<String>> = Key::new(
+    "enqueue",
+    TEXTS,
+    NOTHING,
+    "Queues that jobs may be put on: a name, or a beginning followed by `*`.",
+);
+const PUBLISH: Key<Vec<String>> = Key::new(
+    "publish",
+    TEXTS,
+    NOTHING,
+    "Channels that may be published to: a name, or a beginning followed by `*`.",
+);
+const CONFIG: Key<BTreeMap<String, String>> = Key::new(
+    "config",
+    NAMES,
+    NOTHING,
+    "Settings that the handler can read. Not for secrets: those belong into `secrets`.",
+);
+const SECRETS: Key<Vec<SecretGrant>> = Key::new(
+    "secrets",
+    Form {
+        name: "list of names or tables",
+        expects: "a list such as [\"stripe-webhook\", { name = \"other\", reveal = true }]",
+        read: secrets,
+    },
+    NOTHING,
+    "Secrets out of `[secrets]`. The handler can hash with them and place stand-ins for them into requests; only \
+     `{ name = \"…\", reveal = true }` lets it see one.",
+);
+
+pub(super) static GRANTS: Section = Section {
+    about: "What the handler may touch. What is not granted is refused, and counted in `jobcell_denied_total`.",
+    keys: &[
+        HTTP,
+        BLOBS.entry(),
+        CACHE.entry(),
+        KV.entry(),
+        ENQUEUE.entry(),
+        PUBLISH.entry(),
+        CONFIG.entry().with_names(),
+        SECRETS.entry(),
+    ],
+};
+
+const URL: Key<String> = Key::new(
+    "url",
+    TEXT,
+    Absent::Required,
+    "`https://host/path`. The host is a name, `*.` and a name for any below it, or `*` for any public one; a path is \
+     exact or ends in `*`, and none is any.",
+);
+const METHODS: Key<Vec<String>> = Key::new("methods", TEXTS, Absent::Means("any"), "Methods that may be used.");
+const HTTP_SECRETS: Key<Vec<String>> = Key::new(
+    "secrets",
+    TEXTS,
+    NOTHING,
+    "Secrets that are put in place of their stand-ins in requests that go there.",
+);
+const PRIVATE: Key<bool> = Key::value(
+    "private",
+    SWITCH,
+    "false",
+    "Lets the host be on this machine or its own network; needs one exact host. Link-local addresses and those of \
+     instance metadata are never reached.",
+);
+static HTTP_SECTION: Section = Section {
+    about: "Where outgoing requests may go.",
+    keys: &[URL.entry(), METHODS.entry(), HTTP_SECRETS.entry(), PRIVATE.entry()],
+};
+
+/// What grants may name: what the rest of the configuration declares.
+pub(super) struct Declared<'a> {
+    /// Names under `[secrets]`.
+    pub(super) secrets: Vec<&'a str>,
+    /// Names under `[blobs]`.
+    pub(super) blobs: Vec<&'a str>,
+}
+
+pub(super) fn read(reader: &Reader<'_>, declared: &Declared<'_>) -> Grants {
+    let grants = Grants {
+        http: reader
+            .listed(HTTP.name, &HTTP_SECTION)
+            .iter()
+            .filter_map(|rule| read_rule(rule, declared))
+            .collect(),
+        blobs: reader.get(&BLOBS).unwrap_or_default(),
+        cache: reader.value(&CACHE),
+        kv: reader.get(&KV).unwrap_or_default(),
+        enqueue: reader.get(&ENQUEUE).unwrap_or_default(),
+        publish: reader.get(&PUBLISH).unwrap_or_default(),
+        config: reader.get(&CONFIG).unwrap_or_default(),
+        secrets: reader.get(&SECRETS).unwrap_or_default(),
+    };
+    reader.refuse_undeclared(BLOBS.name, "[blobs]", grants.blobs.iter().map(String::as_str), &declared.blobs);
+    let secrets = grants.secrets.iter().map(|grant| grant.name.as_str());
+    reader.refuse_undeclared(SECRETS.name, "[secrets]", secrets, &declared.secrets);
+    grants
+}
+
+fn read_rule(reader: &Reader<'_>, declared: &Declared<'_>) -> Option<HttpRule> {
+    let (methods, secrets) = (reader.get(&METHODS), reader.get(&HTTP_SECRETS).unwrap_or_default());
+    let named = secrets.iter().map(String::as_str);
+    reader.refuse_undeclared(HTTP_SECRETS.name, "[secrets]", named, &declared.secrets);
+    let private = reader.value(&PRIVATE);
+    let url = reader.get(&URL)?;
+    match HttpRule::new(&url, methods, secrets, private) {
+        Ok(rule) => Some(rule),
+        Err(error) => {
+            reader.fault_shown(URL.name, &error.why, "write for example url = \"https://api.example.com/v1/*\"");
+            None
+        }
+    }
+}
+
+fn secrets(node: &Node) -> Result<Vec<SecretGrant>, String> {
+    let Value::List(items) = &node.value else { return Err("is not a list".to_owned()) };
+    items.iter().map(secret).collect()
+}
+
+fn secret(item: &Node) -> Result<SecretGrant, String> {
+    let Value::Table(table) = &item.value else {
+        return Ok(SecretGrant { name: text(item)?, reveal: false });
+    };
+    if let Some(unknown) = table.keys().find(|key| !["name", "reveal"].contains(&key.as_str())) {
+        return Err(format!("has an item with the unknown key {unknown:?}"));
+    }
+    let name = table.get("name").map(text).transpose()?.ok_or("has an item without a name")?;
+    let reveal = match table.get("reveal").map(|node| &node.value) {
+        None => false,
+        Some(Value::Bool(reveal)) => *reveal,
+        Some(_) => return Err("has an item whose reveal is neither true nor false".to_owned()),
+    };
+    Ok(SecretGrant { name, reveal })
+}
+

@@ -1,0 +1,211 @@
+//! `jobcell check` and `jobcell doctor`: everything that can be found out before it matters, all at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobcell_core::event::Silent;
+use jobcell_core::store::StoreHealth;
+use jobcell_wasm::{AdmitOptions, BlobStore, CompileCache, Engine, EngineReport, HandlerRunner, HandlerSpec};
+use serde::Serialize;
+use tokio::time::timeout;
+
+use crate::builder;
+use crate::config::Config;
+use crate::configured;
+use crate::handler::Handler;
+use crate::stores::OpenStore;
+
+/// How long the store may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at: `store`, `handler media`, …
+    pub subject: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// In a sentence; faults and warnings with the fix.
+    pub message: String,
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, and should be mended.
+    Warning,
+    /// It does not work.
+    Fault,
+}
+
+/// What was found, and what it means for the exit code.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Findings {
+    /// Everything, in order.
+    pub findings: Vec<Finding>,
+    /// The store cannot be reached.
+    pub store_unreachable: bool,
+    /// At least one handler is refused.
+    pub handler_refused: bool,
+}
+
+/// What this machine offers.
+#[derive(Debug, Clone, Serialize)]
+pub struct Environment {
+    /// Jobcell's version.
+    pub jobcell: &'static str,
+    /// Wasmtime's version.
+    pub wasmtime: &'static str,
+    /// The operating system, its version and the architecture.
+    pub system: String,
+    /// Cores this process may use.
+    pub cores: usize,
+    /// How the engine runs here, or why not.
+    pub engine: Result<EngineReport, String>,
+}
+
+// === impl Findings ===
+
+impl Findings {
+    fn push(&mut self, subject: impl Into<String>, verdict: Verdict, message: impl Into<String>) {
+        self.findings.push(Finding { subject: subject.into(), verdict, message: message.into() });
+    }
+
+    /// The worst verdict.
+    #[must_use]
+    pub fn worst(&self) -> Verdict {
+        self.findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok)
+    }
+}
+
+/// Reaches the store, looks at its policy, opens blob stores and admits every handler.
+pub async fn check(config: &Config) -> Findings {
+    let mut findings = Findings::default();
+    check_store(config, &mut findings).await;
+    for (name, blobs) in &config.blobs {
+        let probed = async { BlobStore::open(&blobs.url)?.probe().await };
+        match timeout(PATIENCE, probed).await {
+            Ok(Ok(())) => findings.push(format!("blobs {name}"), Verdict::Ok, "can be listed"),
+            Ok(Err(fault)) => findings.push(format!("blobs {name}"), Verdict::Fault, fault.to_string()),
+            Err(_) => findings.push(format!("blobs {name}"), Verdict::Fault, "did not answer within 10 s"),
+        }
+    }
+    check_handlers(config, &mut findings).await;
+    for queue in config.queues.values() {
+        if let Err(fault) = configured::queue(queue) {
+            findings.push(format!("queue {}", queue.name), Verdict::Fault, fault);
+        } else {
+            let routes: Vec<String> = queue.handlers.iter().map(|(job, handler)| format!("{job} → {handler}")).collect();
+            findings.push(format!("queue {}", queue.name), Verdict::Ok, routes.join(", "));
+        }
+    }
+    findings
+}
+
+async fn check_store(config: &Config, findings: &mut Findings) {
+    let opened = match configured::store_choice(config) {
+        Ok(choice) => choice.open().await.map_err(|fault| fault.to_string()),
+        Err(fault) => Err(fault.to_string()),
+    };
+    let open: OpenStore = match opened {
+        Ok(open) => open,
+        Err(fault) => {
+            findings.store_unreachable = true;
+            findings.push("store", Verdict::Fault, fault);
+            return;
+        }
+    };
+    match timeout(PATIENCE, open.store.health()).await {
+        Ok(Ok(StoreHealth { kind, latency, warnings })) => {
+            findings.push("store", Verdict::Ok, format!("{kind} answers in {:.2} ms", latency.as_secs_f64() * 1e3));
+            for warning in warnings {
+                findings.push("store", Verdict::Warning, warning);
+            }
+        }
+        Ok(Err(fault)) => {
+            findings.store_unreachable = true;
+            findings.push("store", Verdict::Fault, fault.to_string());
+        }
+        Err(_) => {
+            findings.store_unreachable = true;
+            findings.push("store", Verdict::Fault, "the store did not answer within 10 s");
+        }
+    }
+    open.store.close().await;
+}
+
+async fn check_handlers(config: &Config, findings: &mut Findings) {
+    let engine = match Engine::new(configured::engine(config)) {
+        Ok(engine) => engine,
+        Err(fault) => {
+            findings.push("engine", Verdict::Fault, fault.to_string());
+            return;
+        }
+    };
+    let cache = match CompileCache::open(&config.cells.cache) {
+        Ok(cache) => Some(cache),
+        Err(fault) => {
+            findings.push("cells.cache", Verdict::Fault, fault.to_string());
+            None
+        }
+    };
+    for handler in config.handlers.values() {
+        let subject = format!("handler {}", handler.name);
+        let checked = match configured::handler(handler) {
+            Ok(handler) => check_handler(config, &engine, cache.clone(), handler).await,
+            Err(fault) => Err(fault),
+        };
+        match checked {
+            Ok(message) => findings.push(subject, Verdict::Ok, message),
+            Err(fault) => {
+                findings.handler_refused = true;
+                findings.push(subject, Verdict::Fault, fault);
+            }
+        }
+    }
+}
+
+async fn check_handler(
+    config: &Config,
+    engine: &Engine,
+    cache: Option<CompileCache>,
+    handler: Handler,
+) -> Result<String, String> {
+    let Handler { name, source, limits, grants, names: _ } = handler;
+    let artifact = source.read(&name).await.map_err(|fault| fault.to_string())?;
+    let options = AdmitOptions { cache, ..AdmitOptions::new(&name, grants.clone()) };
+    let admitted = engine.admit(artifact.bytes, options).await.map_err(|fault| fault.to_string())?;
+    let secrets: BTreeMap<String, String> =
+        config.secrets.iter().map(|(name, secret)| (name.clone(), secret.expose().to_owned())).collect();
+    let blobs = config.blobs.iter().map(|(name, blobs)| (name.clone(), blobs.url.clone())).collect();
+    let observer: Arc<dyn jobcell_core::Observer> = Arc::new(Silent);
+    let services = builder::services(None, &observer, secrets, &blobs).map_err(|fault| fault.to_string())?;
+    let spec = HandlerSpec { name, limits, grants };
+    HandlerRunner::new(engine, &admitted, spec, services).map_err(|fault| fault.to_string())?;
+    let size = admitted.description().size as f64 / 1024.0;
+    Ok(format!("{} · {size:.0} KiB · admitted", admitted.version()))
+}
+
+/// What this machine offers.
+#[must_use]
+pub fn environment(config: &Config) -> Environment {
+    let system = rustix::system::uname();
+    Environment {
+        jobcell: env!("CARGO_PKG_VERSION"),
+        wasmtime: jobcell_wasm::WASMTIME_VERSION,
+        system: format!(
+            "{} {} {}",
+            system.sysname().to_string_lossy(),
+            system.release().to_string_lossy(),
+            system.machine().to_string_lossy()
+        ),
+        cores: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+        engine: Engine::new(configured::engine(config))
+            .map(|engine| engine.report().clone())
+            .map_err(|fault| fault.to_string()),
+    }
+}

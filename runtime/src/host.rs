@@ -1,0 +1,143 @@
+//! `jobcell run`: a runtime with its HTTP side, steered by signals.
+
+mod condition;
+mod signals;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobcell_core::QueueName;
+use jobcell_server::{Metrics, Pages, Server, ServerError};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::builder::{Builder, StartError};
+use crate::config::Config;
+use crate::runtime::{Runtime, Shutdown};
+use condition::Condition;
+use signals::{Asked, Signals};
+
+/// What `run` is told besides the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// Only these queues; empty for all.
+    pub queues: Vec<String>,
+    /// End when every queue has nothing waiting, delayed or running.
+    pub burst: bool,
+}
+
+/// Why a host does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// It does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It cannot listen.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// It cannot listen to signals.
+    #[error("signals cannot be listened to: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Runs a host until it is told to stop, or in burst mode until there is nothing left to do.
+///
+/// # Errors
+/// When it does not start. What goes wrong later is retried, logged and shown by the health page.
+pub async fn run(config: &Config, options: &RunOptions) -> Result<Shutdown, HostError> {
+    // First of all, so that a signal during the start is not lost.
+    let mut signals = Signals::listen().map_err(HostError::Signals)?;
+    let metrics = Arc::new(Metrics::new());
+    let builder = Builder::configured(config, &options.queues)?
+        .observer(Arc::clone(&metrics) as Arc<_>)
+        .burst(options.burst);
+    let queues = builder.queue_names();
+    queues.iter().for_each(|queue| metrics.announce(queue));
+    let mut runtime = builder.start().await?;
+    let condition = Arc::new(Condition::new(&runtime, config.redis.is_some(), queues));
+    let pages = Pages { health: Arc::clone(&condition) as _, gauges: Arc::clone(&condition) as _, metrics };
+    let server = match Server::bind(config.server.listen, pages).await {
+        Ok(server) => server,
+        Err(error) => {
+            runtime.shutdown(Duration::ZERO).await;
+            return Err(error.into());
+        }
+    };
+    let (stop_server, mut stopped) = watch::channel(false);
+    let address = server.local_addr();
+    let serving = tokio::spawn(server.serve(async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    }));
+    announce(&runtime, &condition, address);
+    let shutdown = steer(&mut runtime, &condition, &mut signals, config.shutdown.grace).await;
+    stop_server.send_replace(true);
+    // It ends by itself, bounded; an abort would cut answers short.
+    let _ = serving.await;
+    runtime.close().await;
+    Ok(shutdown)
+}
+
+fn announce(runtime: &Runtime, condition: &Condition, address: std::net::SocketAddr) {
+    let handlers: Vec<String> =
+        runtime.handlers().list().into_iter().map(|h| format!("{}@{}", h.name, h.version)).collect();
+    let queues: Vec<&str> = condition.queues().iter().map(QueueName::as_str).collect();
+    tracing::info!(
+        queues = queues.join(","),
+        handlers = handlers.join(","),
+        url = format!("http://{address}"),
+        "ready"
+    );
+}
+
+/// Waits for the workers' end while signals come in.
+async fn steer(runtime: &mut Runtime, condition: &Condition, signals: &mut Signals, grace: Duration) -> Shutdown {
+    let mut give_back_at: Option<Instant> = None;
+    loop {
+        let asked = tokio::select! {
+            shutdown = runtime.ended() => return shutdown,
+            asked = signals.next() => asked,
+            () = sleep_until(give_back_at.unwrap_or_else(Instant::now)), if give_back_at.is_some() => {
+                tracing::warn!(?grace, "the grace is over: giving unfinished jobs back");
+                runtime.give_back();
+                return runtime.ended().await;
+            }
+        };
+        match asked {
+            Asked::Stop if give_back_at.is_some() => {
+                tracing::warn!("asked to stop again: giving unfinished jobs back");
+                runtime.give_back();
+                return runtime.ended().await;
+            }
+            Asked::Stop => {
+                tracing::info!(?grace, "stopping: no new jobs; waiting for those that run");
+                condition.set_stopping();
+                runtime.drain();
+                give_back_at = Some(Instant::now() + grace);
+            }
+            Asked::Quiet => {
+                tracing::info!("quiet: no new jobs; CONT goes on");
+                runtime.quiet();
+                condition.set_quiet(true);
+            }
+            Asked::Unquiet => {
+                tracing::info!("taking jobs again");
+                runtime.unquiet();
+                condition.set_quiet(false);
+            }
+            Asked::Reload => reload(runtime).await,
+        }
+    }
+}
+
+async fn reload(runtime: &Runtime) {
+    let (changes, faults) = runtime.reload_handlers().await;
+    if changes.is_empty() && faults.is_empty() {
+        tracing::info!("handlers read again: nothing changed");
+    }
+    for change in changes {
+        tracing::info!(handler = change.handler, from = change.from, to = change.to, "handler changed");
+    }
+    for fault in faults {
+        tracing::error!(%fault, "handler not changed; the version before goes on");
+    }
+}

@@ -1,0 +1,166 @@
+//! What a host tells about itself: readiness, health, gauges.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jobcell_core::clock::SystemClock;
+use jobcell_core::store::StoreHealth;
+use jobcell_core::{Clock, QueueName, Store};
+use jobcell_handlers::Registry;
+use jobcell_server::{
+    Gauges, HandlerGauge, HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus, Snapshot,
+    Status, StoreReport, queue_gauges,
+};
+use jobcell_wasm::Engine;
+use tokio::time::timeout;
+
+use crate::runtime::Runtime;
+
+/// How long the store may take to answer before it counts as away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a host tells about itself.
+pub(super) struct Condition {
+    store: Arc<dyn Store>,
+    registry: Arc<Registry>,
+    engine: Option<Engine>,
+    queues: Vec<QueueName>,
+    /// Whether the store is Redis.
+    redis: bool,
+    quiet: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Condition {
+    pub(super) fn new(runtime: &Runtime, redis: bool, queues: Vec<QueueName>) -> Self {
+        Self {
+            store: Arc::clone(&runtime.store),
+            registry: Arc::clone(&runtime.registry),
+            engine: runtime.engine.clone(),
+            queues,
+            redis,
+            quiet: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn queues(&self) -> &[QueueName] {
+        &self.queues
+    }
+
+    pub(super) fn set_quiet(&self, quiet: bool) {
+        self.quiet.store(quiet, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    async fn store_health(&self) -> Result<StoreHealth, String> {
+        match timeout(PATIENCE, self.store.health()).await {
+            Ok(Ok(health)) => Ok(health),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("the store did not answer within {} s", PATIENCE.as_secs())),
+        }
+    }
+
+    async fn queue_health(&self, queue: &QueueName) -> Option<QueueHealth> {
+        let ask = async {
+            let jobs = self.store.counts(queue).await.ok()?;
+            let paused = self.store.is_paused(queue).await.ok()?;
+            Some(QueueHealth { paused, jobs })
+        };
+        timeout(PATIENCE, ask).await.ok().flatten()
+    }
+}
+
+#[async_trait]
+impl Health for Condition {
+    async fn ready(&self) -> Result<(), Vec<String>> {
+        let mut reasons = Vec::new();
+        if self.stopping.load(Ordering::Relaxed) {
+            reasons.push("the host is stopping".to_owned());
+        }
+        if self.quiet.load(Ordering::Relaxed) {
+            reasons.push("the host is quiet; send CONT to go on".to_owned());
+        }
+        if let Err(reason) = self.store_health().await {
+            reasons.push(reason);
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    async fn health(&self) -> HealthReport {
+        let answer = self.store_health().await;
+        let latency = answer.as_ref().ok().map(|health| health.latency);
+        let message = match &answer {
+            Ok(health) => format!("{} answers", health.kind),
+            Err(reason) => reason.clone(),
+        };
+        let redis = match (self.redis, &answer) {
+            (true, Ok(_)) => RedisHealth { status: RedisStatus::Connected, message, latency },
+            (true, Err(_)) => RedisHealth { status: RedisStatus::Disconnected, message, latency: None },
+            (false, _) => RedisHealth {
+                status: RedisStatus::NotConfigured,
+                message: "no Redis is configured; jobs live in the embedded store".to_owned(),
+                latency: None,
+            },
+        };
+        let kind = if self.redis { "redis" } else { "embedded" };
+        let store = match &answer {
+            Ok(StoreHealth { kind, latency, warnings }) => {
+                StoreReport { kind: kind.clone(), up: true, latency: Some(*latency), warnings: warnings.clone() }
+            }
+            Err(_) => StoreReport { kind: kind.to_owned(), up: false, latency: None, warnings: Vec::new() },
+        };
+        let mut queues = std::collections::BTreeMap::new();
+        if store.up {
+            for queue in &self.queues {
+                if let Some(health) = self.queue_health(queue).await {
+                    queues.insert(queue.as_str().to_owned(), health);
+                }
+            }
+        }
+        let handlers = self.registry.list().into_iter();
+        HealthReport {
+            status: match (store.up, store.warnings.is_empty()) {
+                (false, _) => Status::Unhealthy,
+                (true, false) => Status::Degraded,
+                (true, true) => Status::Healthy,
+            },
+            redis,
+            store,
+            handlers: handlers.map(|h| (h.name, HandlerHealth { version: h.version, state: "active" })).collect(),
+            queues,
+            version: env!("CARGO_PKG_VERSION"),
+            wasmtime: jobcell_wasm::WASMTIME_VERSION,
+        }
+    }
+}
+
+#[async_trait]
+impl Gauges for Condition {
+    async fn collect(&self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            store_up: self.store_health().await.is_ok(),
+            cells_active: self.engine.as_ref().map_or(0, |engine| engine.cells_active() as u64),
+            handlers: self
+                .registry
+                .list()
+                .into_iter()
+                .map(|h| HandlerGauge { handler: h.name, version: h.version, state: "active" })
+                .collect(),
+            ..Snapshot::default()
+        };
+        if snapshot.store_up {
+            for queue in &self.queues {
+                if let Ok(gauges) = queue_gauges(&*self.store, queue, SystemClock.now()).await {
+                    snapshot.queues.insert(queue.clone(), gauges);
+                }
+            }
+        }
+        snapshot
+    }
+}

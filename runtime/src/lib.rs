@@ -1,0 +1,49 @@
+//! A job runtime: pops jobs from Redis queues (BullMQ's layout) or an embedded store, and runs each in a fresh
+//! WebAssembly sandbox made from a handler plugin.
+//!
+//! This crate is the library for embedding and the `jobcell` binary over it. [`Builder`] puts a host together:
+//!
+//! ```no_run
+//! use jobcell::{Builder, Handler, NewJob, Queue};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = Builder::new()
+//!     .redis("redis://127.0.0.1:6379")
+//!     .handler(Handler::wasm("media", "handlers/media.wasm"))
+//!     .queue(Queue::new("media").to("media").concurrency(8))
+//!     .start()
+//!     .await?;
+//! let id = runtime.enqueue("media", NewJob::new("inspect", r#"{"source":{"blob":{"store":"uploads","key":"a.jpg"}}}"#)).await?;
+//! # let _ = id;
+//! runtime.shutdown(std::time::Duration::from_secs(25)).await;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod config;
+
+mod builder;
+mod configured;
+#[doc(hidden)]
+pub mod diagnose;
+mod handler;
+#[doc(hidden)]
+pub mod host;
+#[doc(hidden)]
+pub mod invoke;
+mod loader;
+mod native;
+mod queue;
+mod runtime;
+mod stores;
+
+pub use builder::{Builder, StartError};
+pub use handler::Handler;
+pub use jobcell_core::store::NewJob;
+pub use jobcell_core::wait::Ending;
+pub use jobcell_core::{Backoff, BackoffKind, Event, JobOptions, Keep, Observer};
+pub use jobcell_wasm::{EngineConfig, Grants, HttpLimits, HttpRule, Limits, SecretGrant};
+pub use native::{NativeFailure, NativeJob};
+pub use queue::Queue;
+pub use runtime::{Runtime, RuntimeError, Shutdown};
+pub use stores::{OpenError, OpenStore};

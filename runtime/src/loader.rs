@@ -1,0 +1,81 @@
+//! Loads Wasm handlers for the registry: admits them against their grants, compiles and links them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jobcell_core::attempt::LogLimits;
+use jobcell_core::{Attempt, Report, Runner};
+use jobcell_handlers::{Artifact, LoadError, Loader};
+use jobcell_wasm::{AdmitOptions, CompileCache, Engine, HandlerRunner, HandlerSpec, Services};
+
+use crate::handler::Handler;
+
+/// Loads versions of the handlers it knows.
+pub(crate) struct WasmLoader {
+    engine: Engine,
+    cache: Option<CompileCache>,
+    services: Services,
+    handlers: HashMap<String, Handler>,
+}
+
+impl WasmLoader {
+    pub(crate) fn new(
+        engine: Engine,
+        cache: Option<CompileCache>,
+        services: Services,
+        handlers: Vec<Handler>,
+    ) -> Self {
+        let handlers = handlers.into_iter().map(|handler| (handler.name.clone(), handler)).collect();
+        Self { engine, cache, services, handlers }
+    }
+}
+
+#[async_trait]
+impl Loader for WasmLoader {
+    async fn load(&self, name: &str, artifact: Artifact) -> Result<Arc<dyn Runner>, LoadError> {
+        let refused = |reason: String| LoadError::Refused { handler: name.to_owned(), reason };
+        let Some(Handler { limits, grants, names, .. }) = self.handlers.get(name).cloned() else {
+            return Err(refused(format!("it is not configured; add [handlers.{name}]")));
+        };
+        let spec = HandlerSpec { name: name.to_owned(), limits, grants };
+        let options = AdmitOptions { cache: self.cache.clone(), ..AdmitOptions::new(name, spec.grants.clone()) };
+        let admitted = self.engine.admit(artifact.bytes, options).await.map_err(|fault| refused(fault.to_string()))?;
+        let runner = HandlerRunner::new(&self.engine, &admitted, spec, self.services.clone())
+            .map_err(|fault| refused(fault.to_string()))?;
+        Ok(if names.is_empty() { Arc::new(runner) } else { Arc::new(Renaming { inner: runner, names }) })
+    }
+}
+
+/// Gives a handler its jobs under other names than the producer's.
+struct Renaming {
+    inner: HandlerRunner,
+    names: BTreeMap<String, String>,
+}
+
+#[async_trait]
+impl Runner for Renaming {
+    fn handler(&self) -> &str {
+        self.inner.handler()
+    }
+
+    fn version(&self) -> &str {
+        self.inner.version()
+    }
+
+    fn deadline(&self) -> Duration {
+        self.inner.deadline()
+    }
+
+    fn log_limits(&self) -> LogLimits {
+        self.inner.log_limits()
+    }
+
+    async fn run(&self, mut attempt: Attempt) -> Report {
+        if let Some(name) = self.names.get(&attempt.job.name) {
+            Arc::make_mut(&mut attempt.job).name.clone_from(name);
+        }
+        self.inner.run(attempt).await
+    }
+}

@@ -1,0 +1,182 @@
+//! A running host: what [`crate::Builder::start`] hands out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobcell_core::clock::SystemClock;
+use jobcell_core::store::{Added, NewJob};
+use jobcell_core::wait::{self, Ending};
+use jobcell_core::worker::{Ended, Phase, Workers};
+use jobcell_core::{Clock, JobId, NameError, QueueName, Store, StoreError};
+use jobcell_handlers::{Changed, LoadError, Loader, Registry};
+use jobcell_wasm::Engine;
+use tokio::time::timeout;
+
+/// A running host. Dropping it ends its attempts and lets go of their jobs without waiting; [`Runtime::shutdown`] does
+/// so in good order.
+pub struct Runtime {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) loader: Option<Arc<dyn Loader>>,
+    /// None when every handler is native.
+    pub(crate) engine: Option<Engine>,
+    pub(crate) workers: Workers,
+    // After the workers: attempts run on it.
+    pub(crate) _cells: Cells,
+}
+
+/// Why a call on a [`Runtime`] failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The queue's name or the job's id cannot be used.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How a shutdown went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Jobs given back unfinished, without using an attempt.
+    pub given_back: usize,
+    /// Jobs whose end could not be written; they are recovered as stalled when their locks run out.
+    pub abandoned: usize,
+}
+
+/// The threads that cells run on.
+pub(crate) struct Cells {
+    // None only while it is dropped.
+    runtime: Option<tokio::runtime::Runtime>,
+    handle: tokio::runtime::Handle,
+}
+
+// === impl Runtime ===
+
+impl Runtime {
+    /// Adds a job and returns its id. An id that exists already is returned as it is.
+    ///
+    /// # Errors
+    /// When the name or id cannot be used, or the store fails.
+    pub async fn enqueue(&self, queue: &str, job: NewJob) -> Result<JobId, RuntimeError> {
+        let queue = QueueName::new(queue)?;
+        if let Some(id) = &job.options.job_id {
+            JobId::custom(id)?;
+        }
+        let added = self.store.add(&queue, vec![job], SystemClock.now()).await?;
+        let missing = || StoreError::Other("the store answered an add without an id".to_owned());
+        Ok(added.first().map(Added::id).cloned().ok_or_else(missing)?)
+    }
+
+    /// Adds a job and waits for its end, at most `patience`. Cancel safe: the job stays.
+    ///
+    /// # Errors
+    /// As [`Self::enqueue`].
+    pub async fn enqueue_and_wait(&self, queue: &str, job: NewJob, patience: Duration) -> Result<Ending, RuntimeError> {
+        let name = QueueName::new(queue)?;
+        // Listen first: a job that is removed as soon as it ends is seen only in the events.
+        let after = wait::listen_from(&*self.store, &name).await?;
+        let id = self.enqueue(queue, job).await?;
+        Ok(wait::for_ending(&*self.store, &name, &id, after, patience).await?)
+    }
+
+    /// The store, for everything else.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The handlers and their active versions.
+    #[must_use]
+    pub fn handlers(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Reads the handlers' sources again and activates what is new; what cannot be loaded keeps its version.
+    pub async fn reload_handlers(&self) -> (Vec<Changed>, Vec<LoadError>) {
+        match &self.loader {
+            Some(loader) => self.registry.reload(&**loader).await,
+            None => (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// Stops claiming without ending; [`Self::unquiet`] goes on.
+    pub fn quiet(&self) {
+        self.workers.quiet();
+    }
+
+    /// Claims again after [`Self::quiet`].
+    pub fn unquiet(&self) {
+        self.workers.unquiet();
+    }
+
+    /// How far stopping has come.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.workers.phase()
+    }
+
+    /// Stops claiming; what runs goes on. [`Self::ended`] tells when it is done.
+    pub fn drain(&self) {
+        self.workers.drain();
+    }
+
+    /// Ends running attempts and gives their jobs back without using an attempt.
+    pub fn give_back(&self) {
+        self.workers.give_back();
+    }
+
+    /// Waits until every worker has ended: after [`Self::drain`], [`Self::give_back`], or in burst mode. Cancel safe.
+    pub async fn ended(&mut self) -> Shutdown {
+        let Ended { given_back, abandoned } = self.workers.ended().await;
+        Shutdown { given_back, abandoned }
+    }
+
+    /// Stops claiming, waits up to `grace` for what runs, gives the rest back, and closes the store.
+    pub async fn shutdown(mut self, grace: Duration) -> Shutdown {
+        self.drain();
+        let ended = match timeout(grace, self.ended()).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.give_back();
+                self.ended().await
+            }
+        };
+        self.close().await;
+        ended
+    }
+
+    /// Closes the store. For callers that waited for [`Self::ended`] themselves.
+    pub async fn close(self) {
+        self.store.close().await;
+    }
+}
+
+// === impl Cells ===
+
+impl Cells {
+    /// Starts so many threads.
+    pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.max(1))
+            .thread_name("cell")
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        Ok(Self { runtime: Some(runtime), handle })
+    }
+
+    pub(crate) fn handle(&self) -> tokio::runtime::Handle {
+        self.handle.clone()
+    }
+}
+
+impl Drop for Cells {
+    fn drop(&mut self) {
+        // A runtime must not be dropped, and so waited for, inside another one.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Admission: whether bytes may become a handler here. Everything that can be refused is refused before any of it runs,
+//! and nearly everything before any of it is compiled.
+
+use bytes::Bytes;
+
+use crate::cell::Cell;
+use crate::compile;
+use crate::compile_cache::CompileCache;
+use crate::engine::Engine;
+use crate::grants::Grants;
+use crate::inspect::{Description, Import, describe, engine_features, validate};
+use crate::interface::{Everything, Need, Standing, WIT_VERSION, standing};
+use crate::stop::bytes as in_bytes;
+use crate::world::HandlerPre;
+
+/// The most bytes that an artifact may have whatever is asked for: components that carry a language's engine have
+/// about 10 MiB.
+pub const ARTIFACT_BYTES_CEILING: usize = 32 << 20;
+
+/// How to admit.
+#[derive(Debug, Clone)]
+pub struct AdmitOptions {
+    /// The handler's name, for messages.
+    pub handler: String,
+    /// What it may touch; imports beyond it are refused.
+    pub grants: Grants,
+    /// Bytes that the artifact may have. Default 8 MiB; at most [`ARTIFACT_BYTES_CEILING`].
+    pub size_max: usize,
+    /// Where compiled components are kept. None compiles anew each time.
+    pub cache: Option<CompileCache>,
+}
+
+impl AdmitOptions {
+    /// For this handler, with these grants and the defaults.
+    #[must_use]
+    pub fn new(handler: impl Into<String>, grants: Grants) -> Self {
+        Self { handler: handler.into(), grants, size_max: 8 << 20, cache: None }
+    }
+}
+
+/// A component that may become a handler, compiled and linked. Cheap to clone.
+#[derive(Clone)]
+pub struct Admitted {
+    pre: HandlerPre<Cell>,
+    description: Description,
+    version: String,
+    cached: bool,
+}
+
+/// Why bytes may not become a handler.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmitError {
+    /// Too many bytes.
+    #[error(
+        "the artifact has {size} bytes; the limit is {}. Build it with optimisation and strip debug information, or \
+         raise the limit (at most {})", in_bytes(*limit), in_bytes(ARTIFACT_BYTES_CEILING)
+    )]
+    TooLarge {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Machine code instead of WebAssembly.
+    #[error("the artifact is compiled already; native code from elsewhere is never loaded. Give the .wasm file itself")]
+    Precompiled,
+    /// A core module instead of a component.
+    #[error(
+        "the artifact is a core module, and a handler is a component. Build it with `cargo build --target \
+         wasm32-wasip2`, or wrap it with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// Something else.
+    #[error("the artifact is not WebAssembly: it begins with {start:02x?} instead of [00, 61, 73, 6d]")]
+    NotWasm {
+        /// Its first bytes.
+        start: Vec<u8>,
+    },
+    /// Cut off or broken.
+    #[error("the artifact is malformed at byte {at}: {cause}. Was it cut off on its way? Build or copy it anew")]
+    Malformed {
+        /// Where.
+        at: usize,
+        /// What is wrong there.
+        cause: String,
+    },
+    /// It uses a part of WebAssembly that is switched off.
+    #[error(
+        "the artifact uses the WebAssembly proposal \"{proposal}\" (at byte {at}), which this host does not run. Build \
+         it without"
+    )]
+    Proposal {
+        /// Its name.
+        proposal: &'static str,
+        /// Where it is used first.
+        at: usize,
+    },
+    /// It is shaped to make compiling expensive.
+    #[error("the artifact has {count} {what}; the limit is {limit}")]
+    Shape {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much.
+        count: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// It does not export our handler.
+    #[error(
+        "the component is of another world: it does not export `handle` as jobcell:job@{WIT_VERSION} has it{}. It \
+         exports {}", cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default(), listed(exports)
+    )]
+    OtherWorld {
+        /// What it exports.
+        exports: Vec<String>,
+        /// What does not fit, where `handle` is there.
+        cause: Option<String>,
+    },
+    /// It was built for another version of an interface.
+    #[error("{import} needs host WIT {needs}, this host has {has}. {}", remedy(import))]
+    OtherVersion {
+        /// The import.
+        import: String,
+        /// Its version.
+        needs: String,
+        /// The host's.
+        has: String,
+    },
+    /// It imports what the host has not.
+    #[error("the component imports {}, which this host does not have. It has {Everything}", listed(imports))]
+    UnknownImports {
+        /// The imports.
+        imports: Vec<String>,
+    },
+    /// It imports what was not granted.
+    #[error("handler {handler:?} imports {} without the grant. To allow it, add\n{toml}", listed(imports))]
+    NotGranted {
+        /// The handler.
+        handler: String,
+        /// The imports.
+        imports: Vec<String>,
+        /// The lines for the config file, to be filled in.
+        toml: String,
+    },
+    /// The engine's compiler refuses it.
+    #[error("the component cannot be compiled: {cause}")]
+    Compile {
+        /// Why.
+        cause: String,
+    },
+    /// The functions it imports are not those of this host.
+    #[error("the component does not link: {cause}. It was built against another text of the same interface")]
+    Link {
+        /// Why.
+        cause: String,
+    },
+    /// The host could not finish; try again.
+    #[error("admission was interrupted: {0}")]
+    Interrupted(String),
+}
+
+// === impl AdmitError ===
+
+impl AdmitError {
+    pub(crate) fn malformed(cause: &str, at: usize) -> Self {
+        Self::Malformed { at, cause: cause.to_owned() }
+    }
+
+    /// True when the same artifact may be admitted later without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Interrupted(_))
+    }
+}
+
+impl From<wasmparser::BinaryReaderError> for AdmitError {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        Self::Malformed { at: error.offset(), cause: error.message().to_owned() }
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+fn remedy(import: &str) -> &'static str {
+    if import.starts_with("jobcell:job/") {
+        "Update the host, or build the handler with the SDK of this host"
+    } else {
+        "Build the handler for the host's version"
+    }
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    /// What the component says about itself. Its `features` are only told by [`crate::inspect`].
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The sha256 of the artifact, in hex.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.description.digest
+    }
+
+    /// The first 12 digits of the digest.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether the compiled component came from the cache.
+    #[must_use]
+    pub fn was_cached(&self) -> bool {
+        self.cached
+    }
+
+    pub(crate) fn pre(&self) -> &HandlerPre<Cell> {
+        &self.pre
+    }
+}
+
+impl std::fmt::Debug for Admitted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { pre: _, description, version: _, cached } = self;
+        f.debug_struct("Admitted").field("description", description).field("cached", cached).finish()
+    }
+}
+
+/// Hex digits of a version.
+const VERSION_DIGITS: usize = 12;
+
+impl Engine {
+    /// Admits an artifact: checks it, compiles it or takes it from the cache, and links it. Compiling happens on a
+    /// thread for blocking work and takes from milliseconds to seconds.
+    ///
+    /// Cancel safety: a dropped future lets the work end in the background, without effect but on the cache.
+    ///
+    /// # Errors
+    /// The first reason against it.
+    pub async fn admit(&self, bytes: impl Into<Bytes>, options: AdmitOptions) -> Result<Admitted, AdmitError> {
+        let (engine, bytes) = (self.clone(), bytes.into());
+        tokio::task::spawn_blocking(move || engine.admit_blocking(&bytes, &options))
+            .await
+            .unwrap_or_else(|error| Err(AdmitError::Interrupted(error.to_string())))
+    }
+
+    /// [`Engine::admit`] on the calling thread, which it blocks.
+    ///
+    /// # Errors
+    /// The first reason against it.
+    pub fn admit_blocking(&self, bytes: &[u8], options: &AdmitOptions) -> Result<Admitted, AdmitError> {
+        let AdmitOptions { handler, grants, size_max, cache } = options;
+        let limit = (*size_max).min(ARTIFACT_BYTES_CEILING);
+        if bytes.len() > limit {
+            return Err(AdmitError::TooLarge { size: bytes.len(), limit });
+        }
+        let description = describe(bytes)?;
+        check_world(&description)?;
+        check_versions(&description.imports)?;
+        check_grants(handler, grants, &description.imports)?;
+        validate(bytes, engine_features())?;
+        let (component, cached) = compile::component(self, bytes, &description.digest, cache.as_ref())?;
+        let instance = self.linker().instantiate_pre(&component).map_err(|error| unlinked(&error, &description))?;
+        let pre = HandlerPre::new(instance).map_err(|error| AdmitError::OtherWorld {
+            exports: description.exports.clone(),
+            cause: Some(format!("{error:#}")),
+        })?;
+        let version = description.digest[..VERSION_DIGITS].to_owned();
+        Ok(Admitted { pre, description, version, cached })
+    }
+}
+
+fn check_world(description: &Description) -> Result<(), AdmitError> {
+    if description.exports.iter().any(|export| export == "handle (func)") {
+        return Ok(());
+    }
+    // A handler of a later contract that exports differently is better told by the version it names.
+    check_versions(&description.imports)?;
+    Err(AdmitError::OtherWorld { exports: description.exports.clone(), cause: None })
+}
+
+fn check_versions(imports: &[Import]) -> Result<(), AdmitError> {
+    let mut unknown = Vec::new();
+    for Import { name, .. } in imports {
+        match standing(name) {
+            Standing::Offered(_) => {}
+            Standing::OtherVersion { host } => {
+                let (import, needs) = name.split_once('@').unwrap_or((name, "without a version"));
+                let (import, needs) = (import.to_owned(), needs.to_owned());
+                return Err(AdmitError::OtherVersion { import, needs, has: host.to_owned() });
+            }
+            Standing::Unknown => unknown.push(name.clone()),
+        }
+    }
+    if unknown.is_empty() { Ok(()) } else { Err(AdmitError::UnknownImports { imports: unknown }) }
+}
+
+fn check_grants(handler: &str, grants: &Grants, imports: &[Import]) -> Result<(), AdmitError> {
+    let missing: Vec<_> =
+        imports.iter().filter_map(|import| import.needs.filter(|need| !granted(grants, *need)).map(|need| (import, need))).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut needs: Vec<_> = missing.iter().map(|(_, need)| *need).collect();
+    needs.sort_unstable();
+    needs.dedup();
+    let mut toml = format!("[handlers.{handler}.grants]");
+    for need in needs {
+        toml.push('\n');
+        toml.push_str(need.line());
+    }
+    let imports = missing.into_iter().map(|(import, _)| import.name.clone()).collect();
+    Err(AdmitError::NotGranted { handler: handler.to_owned(), imports, toml })
+}
+
+fn granted(grants: &Grants, need: Need) -> bool {
+    match need {
+        Need::Http => !grants.http.is_empty(),
+        Need::Blobs => !grants.blobs.is_empty(),
+        Need::Cache => grants.cache,
+        Need::Enqueue => !grants.enqueue.is_empty(),
+        Need::Publish => !grants.publish.is_empty(),
+        Need::Secrets => !grants.secrets.is_empty(),
+    }
+}
+
+/// A component built against a later text of our contract imports functions that this host has not, by the same name
+/// of the interface but a higher version.
+fn unlinked(error: &wasmtime::Error, description: &Description) -> AdmitError {
+    let newer = description.imports.iter().find_map(|import| {
+        let (name, version) = import.name.split_once('@')?;
+        (name.starts_with("jobcell:job/") && version != WIT_VERSION).then(|| (name.to_owned(), version.to_owned()))
+    });
+    match newer {
+        Some((import, needs)) => AdmitError::OtherVersion { import, needs, has: WIT_VERSION.to_owned() },
+        None => AdmitError::Link { cause: format!("{error:#}") },
+    }
+}

@@ -1,0 +1,203 @@
+//! `jobcell:job/blobs`: files in the stores that the operator named, for handlers granted `blobs = ["STORE"]`.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStoreExt, PutOptions, PutPayload,
+};
+
+use super::within;
+use crate::blobs::{BlobStore, Kind};
+use crate::cell::Cell;
+use crate::world::jobcell::job::blobs::{Host, Info};
+use crate::world::jobcell::job::types::Error;
+
+/// Bytes of a key: what S3 takes.
+const KEY_BYTES_MAX: usize = 1024;
+/// Keys in one answer.
+const LIST_MAX: u32 = 1000;
+/// Bytes of a content type.
+const CONTENT_TYPE_BYTES_MAX: usize = 256;
+
+impl Host for Cell {
+    async fn get(&mut self, store: String, key: String) -> Result<Vec<u8>, Error> {
+        let (store, location) = self.blob(&store, &key)?;
+        let found = store.store().get_opts(&location, GetOptions::default()).await.map_err(blob_error)?;
+        read(found, self.template.limits().blob as u64).await
+    }
+
+    async fn get_range(&mut self, store: String, key: String, offset: u64, length: u64) -> Result<Vec<u8>, Error> {
+        let (store, location) = self.blob(&store, &key)?;
+        let end = offset.checked_add(length).ok_or_else(|| Error::Invalid("the range ends beyond 2^64".to_owned()))?;
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        let options = GetOptions { range: Some(GetRange::Bounded(offset..end)), ..GetOptions::default() };
+        let found = store.store().get_opts(&location, options).await.map_err(blob_error)?;
+        read(found, self.template.limits().blob as u64).await
+    }
+
+    async fn head(&mut self, store: String, key: String) -> Result<Info, Error> {
+        let (store, location) = self.blob(&store, &key)?;
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        let found = store.store().get_opts(&location, options).await.map_err(blob_error)?;
+        let kept = found.attributes.get(&Attribute::ContentType).map(|kind| kind.as_ref().to_owned());
+        info(&store, found.meta, kept)
+    }
+
+    async fn put(
+        &mut self,
+        store: String,
+        key: String,
+        data: Vec<u8>,
+        content_type: Option<String>,
+    ) -> Result<Info, Error> {
+        let (store, location) = self.blob(&store, &key)?;
+        within(data.len(), self.template.limits().blob)?;
+        let mut attributes = Attributes::new();
+        if let Some(kind) = &content_type {
+            within(kind.len(), CONTENT_TYPE_BYTES_MAX)?;
+            if !kind.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+                return Err(Error::Invalid(format!("content type {kind:?} is not printable ASCII")));
+            }
+            // A folder has no place for it and would refuse the file.
+            if store.kind() != Kind::Folder {
+                attributes.insert(Attribute::ContentType, kind.clone().into());
+            }
+        }
+        let size = data.len() as u64;
+        let payload = PutPayload::from_bytes(Bytes::from(data));
+        let options = PutOptions { attributes, ..PutOptions::default() };
+        let put = store.store().put_opts(&location, payload, options).await.map_err(blob_error)?;
+        Ok(Info { key, size, content_type, etag: put.e_tag })
+    }
+
+    async fn delete(&mut self, store: String, key: String) -> Result<(), Error> {
+        let (store, location) = self.blob(&store, &key)?;
+        store.store().delete(&location).await.map_err(blob_error)
+    }
+
+    async fn list(
+        &mut self,
+        store: String,
+        prefix: String,
+        start_after: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<Info>, Error> {
+        self.host_calls += 1;
+        let store = self.blob_store(&store)?;
+        within(prefix.len(), KEY_BYTES_MAX)?;
+        list(&store, &prefix, start_after.as_deref(), limit.min(LIST_MAX) as usize).await
+    }
+}
+
+impl Cell {
+    fn blob_store(&self, name: &str) -> Result<BlobStore, Error> {
+        if !self.template.grants().blobs.iter().any(|granted| granted == name) {
+            return Err(self.denied("blobs", &format!("blob store {name:?}"), &format!("blobs = [\"{name}\"]")));
+        }
+        self.template.services().blobs.get(name).cloned().ok_or(Error::NotFound)
+    }
+
+    fn blob(&mut self, store: &str, key: &str) -> Result<(BlobStore, Path), Error> {
+        self.host_calls += 1;
+        let store = self.blob_store(store)?;
+        within(key.len(), KEY_BYTES_MAX)?;
+        if key.is_empty() {
+            return Err(Error::Invalid("the key is empty".to_owned()));
+        }
+        let location = store.locate(key).map_err(|fault| Error::Invalid(format!("key {key:?}: {fault}")))?;
+        Ok((store, location))
+    }
+}
+
+/// Reads a file whose size is checked before its first byte is asked for.
+async fn read(found: GetResult, limit: u64) -> Result<Vec<u8>, Error> {
+    if found.range.end.saturating_sub(found.range.start) > limit {
+        return Err(Error::TooLarge(limit));
+    }
+    found.bytes().await.map(Vec::from).map_err(blob_error)
+}
+
+/// The first `limit` keys that begin so, in order. Stores that list in no order are read to the end, keeping only as
+/// many as are asked for.
+async fn list(
+    store: &BlobStore,
+    prefix: &str,
+    start_after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Info>, Error> {
+    // Stores list by folder; the rest of the prefix is compared here.
+    let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let folder = if folder.is_empty() {
+        store.prefix().clone()
+    } else {
+        store.locate(folder).map_err(|fault| Error::Invalid(format!("prefix {prefix:?}: {fault}")))?
+    };
+    let offset = match start_after {
+        Some(key) => store.locate(key).map_err(|fault| Error::Invalid(format!("start-after {key:?}: {fault}")))?,
+        None => Path::default(),
+    };
+    let ordered = store.kind() != Kind::Folder;
+    let mut stream = store.store().list_with_offset(Some(&folder), &offset);
+    let mut first: BTreeMap<String, ObjectMeta> = BTreeMap::new();
+    while first.len() < limit || !ordered {
+        let Some(meta) = stream.try_next().await.map_err(blob_error)? else { break };
+        let Some(key) = store.key(&meta.location) else { continue };
+        if !key.starts_with(prefix) || start_after.is_some_and(|after| key.as_str() <= after) {
+            continue;
+        }
+        first.insert(key, meta);
+        if first.len() > limit {
+            first.pop_last();
+        }
+    }
+    first.into_values().take(limit).map(|meta| info(store, meta, None)).collect()
+}
+
+fn info(store: &BlobStore, meta: ObjectMeta, kept_type: Option<String>) -> Result<Info, Error> {
+    let key = store.key(&meta.location).ok_or_else(|| Error::Other("the store answered with a strange key".to_owned()))?;
+    let content_type = kept_type.or_else(|| match store.kind() {
+        Kind::Folder => type_by_name(&key),
+        Kind::Memory | Kind::S3 => None,
+    });
+    Ok(Info { key, size: meta.size, content_type, etag: meta.e_tag })
+}
+
+/// Folders keep no content types; the ends of names tell the common ones.
+fn type_by_name(key: &str) -> Option<String> {
+    let (_, end) = key.rsplit_once('.')?;
+    let kind = match end.to_ascii_lowercase().as_str() {
+        "jpg" | "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "svg" => "image/svg+xml",
+        "json" => "application/json",
+        "pdf" => "application/pdf",
+        "txt" => "text/plain",
+        "csv" => "text/csv",
+        "html" => "text/html",
+        _ => return None,
+    };
+    Some(kind.to_owned())
+}
+
+fn blob_error(error: object_store::Error) -> Error {
+    use object_store::Error as E;
+    match error {
+        E::NotFound { .. } => Error::NotFound,
+        E::InvalidPath { source } => Error::Invalid(source.to_string()),
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
+            Error::Unavailable("the blob store refuses the host's credentials".to_owned())
+        }
+        // The texts of stores carry hosts, folders and request details: they are the operator's.
+        other => {
+            tracing::warn!(error = %other, "blob store");eprintln!("DEBUG {other:?}");
+            Error::Unavailable("the blob store failed; the host's log says why".to_owned())
+        }
+    }
+}

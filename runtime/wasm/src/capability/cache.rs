@@ -1,0 +1,89 @@
+//! `jobcell:job/cache`: values that may disappear, for handlers granted `cache = true`.
+//!
+//! Keys are put behind `{tenant}:{handler}:`, so that no handler reaches what another one keeps, nor one tenant what
+//! another one's jobs left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jobcell_core::cache::{Cache, CacheError};
+
+use super::{missing, within};
+use crate::cell::Cell;
+use crate::world::jobcell::job::cache::Host;
+use crate::world::jobcell::job::types::Error;
+
+/// Bytes of a key.
+const KEY_BYTES_MAX: usize = 512;
+
+impl Host for Cell {
+    async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
+        let (cache, key) = self.cache(&key)?;
+        let value = cache.get(&key).await.map_err(cache_error)?;
+        Ok(value.map(Vec::from))
+    }
+
+    async fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<(), Error> {
+        let (cache, key) = self.cache(&key)?;
+        let (value, ttl) = (self.value(value)?, ttl(ttl_ms)?);
+        cache.set(&key, value, ttl).await.map_err(cache_error)
+    }
+
+    async fn set_if_absent(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<bool, Error> {
+        let (cache, key) = self.cache(&key)?;
+        let (value, ttl) = (self.value(value)?, ttl(ttl_ms)?);
+        cache.set_if_absent(&key, value, ttl).await.map_err(cache_error)
+    }
+
+    async fn delete(&mut self, key: String) -> Result<(), Error> {
+        let (cache, key) = self.cache(&key)?;
+        cache.delete(&key).await.map_err(cache_error)
+    }
+
+    async fn increment(&mut self, key: String, by: i64, ttl_ms: Option<u64>) -> Result<i64, Error> {
+        let (cache, key) = self.cache(&key)?;
+        let ttl = ttl(ttl_ms)?;
+        cache.increment(&key, by, ttl).await.map_err(cache_error)
+    }
+}
+
+impl Cell {
+    /// The cache and the whole key.
+    fn cache(&mut self, key: &str) -> Result<(Arc<dyn Cache>, String), Error> {
+        self.host_calls += 1;
+        if !self.template.grants().cache {
+            return Err(self.denied("cache", "the cache", "cache = true"));
+        }
+        if key.is_empty() {
+            return Err(Error::Invalid("the key is empty".to_owned()));
+        }
+        within(key.len(), KEY_BYTES_MAX)?;
+        let cache = self.template.services().cache.as_ref().ok_or_else(|| missing("a cache"))?;
+        // A tenant comes with the job, so one called "a:b" must not meet handler "b" of tenant "a".
+        let tenant = self.attempt.job.options.tenant.as_deref().unwrap_or_default();
+        let tenant = tenant.replace('%', "%25").replace(':', "%3A");
+        Ok((Arc::clone(cache), format!("{tenant}:{}:{key}", self.template.name())))
+    }
+
+    fn value(&self, value: Vec<u8>) -> Result<Bytes, Error> {
+        within(value.len(), self.template.limits().cache_value)?;
+        Ok(Bytes::from(value))
+    }
+}
+
+fn ttl(ms: Option<u64>) -> Result<Option<Duration>, Error> {
+    match ms {
+        Some(0) => Err(Error::Invalid("a ttl of 0 ms keeps nothing; leave it out to keep the value".to_owned())),
+        ms => Ok(ms.map(Duration::from_millis)),
+    }
+}
+
+fn cache_error(error: CacheError) -> Error {
+    match error {
+        CacheError::Unavailable(_) => Error::Unavailable(error.to_string()),
+        // The port's text has the whole key, which is not the guest's.
+        CacheError::NotANumber(_) => Error::Invalid("the value under this key is not a whole number".to_owned()),
+        CacheError::Other(_) => Error::Other(error.to_string()),
+    }
+}

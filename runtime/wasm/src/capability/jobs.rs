@@ -1,0 +1,122 @@
+//! `jobcell:job/jobs`: puts work on queues, for handlers granted `enqueue = ["QUEUE"]`.
+
+use bytes::Bytes;
+use jobcell_core::options::ParentRef;
+use jobcell_core::store::{NewJob, Parent};
+use jobcell_core::{Backoff, BackoffKind, JobId, JobOptions, QueueName};
+
+use super::{missing, store_error, within};
+use crate::cell::Cell;
+use crate::grants::covers;
+use crate::job::is_json;
+use crate::world::jobcell::job::jobs::{self, BackoffKind as Kind, Host, OnChildFailure, Options};
+use crate::world::jobcell::job::types::Error;
+
+/// Bytes of a job's name.
+const NAME_BYTES_MAX: usize = 256;
+/// The lowest priority there is.
+const PRIORITY_MAX: u32 = 2_097_151;
+
+impl Host for Cell {
+    async fn enqueue(
+        &mut self,
+        queue: String,
+        name: String,
+        data: Vec<u8>,
+        options: Options,
+    ) -> Result<String, Error> {
+        self.host_calls += 1;
+        let (queue, job) = self.new_job(&queue, name, data, &options)?;
+        self.add(&queue, job).await
+    }
+
+    async fn enqueue_child(
+        &mut self,
+        queue: String,
+        name: String,
+        data: Vec<u8>,
+        options: Options,
+    ) -> Result<String, Error> {
+        self.host_calls += 1;
+        let (queue, mut job) = self.new_job(&queue, name, data, &options)?;
+        let queue_key = format!("{}:{}", self.template.services().key_prefix, self.attempt.queue);
+        let id = self.attempt.job.id.clone();
+        job.options.parent = Some(ParentRef { id: id.as_str().to_owned(), queue: queue_key.clone() });
+        job.parent = Some(Parent { queue_key, id });
+        match options.on_failure {
+            OnChildFailure::Block => {}
+            OnChildFailure::FailParent => job.options.fail_parent_on_failure = true,
+            OnChildFailure::ContinueParent => job.options.continue_parent_on_failure = true,
+            OnChildFailure::Ignore => job.options.ignore_dependency_on_failure = true,
+            OnChildFailure::RemoveDependency => job.options.remove_dependency_on_failure = true,
+        }
+        self.add(&queue, job).await
+    }
+}
+
+impl Cell {
+    fn new_job(
+        &self,
+        queue: &str,
+        name: String,
+        data: Vec<u8>,
+        options: &Options,
+    ) -> Result<(QueueName, NewJob), Error> {
+        if !covers(&self.template.grants().enqueue, queue) {
+            return Err(self.denied("jobs", &format!("queue {queue:?}"), &format!("enqueue = [\"{queue}\"]")));
+        }
+        let queue = QueueName::new(queue).map_err(|fault| Error::Invalid(fault.to_string()))?;
+        within(name.len(), NAME_BYTES_MAX)?;
+        within(data.len(), self.template.limits().payload)?;
+        let data = if data.is_empty() { Bytes::from_static(b"null") } else { Bytes::from(data) };
+        if !is_json(&data) {
+            return Err(Error::Invalid("the payload is not JSON text".to_owned()));
+        }
+        let options = self.options(options)?;
+        Ok((queue, NewJob { name, data, options, parent: None }))
+    }
+
+    fn options(&self, options: &Options) -> Result<JobOptions, Error> {
+        let Options { id, delay_ms, priority, attempts, backoff, lifo, tenant, on_failure: _ } = options;
+        if let Some(id) = id {
+            JobId::custom(id).map_err(|fault| Error::Invalid(fault.to_string()))?;
+        }
+        let priority = priority.unwrap_or(0);
+        if priority > PRIORITY_MAX {
+            return Err(Error::Invalid(format!("priority {priority} is over {PRIORITY_MAX}, the lowest there is")));
+        }
+        Ok(JobOptions {
+            job_id: id.clone(),
+            delay: delay_ms.unwrap_or(0),
+            priority: u64::from(priority),
+            attempts: u64::from(attempts.unwrap_or(0)),
+            backoff: backoff.as_ref().map(backoff_of),
+            lifo: *lifo,
+            // Work that a job makes is done for the same tenant, unless it says otherwise.
+            tenant: tenant.clone().or_else(|| self.attempt.job.options.tenant.clone()),
+            telemetry: self.attempt.job.options.telemetry.clone(),
+            ..JobOptions::default()
+        })
+    }
+
+    async fn add(&mut self, queue: &QueueName, job: NewJob) -> Result<String, Error> {
+        let limit = self.template.limits().enqueued;
+        if self.enqueued >= limit {
+            return Err(Error::Quota(format!("the limit of {limit} enqueued jobs an attempt is used up")));
+        }
+        self.enqueued += 1;
+        let services = self.template.services();
+        let store = services.store.as_ref().ok_or_else(|| missing("a job store"))?;
+        let added = store.add(queue, vec![job], services.clock.now()).await.map_err(store_error)?;
+        let added = added.first().ok_or_else(|| Error::Other("the store did not say which job it added".to_owned()))?;
+        Ok(added.id().as_str().to_owned())
+    }
+}
+
+fn backoff_of(backoff: &jobs::Backoff) -> Backoff {
+    let kind = match backoff.kind {
+        Kind::Fixed => BackoffKind::Fixed,
+        Kind::Exponential => BackoffKind::Exponential,
+    };
+    Backoff { kind, delay: backoff.delay_ms, jitter: None }
+}

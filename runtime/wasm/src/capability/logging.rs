@@ -1,0 +1,52 @@
+//! `wasi:logging/logging`: lines for the job's log. Always linked.
+
+use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+
+use crate::cell::Cell;
+
+/// The version in use.
+pub(crate) const VERSION: &str = "0.1.0-draft";
+
+#[derive(ComponentType, Lift, Lower, Debug, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+enum Level {
+    #[component(name = "trace")]
+    Trace,
+    #[component(name = "debug")]
+    Debug,
+    #[component(name = "info")]
+    Info,
+    #[component(name = "warn")]
+    Warn,
+    #[component(name = "error")]
+    Error,
+    #[component(name = "critical")]
+    Critical,
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<Cell>) -> wasmtime::Result<()> {
+    linker.instance(&format!("wasi:logging/logging@{VERSION}"))?.func_wrap(
+        "log",
+        |mut cx: wasmtime::StoreContextMut<'_, Cell>, (level, context, message): (Level, String, String)| {
+            let cell = cx.data_mut();
+            cell.host_calls += 1;
+            let place = if context.is_empty() { String::new() } else { format!("{context}: ") };
+            for line in message.lines() {
+                cell.attempt.io.log(&format!("{} {place}{line}", name(level)));
+            }
+            Ok(())
+        },
+    )
+}
+
+fn name(level: Level) -> &'static str {
+    match level {
+        Level::Trace => "TRACE",
+        Level::Debug => "DEBUG",
+        Level::Info => "INFO",
+        Level::Warn => "WARN",
+        Level::Error => "ERROR",
+        Level::Critical => "CRITICAL",
+    }
+}

@@ -1,0 +1,129 @@
+//! The one engine of a process: how guests are compiled, where their memory comes from, and what interrupts them.
+
+mod settings;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
+
+use crate::cell::Cell;
+use crate::error::WasmError;
+use crate::ticker::Ticker;
+
+pub use settings::{EngineConfig, WASMTIME_VERSION};
+
+/// Makes cells. Cheap to clone; the last clone to go ends the ticker.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    // Dropped first: it must not outlive what it ticks.
+    _ticker: Ticker,
+    engine: wasmtime::Engine,
+    /// Everything the host offers. Whether a handler may use it is decided at admission and again at each call.
+    linker: Linker<Cell>,
+    /// One permit a cell, as many as the pool has places: attempts wait their turn instead of failing.
+    cells: Arc<Semaphore>,
+    config: EngineConfig,
+    report: EngineReport,
+}
+
+/// How the engine runs on this machine, for `doctor` and the health page.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct EngineReport {
+    /// Wasmtime's version.
+    pub wasmtime: &'static str,
+    /// Cells that can be alive at once; their memory is reserved beforehand.
+    pub cells: u32,
+    /// Most bytes one memory can have.
+    pub memory_max: usize,
+    /// How the memory of ended cells is cleared.
+    pub clearing: Clearing,
+    /// Milliseconds between interrupts of a computing guest.
+    pub tick_ms: u64,
+}
+
+/// How the memory of ended cells is cleared.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case", tag = "by", content = "reason")]
+pub enum Clearing {
+    /// The kernel tells which pages were touched, and only those are cleared: the fast way.
+    PagemapScan,
+    /// Memory is given back to the kernel and faulted in again: about twice the cost of a cell.
+    Remapping(String),
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Sets the engine up and starts its ticker.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, or address space is short.
+    pub fn new(config: EngineConfig) -> Result<Self, WasmError> {
+        crate::http::tls::install_provider();
+        let clearing = settings::clearing(&config);
+        let engine = wasmtime::Engine::new(&settings::wasmtime_config(&config, &clearing)).map_err(WasmError::Engine)?;
+        let linker = crate::capability::linker(&engine).map_err(WasmError::Engine)?;
+        let ticker = Ticker::start(&engine, config.tick)?;
+        let report = EngineReport {
+            wasmtime: WASMTIME_VERSION,
+            cells: config.cells,
+            memory_max: config.memory_max,
+            clearing,
+            tick_ms: u64::try_from(config.tick.as_millis()).unwrap_or(u64::MAX),
+        };
+        let cells = Arc::new(Semaphore::new(config.cells as usize));
+        Ok(Self(Arc::new(Inner { _ticker: ticker, engine, linker, cells, config, report })))
+    }
+
+    /// How the engine runs on this machine.
+    #[must_use]
+    pub fn report(&self) -> &EngineReport {
+        &self.0.report
+    }
+
+    /// Cells that are alive now.
+    #[must_use]
+    pub fn cells_active(&self) -> usize {
+        (self.0.config.cells as usize).saturating_sub(self.0.cells.available_permits())
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.0.engine
+    }
+
+    pub(crate) fn linker(&self) -> &Linker<Cell> {
+        &self.0.linker
+    }
+
+    pub(crate) fn cells(&self) -> &Semaphore {
+        &self.0.cells
+    }
+
+    pub(crate) fn memory_max(&self) -> usize {
+        self.0.config.memory_max
+    }
+
+    pub(crate) fn tick(&self) -> Duration {
+        self.0.config.tick
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Engine").field(&self.0.report).finish()
+    }
+}
+
+impl fmt::Display for Clearing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PagemapScan => f.write_str("pagemap scan"),
+            Self::Remapping(reason) => write!(f, "remapping ({reason})"),
+        }
+    }
+}

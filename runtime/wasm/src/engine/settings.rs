@@ -1,0 +1,145 @@
+//! Every setting of wasmtime that differs from its default, with the reason.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmBacktraceDetails,
+};
+
+use super::Clearing;
+use crate::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
+
+/// The engine's version. Kept equal to the resolved dependency by a test.
+pub const WASMTIME_VERSION: &str = "48.0.8";
+
+/// What can be chosen about the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Cells that can be alive at once. Default 1000. Each reserves 4 GiB of address space, not of memory.
+    pub cells: u32,
+    /// The highest memory limit a handler can have, in bytes. Default 1 GiB.
+    pub memory_max: usize,
+    /// Elements one table can have. Default 20 000.
+    pub table_elements: usize,
+    /// The pace of interrupts: how late a deadline or a cancellation stops a computing guest. Default 5 ms.
+    pub tick: Duration,
+    /// Compile on all cores. Default true; turn it off where compiling must not disturb running jobs.
+    pub parallel_compilation: bool,
+    /// Clear the stacks of ended cells, so that nothing of one job is left where another one runs even if the
+    /// compiler had a bug. Default true; costs about a microsecond a cell.
+    pub stack_zeroing: bool,
+    /// Let the kernel tell which pages a cell touched, where it can (Linux 6.7). Default true.
+    pub pagemap_scan: bool,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            cells: 1000,
+            memory_max: 1 << 30,
+            table_elements: 20_000,
+            tick: Duration::from_millis(5),
+            parallel_compilation: true,
+            stack_zeroing: true,
+            pagemap_scan: true,
+        }
+    }
+}
+
+/// Bytes of a memory that stay mapped between cells. Beyond 256 KiB the measured gain is nil.
+const MEMORY_RESIDENT_BYTES: usize = 256 * 1024;
+/// Bytes of a table that stay mapped between cells.
+const TABLE_RESIDENT_BYTES: usize = 64 * 1024;
+/// Bytes of a stack that are cleared by hand instead of by the kernel: what a small handler touches.
+const STACK_RESIDENT_BYTES: usize = 32 * 1024;
+/// What a guest may use of its stack.
+const WASM_STACK_BYTES: usize = 512 * 1024;
+/// The whole stack: 1.5 MiB are left to host functions. A host function that used more would end the process.
+const STACK_BYTES: usize = 2 * 1024 * 1024;
+/// Frames in a backtrace.
+const FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(20).unwrap();
+
+/// Whether the kernel can tell touched pages, asked of the kernel itself.
+pub(super) fn clearing(config: &EngineConfig) -> Clearing {
+    if !config.pagemap_scan {
+        return Clearing::Remapping("the pagemap scan is switched off".to_owned());
+    }
+    if PoolingAllocationConfig::is_pagemap_scan_available() {
+        return Clearing::PagemapScan;
+    }
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    Clearing::Remapping(format!("this kernel, {kernel}, has no PAGEMAP_SCAN; Linux 6.7 and newer have"))
+}
+
+pub(super) fn wasmtime_config(config: &EngineConfig, clearing: &Clearing) -> Config {
+    let mut wasm = Config::new();
+    wasm.strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed)
+        .parallel_compilation(config.parallel_compilation)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(STACK_BYTES)
+        .async_stack_zeroing(config.stack_zeroing)
+        // Guests' debug sections are parsed by a library that is not hardened; names are enough.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .wasm_backtrace_max_frames(Some(FRAMES_MAX))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, clearing)));
+    proposals(&mut wasm);
+    wasm
+}
+
+/// What has a weak track record, or multiplies what must be watched, stays off; compilers do not need it.
+fn proposals(wasm: &mut Config) {
+    wasm.wasm_component_model(true)
+        .wasm_simd(true)
+        .wasm_bulk_memory(true)
+        .wasm_multi_value(true)
+        // Also the faster way: a call into a guest costs less without the data structures of async guests.
+        .concurrency_support(false)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_custom_page_sizes(false)
+        .shared_memory(false);
+}
+
+fn pool(config: &EngineConfig, clearing: &Clearing) -> PoolingAllocationConfig {
+    let cells = config.cells;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(cells)
+        .total_stacks(cells)
+        // Usual components have one memory and two tables; a few unusual ones fit in as well, and beyond that an
+        // attempt is given back.
+        .total_memories(cells.saturating_mul(2))
+        .total_tables(cells.saturating_mul(4))
+        .total_core_instances(cells.saturating_mul(8))
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
+        .max_memories_per_module(MEMORIES_MAX)
+        .max_tables_per_module(TABLES_MAX)
+        .max_memory_size(config.memory_max)
+        .table_elements(config.table_elements)
+        .linear_memory_keep_resident(MEMORY_RESIDENT_BYTES)
+        .table_keep_resident(TABLE_RESIDENT_BYTES)
+        .async_stack_keep_resident(STACK_RESIDENT_BYTES)
+        .pagemap_scan(match clearing {
+            Clearing::PagemapScan => Enabled::Yes,
+            Clearing::Remapping(_) => Enabled::No,
+        });
+    pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reported_version_is_the_resolved_one() {
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
+        assert!(lock.contains(&format!("name = \"wasmtime\"\nversion = \"{WASMTIME_VERSION}\"")));
+    }
+}

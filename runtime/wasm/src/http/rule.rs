@@ -1,0 +1,362 @@
+//! Where a handler's requests may go, parsed once from the operator's grant.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use http::Method;
+use serde::Deserialize;
+use url::{Host, Url};
+
+use super::address::{Reach, Reachable, reach};
+
+/// One entry of `grants.http`: `{ url = "https://*.supabase.co/storage/*", methods = ["GET"], secrets = ["key"] }`, or
+/// only the URL.
+///
+/// - The scheme is `http` or `https`. Without a port it is the scheme's own.
+/// - The host is a name, an address, `*.` and a name (any name below it), or `*` (any public host).
+/// - The path is exact, or a beginning followed by `*`. Without a path, or with `/` alone, it is any. The query is free.
+/// - `methods` narrows; left out it is any.
+/// - `secrets` are put in place of their placeholders in requests that this rule lets pass.
+/// - `private = true` lets the host be on this machine or its own network. It needs one exact host. Link-local
+///   addresses and those of instance metadata are never reached.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RuleForm")]
+pub struct HttpRule {
+    text: String,
+    scheme: Scheme,
+    host: HostPattern,
+    port: u16,
+    path: PathPattern,
+    methods: Option<Vec<Method>>,
+    secrets: Vec<String>,
+    reachable: Reachable,
+}
+
+/// A rule that cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("grants.http url {url:?}: {why}")]
+pub struct RuleError {
+    /// The rule's URL.
+    pub url: String,
+    /// What is wrong, with the fix.
+    pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum HostPattern {
+    Any,
+    /// Names that end so; begins with a dot.
+    Below(String),
+    Exactly(Host<String>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum PathPattern {
+    Any,
+    Starts(String),
+    Exactly(String),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RuleForm {
+    Url(String),
+    Full(FullRule),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FullRule {
+    url: String,
+    methods: Option<Vec<String>>,
+    #[serde(default)]
+    secrets: Vec<String>,
+    #[serde(default)]
+    private: bool,
+}
+
+impl TryFrom<RuleForm> for HttpRule {
+    type Error = RuleError;
+
+    fn try_from(form: RuleForm) -> Result<Self, RuleError> {
+        match form {
+            RuleForm::Url(url) => Self::new(&url, None, Vec::new(), false),
+            RuleForm::Full(FullRule { url, methods, secrets, private }) => Self::new(&url, methods, secrets, private),
+        }
+    }
+}
+
+// === impl HttpRule ===
+
+impl HttpRule {
+    /// Parses a rule.
+    ///
+    /// # Errors
+    /// When the URL is not of the form above, the methods are none or not methods, or a private host lacks
+    /// `private = true`.
+    pub fn new(
+        url: &str,
+        methods: Option<Vec<String>>,
+        secrets: Vec<String>,
+        private: bool,
+    ) -> Result<Self, RuleError> {
+        let fault = |why: &str| RuleError { url: url.to_owned(), why: why.to_owned() };
+        let (scheme, rest) = match url.split_once("://") {
+            Some(("https", rest)) => (Scheme::Https, rest),
+            Some(("http", rest)) => (Scheme::Http, rest),
+            _ => return Err(fault("it must begin with https:// or http://")),
+        };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) = authority_of(scheme, authority).map_err(|why| fault(&why))?;
+        let methods = methods.map(|methods| methods_of(&methods)).transpose().map_err(|why| fault(&why))?;
+        let reachable = if private { Reachable::PublicAndPrivate } else { Reachable::Public };
+        host.check(reachable).map_err(|why| fault(&why))?;
+        let path = path_of(path).map_err(fault)?;
+        Ok(Self { text: url.to_owned(), scheme, host, port, path, methods, secrets, reachable })
+    }
+
+    /// Whether requests to this URL are covered, by whatever method. The URL is normalised: no dot segments, the host
+    /// in lower case or in the one form of an address.
+    pub(crate) fn covers(&self, url: &Url) -> bool {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        url.scheme() == scheme
+            && url.port_or_known_default() == Some(self.port)
+            && url.host().is_some_and(|host| self.host.covers(&host))
+            && self.path.covers(url.path())
+    }
+
+    pub(crate) fn allows(&self, method: &Method) -> bool {
+        self.methods.as_ref().is_none_or(|methods| methods.contains(method))
+    }
+
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.secrets.iter().map(String::as_str)
+    }
+
+    pub(crate) fn reachable(&self) -> Reachable {
+        self.reachable
+    }
+}
+
+impl fmt::Display for HttpRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn authority_of(scheme: Scheme, authority: &str) -> Result<(HostPattern, u16), String> {
+    if authority.contains('@') {
+        return Err("it must not carry a user or a password; use a secret".to_owned());
+    }
+    let default = match scheme {
+        Scheme::Http => 80,
+        Scheme::Https => 443,
+    };
+    // An IPv6 address has colons of its own, inside brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => {
+            (host, port.parse().map_err(|_| format!("port {port:?} is not a number from 1 to 65535"))?)
+        }
+        _ => (authority, default),
+    };
+    let pattern = match host {
+        "" => return Err("it has no host".to_owned()),
+        "*" => HostPattern::Any,
+        host => match host.strip_prefix("*.") {
+            Some(name) => HostPattern::Below(format!(".{}", name_of(name)?)),
+            None => HostPattern::Exactly(host_of(host)?),
+        },
+    };
+    Ok((pattern, port))
+}
+
+fn host_of(host: &str) -> Result<Host<String>, String> {
+    if host.contains('*') {
+        return Err("a * in the host can only stand for all of it, or for its first part: *.example.com".to_owned());
+    }
+    Host::parse(host).map_err(|fault| format!("host {host:?}: {fault}"))
+}
+
+fn name_of(name: &str) -> Result<String, String> {
+    match host_of(name)? {
+        Host::Domain(name) => Ok(name),
+        Host::Ipv4(_) | Host::Ipv6(_) => Err(format!("{name:?} is an address; there are no names below it")),
+    }
+}
+
+fn path_of(path: &str) -> Result<PathPattern, &'static str> {
+    if path.contains(['?', '#']) {
+        return Err("it must end with the path; queries are free");
+    }
+    Ok(match path {
+        "" | "/" | "/*" => PathPattern::Any,
+        path => match path.strip_suffix('*') {
+            Some(start) if start.contains('*') => return Err("a * in the path can only be its end"),
+            Some(start) => PathPattern::Starts(start.to_owned()),
+            None if path.contains('*') => return Err("a * in the path can only be its end"),
+            None => PathPattern::Exactly(path.to_owned()),
+        },
+    })
+}
+
+fn methods_of(methods: &[String]) -> Result<Vec<Method>, String> {
+    if methods.is_empty() {
+        return Err("methods = [] allows no request; name some, or leave it out for any".to_owned());
+    }
+    let parse = |text: &String| {
+        Method::from_bytes(text.to_ascii_uppercase().as_bytes()).map_err(|_| format!("{text:?} is not a method"))
+    };
+    methods.iter().map(parse).collect()
+}
+
+// === impl HostPattern ===
+
+impl HostPattern {
+    fn covers(&self, host: &Host<&str>) -> bool {
+        match (self, host) {
+            // An address as such is only covered where it is named.
+            (Self::Any, Host::Domain(_)) => true,
+            (Self::Below(end), Host::Domain(name)) => name.len() > end.len() && name.ends_with(end.as_str()),
+            (Self::Exactly(Host::Domain(own)), Host::Domain(name)) => own == name,
+            (Self::Exactly(Host::Ipv4(own)), Host::Ipv4(ip)) => own == ip,
+            (Self::Exactly(Host::Ipv6(own)), Host::Ipv6(ip)) => own == ip,
+            _ => false,
+        }
+    }
+
+    /// Whether this host and what the rule may reach fit together.
+    fn check(&self, reachable: Reachable) -> Result<(), String> {
+        let ip = match self {
+            Self::Any | Self::Below(_) if reachable == Reachable::PublicAndPrivate => {
+                return Err("private = true needs one exact host, not a pattern".to_owned());
+            }
+            Self::Any | Self::Below(_) => return Ok(()),
+            Self::Exactly(Host::Domain(name)) if name == "localhost" || name.ends_with(".localhost") => {
+                IpAddr::from([127, 0, 0, 1])
+            }
+            Self::Exactly(Host::Domain(_)) => return Ok(()),
+            Self::Exactly(Host::Ipv4(ip)) => IpAddr::from(*ip),
+            Self::Exactly(Host::Ipv6(ip)) => IpAddr::from(*ip),
+        };
+        match (reach(ip), reachable) {
+            (Reach::Private(kind), Reachable::Public) => {
+                Err(format!("its host is a {kind}; add private = true to let the handler reach it"))
+            }
+            (Reach::Never(kind), _) => Err(format!("its host is a {kind}, which handlers never reach")),
+            (Reach::Public, _) | (Reach::Private(_), Reachable::PublicAndPrivate) => Ok(()),
+        }
+    }
+}
+
+// === impl PathPattern ===
+
+impl PathPattern {
+    fn covers(&self, path: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Starts(start) => path.starts_with(start.as_str()),
+            Self::Exactly(own) => path == own,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(url: &str) -> HttpRule {
+        HttpRule::new(url, None, Vec::new(), false).unwrap()
+    }
+
+    fn covers(rule_url: &str, url: &str) -> bool {
+        rule(rule_url).covers(&Url::parse(url).unwrap())
+    }
+
+    #[test]
+    fn hosts_are_matched_whole() {
+        assert!(covers("https://api.stripe.com", "https://API.stripe.com/v1/x?y=1"));
+        assert!(covers("https://*.supabase.co", "https://a.b.supabase.co/x"));
+        for (pattern, url) in [
+            ("https://*.supabase.co", "https://supabase.co/"),
+            ("https://*.supabase.co", "https://evilsupabase.co/"),
+            ("https://api.stripe.com", "https://api.stripe.com.evil.com/"),
+            ("https://api.stripe.com", "http://api.stripe.com/"),
+            ("https://api.stripe.com", "https://api.stripe.com:8443/"),
+            ("https://*", "https://1.1.1.1/"),
+            ("https://*", "https://[::1]/"),
+        ] {
+            assert!(!covers(pattern, url), "{pattern} {url}");
+        }
+    }
+
+    #[test]
+    fn other_spellings_of_an_address_are_that_address() {
+        let rule = HttpRule::new("http://127.0.0.1:9000", None, Vec::new(), true).unwrap();
+        for url in ["http://0x7f.1:9000/", "http://2130706433:9000/", "http://127.1:9000/"] {
+            assert!(rule.covers(&Url::parse(url).unwrap()), "{url}");
+        }
+        assert!(!covers("https://*", "https://0x7f.1/"));
+    }
+
+    #[test]
+    fn paths_are_exact_or_begin_so_after_dots_are_resolved() {
+        assert!(covers("https://a.io/v1/*", "https://a.io/v1/x/y"));
+        assert!(covers("https://a.io/", "https://a.io/anything"));
+        assert!(covers("https://a.io/v1", "https://a.io/v1?q=1"));
+        assert!(!covers("https://a.io/v1", "https://a.io/v1/x"));
+        for escape in ["https://a.io/v1/../v2", "https://a.io/v1/%2e%2e/v2", "https://a.io/v1/.%2E/v2"] {
+            assert!(!covers("https://a.io/v1/*", escape), "{escape}");
+        }
+    }
+
+    #[test]
+    fn methods_narrow() {
+        let only = HttpRule::new("https://a.io", Some(vec!["get".into()]), Vec::new(), false).unwrap();
+        assert!(only.allows(&Method::GET) && !only.allows(&Method::POST));
+        assert!(rule("https://a.io").allows(&Method::DELETE));
+    }
+
+    #[test]
+    fn faults_say_how_to_mend_them() {
+        let cases = [
+            ("ftp://a.io", "https://"),
+            ("https://", "no host"),
+            ("https://u:p@a.io", "secret"),
+            ("https://a.*.io", "first part"),
+            ("https://a.io:0x1", "port"),
+            ("https://a.io/*/b", "end"),
+            ("https://a.io/?q", "queries"),
+            ("http://127.0.0.1:80", "private = true"),
+            ("http://localhost:80", "private = true"),
+            ("http://[::1]:80", "private = true"),
+            ("http://169.254.169.254", "never"),
+            ("https://*.1.2.3.4", "address"),
+        ];
+        for (url, hint) in cases {
+            let error = HttpRule::new(url, None, Vec::new(), false).unwrap_err().to_string();
+            assert!(error.contains(hint), "{url}: {error}");
+        }
+        assert!(HttpRule::new("https://*.a.io", None, Vec::new(), true).unwrap_err().why.contains("exact"));
+        assert!(HttpRule::new("http://169.254.169.254", None, Vec::new(), true).is_err());
+        assert!(HttpRule::new("https://a.io", Some(vec![]), Vec::new(), false).is_err());
+    }
+
+    #[test]
+    fn a_rule_is_a_url_or_a_table() {
+        let rules: Vec<HttpRule> = serde_json::from_str(
+            r#"["https://a.io",{"url":"http://127.0.0.1:1","methods":["PUT"],"secrets":["s"],"private":true}]"#,
+        )
+        .unwrap();
+        assert_eq!(rules[1].secrets().collect::<Vec<_>>(), ["s"]);
+        assert!(serde_json::from_str::<HttpRule>(r#"{"url":"https://a.io","method":["GET"]}"#).is_err());
+    }
+}

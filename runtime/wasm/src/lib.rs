@@ -1,0 +1,46 @@
+//! Cells: runs each attempt of a job in a fresh WebAssembly instance that may touch only what it was granted.
+//!
+//! The way of a handler: its bytes are admitted ([`Engine::admit`]: shape, imports against grants, compiling), become a
+//! [`HandlerRunner`] with its limits and the host's services, and from then on every attempt gets a cell of its own —
+//! a store with all bounds set, one call, and away with it.
+//!
+//! This is the only crate that knows wasmtime. Whatever a guest does becomes an outcome with a cause and a reason;
+//! nothing it does reaches the host's other work.
+
+mod admit;
+mod blobs;
+mod capability;
+mod cell;
+mod compile;
+mod compile_cache;
+mod engine;
+mod error;
+mod grants;
+mod http;
+mod inspect;
+mod interface;
+mod job;
+mod limits;
+mod runner;
+mod secret;
+mod services;
+mod stdio;
+mod stop;
+mod template;
+mod ticker;
+mod world;
+
+pub use admit::{ARTIFACT_BYTES_CEILING, AdmitError, AdmitOptions, Admitted};
+pub use blobs::BlobStore;
+pub use compile_cache::CompileCache;
+pub use engine::{Clearing, Engine, EngineConfig, EngineReport, WASMTIME_VERSION};
+pub use error::WasmError;
+pub use grants::{Grants, HttpRule, RuleError, SecretGrant};
+pub use http::send::HttpSender;
+pub use inspect::{Description, Import, inspect};
+pub use interface::{Need, WIT_VERSION};
+pub use limits::{HttpLimits, Limits};
+pub use runner::HandlerRunner;
+pub use secret::{Secret, Secrets};
+pub use services::Services;
+pub use template::HandlerSpec;

@@ -1,0 +1,200 @@
+//! What one attempt may use, and the meter that holds a cell to its memory.
+
+use std::time::Duration;
+
+use jobcell_core::attempt::LogLimits;
+use wasmtime::ResourceLimiter;
+
+use crate::stop::Stop;
+
+/// What one attempt may use. Every bound is per attempt.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of all linear memories together, plus 8 for each table element. Default 64 MiB; raise it for image work.
+    pub memory: usize,
+    /// Elements of one table. Default 20 000: a large Rust program has a few thousand.
+    pub table_elements: usize,
+    /// The longest an attempt may take, computing and waiting together. Default 30 s.
+    pub deadline: Duration,
+    /// Bytes of the result. Default 1 MiB: it lives in the store's memory.
+    pub result: usize,
+    /// Bytes of the payload; a job with more is not run. Default 1 MiB.
+    pub payload: usize,
+    /// Bytes of one progress value. Default 64 KiB.
+    pub progress: usize,
+    /// What the attempt may leave in the job's log. The worker builds the attempt's log with it.
+    pub log: LogLimits,
+    /// Bytes that one host call may carry out of the guest, and the host allocates for it. Default 8 MiB; a handler
+    /// with blobs gets room for its largest blob on top.
+    pub host_call: usize,
+    /// Jobs that one attempt may enqueue. Default 1000.
+    pub enqueued: u32,
+    /// Messages that one attempt may publish. Default 1000.
+    pub published: u32,
+    /// Bytes of one published message. Default 256 KiB.
+    pub message: usize,
+    /// Bytes of one cached value. Default 1 MiB.
+    pub cache_value: usize,
+    /// Bytes of one blob, read or written. Default 32 MiB.
+    pub blob: usize,
+    /// Outgoing HTTP.
+    pub http: HttpLimits,
+}
+
+/// What one attempt may use of outgoing HTTP.
+#[derive(Debug, Clone)]
+pub struct HttpLimits {
+    /// Requests in all. Default 32.
+    pub requests: u32,
+    /// Requests at the same time. Default 4.
+    pub concurrent: u32,
+    /// Bytes of all request bodies. Default 32 MiB; a request's body is held in memory until it is sent.
+    pub upload: u64,
+    /// Bytes of all response bodies, as they come over the wire. Default 32 MiB.
+    pub download: u64,
+    /// The longest wait for the head of a response, connecting included. Default 30 s; a guest may ask for less.
+    pub timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 64 * MIB,
+            table_elements: 20_000,
+            deadline: Duration::from_secs(30),
+            result: MIB,
+            payload: MIB,
+            progress: 64 * 1024,
+            log: LogLimits::default(),
+            host_call: 8 * MIB,
+            enqueued: 1000,
+            published: 1000,
+            message: 256 * 1024,
+            cache_value: MIB,
+            blob: 32 * MIB,
+            http: HttpLimits::default(),
+        }
+    }
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            requests: 32,
+            concurrent: 4,
+            upload: 32 * MIB as u64,
+            download: 32 * MIB as u64,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+const MIB: usize = 1 << 20;
+
+/// Live component-model handles of a cell; upstream's default of 100 000 is far more than any handler needs.
+pub(crate) const HANDLES_MAX: usize = 2048;
+/// Host resources (streams, requests, pollables) of a cell.
+pub(crate) const RESOURCES_MAX: usize = 2048;
+/// Bytes that one call for random bytes may ask for.
+pub(crate) const RANDOM_BYTES_MAX: u64 = 64 * 1024;
+/// Core instances of one component. A component that carries an adapter has about four.
+pub(crate) const CORE_INSTANCES_MAX: u32 = 32;
+/// Memories of one component.
+pub(crate) const MEMORIES_MAX: u32 = 4;
+/// Tables of one component.
+pub(crate) const TABLES_MAX: u32 = 8;
+/// What one table element costs the host.
+const TABLE_ELEMENT_BYTES: usize = 8;
+
+/// Counts a cell's memory and refuses to let it pass its limit.
+///
+/// Invariant: `used <= limit` and `used <= peak`.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    limit: usize,
+    table_elements: usize,
+    used: usize,
+    peak: usize,
+}
+
+// === impl Meter ===
+
+impl Meter {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { limit: limits.memory, table_elements: limits.table_elements, used: 0, peak: 0 }
+    }
+
+    /// The most bytes held at one time.
+    pub(crate) fn peak(&self) -> usize {
+        self.peak
+    }
+
+    /// A refusal ends the attempt at the very instruction that asked, so that the backtrace shows who wanted the
+    /// memory; a guest told "no" would only report an allocation failure of its own.
+    fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_sub(current).saturating_add(desired);
+        if used > self.limit {
+            return Err(Stop::Memory { limit: self.limit, wanted: used }.into());
+        }
+        self.used = used;
+        self.peak = self.peak.max(used);
+        Ok(true)
+    }
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.grow(current, desired)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(Stop::MemoryRefused { held: self.used, cause: error.to_string() }.into())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > self.table_elements {
+            return Err(Stop::Table { limit: self.table_elements, wanted: desired }.into());
+        }
+        self.grow(current.saturating_mul(TABLE_ELEMENT_BYTES), desired.saturating_mul(TABLE_ELEMENT_BYTES))
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(Stop::MemoryRefused { held: self.used, cause: error.to_string() }.into())
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES_MAX as usize
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX as usize
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_and_tables_count_together() {
+        let mut meter = Meter::new(&Limits { memory: 1000, table_elements: 100, ..Limits::default() });
+        assert!(meter.memory_growing(0, 400, None).unwrap());
+        assert!(meter.memory_growing(0, 200, None).unwrap());
+        assert!(meter.memory_growing(400, 500, None).unwrap());
+        assert!(meter.table_growing(0, 37, None).unwrap());
+        assert_eq!(meter.peak(), 700 + 37 * 8);
+        assert!(meter.table_growing(37, 38, None).is_err());
+        assert_eq!(meter.peak(), 996);
+    }
+
+    #[test]
+    fn one_table_has_a_limit_of_its_own() {
+        let mut meter = Meter::new(&Limits { table_elements: 10, ..Limits::default() });
+        let error = meter.table_growing(0, 11, None).unwrap_err();
+        assert!(matches!(error.downcast_ref::<Stop>(), Some(Stop::Table { limit: 10, wanted: 11 })));
+    }
+}

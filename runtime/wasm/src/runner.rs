@@ -1,0 +1,227 @@
+//! Runs attempts in cells.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use jobcell_core::runner::{Receipt, Report};
+use jobcell_core::{Attempt, Outcome, Runner, StopCause};
+use tokio::time::Instant;
+use wasmtime::Store;
+
+use crate::admit::Admitted;
+use crate::cell::Cell;
+use crate::engine::Engine;
+use crate::error::WasmError;
+use crate::job;
+use crate::services::Services;
+use crate::stop::{Circumstances, Phase, Stop, bytes, classify};
+use crate::template::{HandlerSpec, Template};
+use crate::world::Failure;
+
+/// Runs attempts of one version of a handler, each in a fresh cell. Cheap to clone.
+#[derive(Clone)]
+pub struct HandlerRunner(Arc<Template>);
+
+// === impl HandlerRunner ===
+
+impl HandlerRunner {
+    /// Puts an admitted component together with what it may use.
+    ///
+    /// # Errors
+    /// [`WasmError::Handler`] with every fault at once when the spec names stores or secrets that the services lack,
+    /// or asks for more than the engine has.
+    pub fn new(
+        engine: &Engine,
+        admitted: &Admitted,
+        spec: HandlerSpec,
+        services: Services,
+    ) -> Result<Self, WasmError> {
+        Template::new(engine, admitted, spec, services).map(|template| Self(Arc::new(template)))
+    }
+}
+
+#[async_trait]
+impl Runner for HandlerRunner {
+    fn handler(&self) -> &str {
+        self.0.name()
+    }
+
+    fn version(&self) -> &str {
+        self.0.version()
+    }
+
+    fn deadline(&self) -> Duration {
+        self.0.limits().deadline
+    }
+
+    async fn run(&self, attempt: Attempt) -> Report {
+        let started = Instant::now();
+        let (size, limit) = (attempt.job.data.len(), self.0.limits().payload);
+        if size > limit {
+            let reason = format!("the payload of {size} bytes is over the handler's limit of {}", bytes(limit));
+            return Report { outcome: Outcome::stopped(StopCause::Payload, reason), receipt: Receipt::default() };
+        }
+        let place = tokio::select! {
+            biased;
+            place = self.0.engine().cells().acquire() => place,
+            // The job has not run, so it has not used an attempt.
+            () = tokio::time::sleep_until(attempt.deadline) => return given_back(started),
+            () = attempt.cancel.cancelled() => {
+                let cause = attempt.io.stop_cause().unwrap_or(StopCause::Cancelled);
+                return Report { outcome: Stop::Asked(cause).outcome(), receipt: receipt_until_now(started) };
+            }
+        };
+        let Ok(_place) = place else { return given_back(started) };
+        run_in_cell(&self.0, attempt, started).await
+    }
+}
+
+fn given_back(started: Instant) -> Report {
+    Report { outcome: Outcome::Requeue, receipt: receipt_until_now(started) }
+}
+
+fn receipt_until_now(started: Instant) -> Receipt {
+    Receipt { wall_us: micros(started.elapsed()), ..Receipt::default() }
+}
+
+/// How the call into the guest ended.
+enum Ended {
+    /// With an answer, or an error that is to be classified.
+    Returned(wasmtime::Result<Result<Vec<u8>, Failure>>),
+    /// The host ended it while it waited.
+    Stopped(Stop),
+    /// The host itself panicked inside; the text is for the operator.
+    Panicked(String),
+}
+
+/// What is known about a call besides its end, filled in while it runs.
+struct Course {
+    phase: Phase,
+    start: Duration,
+    busy: Duration,
+}
+
+async fn run_in_cell(template: &Arc<Template>, attempt: Attempt, started: Instant) -> Report {
+    let cancel = attempt.cancel.clone();
+    let mut store = template.store(Cell::new(Arc::clone(template), attempt, started));
+    let deadline = store.data().deadline;
+    let mut course = Course { phase: Phase::Making, start: Duration::ZERO, busy: Duration::ZERO };
+    let mut busy = Duration::ZERO;
+    let ended = {
+        let inner = std::pin::pin!(call(template, &mut store, &mut course));
+        let call = Busy { busy: &mut busy, inner };
+        // The guest comes first: where it has ended by itself, or its own interrupt has, that says more than a timer.
+        // A guest that never waits is done at the first poll, and neither timer nor cancellation costs anything.
+        tokio::select! {
+            biased;
+            ended = AssertUnwindSafe(call).catch_unwind() => Some(ended),
+            () = tokio::time::sleep_until(deadline) => None,
+            () = cancel.cancelled() => None,
+        }
+    };
+    course.busy = busy;
+    let ended = match ended {
+        Some(Ok(returned)) => Ended::Returned(returned),
+        Some(Err(panic)) => Ended::Panicked(panic_text(&*panic)),
+        None if cancel.is_cancelled() => Ended::Stopped(store.data().asked()),
+        None => Ended::Stopped(store.data().overdue("waiting in a host call")),
+    };
+    report(template, store, ended, &course)
+}
+
+async fn call(
+    template: &Template,
+    store: &mut Store<Cell>,
+    course: &mut Course,
+) -> wasmtime::Result<Result<Vec<u8>, Failure>> {
+    let handler = template.pre().instantiate_async(&mut *store).await?;
+    course.start = store.data().started.elapsed();
+    course.phase = Phase::Running;
+    let attempt = store.data().attempt.clone();
+    let texts = job::Texts::new(&attempt);
+    let headers = texts.headers();
+    handler.call_handle(&mut *store, texts.job(&attempt, &headers)).await
+}
+
+fn report(template: &Template, store: Store<Cell>, ended: Ended, course: &Course) -> Report {
+    let cell = store.data();
+    let stderr = cell.finish_output();
+    let outcome = match ended {
+        Ended::Returned(Ok(Ok(result))) => complete(result, template),
+        Ended::Returned(Ok(Err(failure))) => job::outcome(failure),
+        Ended::Returned(Err(error)) => classify(
+            &error,
+            &Circumstances {
+                phase: course.phase,
+                limits: template.limits(),
+                host_call: template.host_call(),
+                stderr: &stderr,
+            },
+        ),
+        Ended::Stopped(stop) => stop.outcome(),
+        Ended::Panicked(text) => {
+            tracing::error!(handler = template.name(), version = template.version(), panic = text, "host panic in a cell");
+            Outcome::stopped(StopCause::Host, format!("the host failed while it ran the handler: {text}"))
+        }
+    };
+    let (log_bytes, log_bytes_dropped) = cell.attempt.io.log_bytes();
+    let mut receipt = Receipt {
+        wall_us: 0,
+        cpu_us: 0,
+        start_us: micros(course.start),
+        memory_peak_bytes: cell.meter.peak() as u64,
+        host_calls: cell.host_calls,
+        log_bytes: log_bytes as u64,
+        log_bytes_dropped: log_bytes_dropped as u64,
+    };
+    let started = cell.started;
+    let teardown = Instant::now();
+    if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(store))) {
+        tracing::error!(handler = template.name(), panic = panic_text(&*panic), "host panic while a cell was torn down");
+    }
+    receipt.wall_us = micros(started.elapsed());
+    receipt.cpu_us = micros(course.busy + teardown.elapsed());
+    Report { outcome, receipt }
+}
+
+fn complete(result: Vec<u8>, template: &Template) -> Outcome {
+    let limit = template.limits().result;
+    if result.len() > limit {
+        let reason = format!("the result of {} bytes is over its limit of {}", result.len(), bytes(limit));
+        return Outcome::stopped(StopCause::Result, reason);
+    }
+    Outcome::Complete(Bytes::from(result))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Measures how long a future is being polled: computing, without waiting.
+struct Busy<'a, 'b, F> {
+    busy: &'a mut Duration,
+    inner: Pin<&'b mut F>,
+}
+
+impl<F: Future> Future for Busy<'_, '_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let before = std::time::Instant::now();
+        let polled = self.inner.as_mut().poll(cx);
+        *self.busy += before.elapsed();
+        polled
+    }
+}

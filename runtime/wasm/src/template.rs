@@ -1,0 +1,168 @@
+//! What all attempts of one version share: the linked component, its limits, grants and services.
+
+use std::collections::BTreeMap;
+
+use wasmtime::Store;
+
+use crate::admit::Admitted;
+use crate::cell::Cell;
+use crate::engine::Engine;
+use crate::error::WasmError;
+use crate::grants::Grants;
+use crate::limits::Limits;
+use crate::secret::{Placeholders, Secret};
+use crate::services::Services;
+use crate::stop::bytes;
+use crate::world::HandlerPre;
+
+/// What a handler is called and what it may do.
+#[derive(Debug, Clone, Default)]
+pub struct HandlerSpec {
+    /// The handler's name under `[handlers]`.
+    pub name: String,
+    /// What one attempt may use.
+    pub limits: Limits,
+    /// What it may touch.
+    pub grants: Grants,
+}
+
+/// One version of a handler, ready to make cells.
+pub(crate) struct Template {
+    engine: Engine,
+    pre: HandlerPre<Cell>,
+    spec: HandlerSpec,
+    version: String,
+    services: Services,
+    /// Bytes that one host call may carry.
+    host_call: usize,
+    placeholders: Placeholders,
+    /// Stand-in and name of each granted secret.
+    stand_ins: BTreeMap<String, String>,
+}
+
+/// Room in a host call for names and lengths around a blob.
+const BLOB_MARGIN: usize = 64 * 1024;
+
+// === impl Template ===
+
+impl Template {
+    /// Checks the grants against what the host has, and puts everything together.
+    pub(crate) fn new(
+        engine: &Engine,
+        admitted: &Admitted,
+        spec: HandlerSpec,
+        services: Services,
+    ) -> Result<Self, WasmError> {
+        let faults = faults(engine, &spec, &services);
+        if !faults.is_empty() {
+            return Err(WasmError::Handler { handler: spec.name, faults });
+        }
+        let HandlerSpec { limits, grants, .. } = &spec;
+        let blob = if grants.blobs.is_empty() { 0 } else { limits.blob.saturating_add(BLOB_MARGIN) };
+        // The result comes out by the same way and must fit even where it is allowed to be large.
+        let host_call = limits.host_call.max(blob).max(limits.result.saturating_add(BLOB_MARGIN));
+        let placeholders = Placeholders::new();
+        let stand_ins = grants.secrets.iter().map(|grant| (placeholders.of(&grant.name), grant.name.clone())).collect();
+        Ok(Self {
+            engine: engine.clone(),
+            pre: admitted.pre().clone(),
+            version: admitted.version().to_owned(),
+            services,
+            host_call,
+            placeholders,
+            stand_ins,
+            spec,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn pre(&self) -> &HandlerPre<Cell> {
+        &self.pre
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.spec.limits
+    }
+
+    pub(crate) fn grants(&self) -> &Grants {
+        &self.spec.grants
+    }
+
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    pub(crate) fn host_call(&self) -> usize {
+        self.host_call
+    }
+
+    /// The stand-in for a granted secret.
+    pub(crate) fn placeholder(&self, secret: &str) -> String {
+        self.placeholders.of(secret)
+    }
+
+    /// The secrets that have stand-ins: stand-in, name and value.
+    pub(crate) fn stand_ins(&self) -> impl Iterator<Item = (&str, &str, &Secret)> {
+        self.stand_ins
+            .iter()
+            .filter_map(|(stand_in, name)| Some((stand_in.as_str(), name.as_str(), self.services.secrets.get(name)?)))
+    }
+
+    /// A store with every bound set: all of them must hold while the component's own start code runs.
+    pub(crate) fn store(&self, cell: Cell) -> Store<Cell> {
+        let mut store = Store::new(self.engine.wasmtime(), cell);
+        store.limiter(|cell| &mut cell.meter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|cell| cell.data().pulse());
+        store.set_hostcall_fuel(self.host_call);
+        store.set_max_component_handles(crate::limits::HANDLES_MAX);
+        store
+    }
+}
+
+/// Everything in the settings that names what does not exist, or asks for more than the engine has.
+fn faults(engine: &Engine, spec: &HandlerSpec, services: &Services) -> Vec<String> {
+    let HandlerSpec { name, limits, grants } = spec;
+    let mut faults = Vec::new();
+    let memory_max = engine.memory_max();
+    if limits.memory > memory_max {
+        let (asked, most) = (bytes(limits.memory), bytes(memory_max));
+        faults.push(format!("limits.memory = {asked} is more than the engine's memory_max of {most}"));
+    }
+    if limits.deadline < engine.tick() {
+        let (asked, tick) = (limits.deadline, engine.tick());
+        faults.push(format!("limits.deadline = {asked:?} is shorter than one tick of the engine, {tick:?}"));
+    }
+    for store in grants.blobs.iter().filter(|store| !services.blobs.contains_key(*store)) {
+        faults.push(format!("grants.blobs names {store:?}, which is not configured; add a table [blobs.{store}]"));
+    }
+    let named_by_rules = grants.http.iter().flat_map(|rule| rule.secrets());
+    let mut named: Vec<_> = grants.secrets.iter().map(|grant| grant.name.as_str()).collect();
+    for secret in named_by_rules {
+        if grants.secret(secret).is_none() {
+            faults.push(format!(
+                "grants.http puts secret {secret:?} into requests, but grants.secrets does not list it; the handler \
+                 could not get its placeholder"
+            ));
+        }
+    }
+    named.retain(|secret| services.secrets.get(secret).is_none());
+    for secret in named {
+        faults.push(format!("grants.secrets names {secret:?}, which is not configured; add it under [secrets]"));
+    }
+    if name.is_empty() {
+        faults.push("the handler has no name".to_owned());
+    }
+    faults
+}

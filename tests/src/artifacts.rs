@@ -1,0 +1,88 @@
+//! The programs and components under test.
+//!
+//! `cargo xtask test` builds them and says where they are (`JOBCELL_BIN`, `JOBCELL_GUESTS`, `JOBCELL_INTEROP`).
+//! Otherwise they are built here, once for the whole test program: the build takes as long as the sources changed,
+//! and never is a stale program tested.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The `jobcell` program.
+pub fn host() -> &'static Path {
+    static HOST: OnceLock<PathBuf> = OnceLock::new();
+    HOST.get_or_init(|| {
+        from_environment("JOBCELL_BIN").unwrap_or_else(|| {
+            build(&["build", "--package", "jobcell", "--bin", "jobcell"]);
+            target().join("debug").join(format!("jobcell{}", std::env::consts::EXE_SUFFIX))
+        })
+    })
+}
+
+/// The component of the guest whose library is called `name`: `basic`, `capable`, `media`, `payment`, `notification`.
+///
+/// # Panics
+/// When there is no such guest.
+pub fn guest(name: &str) -> PathBuf {
+    static GUESTS: OnceLock<PathBuf> = OnceLock::new();
+    let folder = GUESTS.get_or_init(|| {
+        from_environment("JOBCELL_GUESTS").unwrap_or_else(|| {
+            let mut args = vec!["build", "--target", "wasm32-wasip2", "--profile", "guest"];
+            for package in [
+                "jobcell-guest-basic",
+                "jobcell-guest-capable",
+                "jobcell-plugin-media",
+                "jobcell-plugin-notification",
+                "jobcell-plugin-payment",
+            ] {
+                args.extend(["--package", package]);
+            }
+            build(&args);
+            target().join("wasm32-wasip2").join("guest")
+        })
+    });
+    let file = folder.join(format!("{name}.wasm"));
+    assert!(file.is_file(), "no guest {}; build it with `cargo xtask guests`", file.display());
+    file
+}
+
+/// The folder with the Node scripts and, in `node_modules`, the real BullMQ.
+///
+/// # Panics
+/// When its packages are not installed: a suite that skipped itself would pass without a test.
+pub fn interop() -> PathBuf {
+    let folder = from_environment("JOBCELL_INTEROP")
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("interop"));
+    assert!(
+        folder.join("node_modules").is_dir(),
+        "no node_modules in {}; install them with `npm ci` there, or run `cargo xtask test`",
+        folder.display()
+    );
+    folder
+}
+
+/// A folder that outlives a test, for what is costly to make and the same every time: compiled components.
+pub fn cache() -> PathBuf {
+    target().join("tmp").join("jobcell-tests-cache")
+}
+
+fn from_environment(variable: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os(variable)?);
+    assert!(path.exists(), "{variable} is {}, which does not exist", path.display());
+    Some(path)
+}
+
+/// Cargo's target folder: the test program is `<target>/debug/deps/<name>`.
+fn target() -> PathBuf {
+    let program = std::env::current_exe().expect("the test program's own path");
+    program.ancestors().nth(3).expect("a test program in a target folder").to_owned()
+}
+
+fn build(args: &[&str]) {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let mut command = Command::new(cargo);
+    command.args(args).current_dir(root).env("CARGO_TARGET_DIR", target());
+    let status = command.status().expect("cargo can be started");
+    assert!(status.success(), "{command:?} failed: {status}");
+}

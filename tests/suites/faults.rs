@@ -1,0 +1,6 @@
+//! What goes wrong in production, and that nothing is lost by it.
+
+mod crash;
+mod redis_away;
+mod shutdown;
+mod start;

@@ -1,0 +1,94 @@
+//! A host that is gone without a word: its jobs are run again.
+
+use std::time::Duration;
+
+use jobcell_tests::{Answer, Host, Receiver, wait};
+use serde_json::json;
+
+use crate::stage::{BASIC, Stage, capable_site, on_both_stores};
+
+on_both_stores! {
+    fn a_job_of_a_killed_host_is_recovered_after_the_restart(stage: &Stage) {
+        // The first request is never answered in the life of the first host; the next ones are at once.
+        let receiver = Receiver::start([Answer::new(200).after(Duration::from_secs(15)), Answer::new(200)]);
+        let site = capable_site(stage, &receiver.url());
+        let data = json!({"url": format!("{}/slow", receiver.url()), "method": "POST", "body": "x"});
+        let id = site.enqueue("work", "fetch", &data, &["--attempts", "1"]);
+        let host = Host::start(&site);
+        let _ = receiver.wait_for(1);
+        host.kill();
+
+        let host = Host::start(&site);
+        assert_eq!(receiver.wait_for(2).len(), 2);
+        wait::until("the recovered job is counted", || {
+            host.get("/metrics")?.1.lines().any(|line| {
+                line.starts_with("jobcell_jobs_total{") && line.contains("completed") && !line.ends_with(" 0")
+            }).then_some(())
+        });
+        host.stop();
+        let job = site.job("work", &id);
+        assert_eq!(job["state"], "completed", "{job}");
+        // Two starts, one attempt, one recovery: a crash of the host is not the handler's failure.
+        assert_eq!((&job["attemptsMade"], &job["attemptsStarted"]), (&json!(1), &json!(2)), "{job}");
+        assert_eq!(job["stalledCounter"], 1, "{job}");
+    }
+
+    fn what_was_enqueued_and_finished_survives_a_killed_host(stage: &Stage) {
+        let site = stage.site(BASIC);
+        let ids: Vec<_> = (0..20).map(|i| site.enqueue("work", "noop", &json!({"i": i}), &[])).collect();
+        let host = Host::start(&site);
+        wait::until("some are done", || {
+            let page = host.get("/metrics")?.1;
+            page.lines().any(|line| line.starts_with("jobcell_jobs_total{") && line.contains("completed")).then_some(())
+        });
+        host.kill();
+        let _ = site.cli(&["queue", "counts", "work"]).ok();
+        let host = Host::start(&site);
+        host.stop();
+        for (i, id) in ids.iter().enumerate() {
+            let job = site.job("work", id);
+            assert!(["completed", "waiting", "active"].contains(&job["state"].as_str().unwrap_or_default()), "{job}");
+            if job["state"] == "completed" {
+                assert_eq!(job["returnvalue"]["i"], i, "{job}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_job_that_kills_every_host_is_given_up() {
+    let stage = Stage::redis();
+    let receiver = Receiver::start([Answer::new(200).after(Duration::from_secs(20))]);
+    let site = capable_site(&stage, &receiver.url());
+    let data = json!({"url": format!("{}/slow", receiver.url())});
+    let id = site.enqueue("work", "fetch", &data, &["--attempts", "5"]);
+    // `max-stalled` is 3: three recoveries, the fourth is one too many.
+    for start in 1..=4 {
+        let host = Host::start(&site);
+        let _ = receiver.wait_for(start);
+        host.kill();
+    }
+    let host = Host::start(&site);
+    wait::until("the job is given up", || (site.job("work", &id)["state"] == "failed").then_some(()));
+    let job = site.job("work", &id);
+    assert_eq!(job["failedReason"], "job stalled more than allowable limit", "{job}");
+    host.stop();
+}
+
+#[test]
+fn another_host_takes_over_the_jobs_of_a_killed_one() {
+    let stage = Stage::redis();
+    let receiver = Receiver::start([Answer::new(200).after(Duration::from_secs(20)), Answer::new(200)]);
+    let site = capable_site(&stage, &receiver.url());
+    let first = Host::start(&site);
+    let data = json!({"url": format!("{}/slow", receiver.url())});
+    let id = site.enqueue("work", "fetch", &data, &[]);
+    let _ = receiver.wait_for(1);
+    let other = capable_site(&stage, &receiver.url());
+    let second = Host::start(&other);
+    first.kill();
+    wait::until("the other host has completed it", || {
+        (site.job("work", &id)["state"] == "completed").then_some(())
+    });
+    second.stop();
+}

@@ -1,0 +1,7 @@
+//! The main job: something is enqueued, runs in a cell, and its result can be read.
+
+mod commands;
+mod endpoints;
+mod handlers;
+mod outcomes;
+mod refusals;

@@ -1,0 +1,169 @@
+//! What the machine must have, and getting what is missing.
+//!
+//! Something that is present is never touched. What is missing comes from rustup or from the platform's package
+//! manager; where neither can help, the message says exactly what to install.
+
+mod packages;
+mod version;
+
+use std::process::Command;
+
+use anyhow::bail;
+
+use packages::Manager;
+use version::Version;
+
+use crate::step;
+
+/// Something a command needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need {
+    /// The standard library for a compilation target.
+    Target(&'static str),
+    /// A program.
+    Program(&'static Program),
+}
+
+/// A program, how new it must be, and who has it.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// As one types it.
+    command: &'static str,
+    /// The oldest that does, and what asks for it.
+    at_least: Option<(Version, &'static str)>,
+    /// Package that brings it, by manager.
+    apt: &'static str,
+    brew: &'static str,
+    dnf: &'static str,
+}
+
+/// What handlers are compiled for.
+pub(crate) const WASM_TARGET: Need = Need::Target("wasm32-wasip2");
+
+/// The store of the tests and of the measurements.
+pub(crate) const REDIS: Need = Need::Program(&Program {
+    command: "redis-server",
+    at_least: Some((Version(6, 2), "BullMQ's own minimum")),
+    apt: "redis-server",
+    brew: "redis",
+    dnf: "redis",
+});
+
+/// Runs the BullMQ peers.
+pub(crate) const NODE: Need = Need::Program(&Program {
+    command: "node",
+    at_least: Some((Version(18, 0), "the BullMQ peers")),
+    apt: "nodejs",
+    brew: "node",
+    dnf: "nodejs",
+});
+
+/// Installs the BullMQ peers.
+pub(crate) const NPM: Need =
+    Need::Program(&Program { command: "npm", at_least: None, apt: "npm", brew: "node", dnf: "nodejs-npm" });
+
+/// Gets whatever of this is missing.
+///
+/// # Errors
+/// Names everything that is still missing, and the command that would install it.
+pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
+    let mut programs = Vec::new();
+    for need in needs {
+        match need {
+            Need::Target(target) => ensure_target(target)?,
+            Need::Program(program) => {
+                if let Some(lack) = program.lack() {
+                    println!("▸ {lack}");
+                    programs.push(*program);
+                }
+            }
+        }
+    }
+    if programs.is_empty() {
+        return Ok(());
+    }
+    let Some(manager) = Manager::find() else {
+        bail!(
+            "{}\nno package manager that is known here (apt-get, brew, dnf) was found: install {} and run this again",
+            lacks(&programs),
+            programs.iter().map(|program| program.wanted()).collect::<Vec<_>>().join(", ")
+        );
+    };
+    manager.install(&programs)?;
+    programs.retain(|program| program.lack().is_some());
+    if !programs.is_empty() {
+        bail!(
+            "{}\n{} was not enough: install {} from another source, put it on the PATH, and run this again",
+            lacks(&programs),
+            manager.name(),
+            programs.iter().map(|program| program.wanted()).collect::<Vec<_>>().join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn lacks(programs: &[&Program]) -> String {
+    programs.iter().filter_map(|program| program.lack()).collect::<Vec<_>>().join("\n")
+}
+
+fn ensure_target(target: &str) -> anyhow::Result<()> {
+    if has_target(target) {
+        return Ok(());
+    }
+    if output("rustup", &["--version"]).is_none() {
+        bail!(
+            "Rust's standard library for {target} is missing and there is no rustup to add it: \
+             install Rust through rustup, or your distribution's package of it for {target}"
+        );
+    }
+    let mut add = Command::new("rustup");
+    add.args(["target", "add", target]);
+    step::run(&format!("adding Rust's standard library for {target}"), &mut add)?;
+    if !has_target(target) {
+        bail!(
+            "rustup added {target}, but the compiler in use does not have it; \
+             `rustc --print sysroot` must be a toolchain of rustup's"
+        );
+    }
+    Ok(())
+}
+
+fn has_target(target: &str) -> bool {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let folder = output(&rustc, &["--print", "target-libdir", "--target", target]);
+    folder.is_some_and(|folder| {
+        std::fs::read_dir(folder.trim()).is_ok_and(|mut entries| entries.next().is_some())
+    })
+}
+
+/// What the program prints on stdout, if it can be started and succeeds.
+fn output(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+// === impl Program ===
+
+impl Program {
+    /// What is wrong, or `None` when the program is there and new enough.
+    fn lack(&self) -> Option<String> {
+        let command = self.command;
+        let Some(text) = output(command, &["--version"]) else {
+            return Some(format!("{command} is missing"));
+        };
+        let (least, who) = self.at_least?;
+        match Version::find(&text) {
+            Some(found) if found >= least => None,
+            Some(found) => Some(format!("{command} is {found}, but {who} needs {least} or newer")),
+            None => Some(format!("{command} --version says {:?}, which has no version in it", text.trim())),
+        }
+    }
+
+    /// `node (18.0 or newer)`.
+    fn wanted(&self) -> String {
+        match self.at_least {
+            Some((least, _)) => format!("{} ({least} or newer)", self.command),
+            None => self.command.to_owned(),
+        }
+    }
+}

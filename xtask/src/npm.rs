@@ -1,0 +1,44 @@
+//! The Node packages of the BullMQ peers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+use crate::step;
+use crate::workspace::Workspace;
+
+/// Says for which lock file `node_modules` was installed.
+const STAMP: &str = "node_modules/.jobcell-lock";
+
+/// Where the peers are installed.
+pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.root.join("tests").join("interop")
+}
+
+/// Installs the packages of the lock file, unless exactly these are there.
+///
+/// # Errors
+/// When npm fails.
+pub(crate) fn ensure(workspace: &Workspace) -> anyhow::Result<()> {
+    let folder = folder(workspace);
+    let wanted = fingerprint(&folder)?;
+    if fs::read_to_string(folder.join(STAMP)).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    let mut install = Command::new("npm");
+    install.current_dir(&folder).args(["ci", "--no-audit", "--no-fund", "--prefer-offline"]);
+    step::run("installing the BullMQ peers with npm", &mut install)?;
+    fs::write(folder.join(STAMP), wanted).context("noting which Node packages are installed")
+}
+
+fn fingerprint(folder: &Path) -> anyhow::Result<String> {
+    let mut hash = Sha256::new();
+    for name in ["package.json", "package-lock.json"] {
+        let path = folder.join(name);
+        hash.update(fs::read(&path).with_context(|| format!("reading {}", path.display()))?);
+    }
+    Ok(hex::encode(hash.finalize()))
+}
