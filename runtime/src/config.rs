@@ -213,7 +213,12 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
 fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
     let reader = Reader::open(String::new(), &ROOT, Some(root), faults);
     let names = |group: &str| -> Vec<&str> {
-        root.find([group]).and_then(Node::as_table).into_iter().flatten().map(|(name, _)| name.as_str()).collect()
+        root.find([group])
+            .and_then(Node::as_table)
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.as_str())
+            .collect()
     };
     let declared = Declared { secrets: names("secrets"), blobs: names("blobs") };
     let mut known = names("handlers");
@@ -233,7 +238,11 @@ fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
     let queues = collect(&reader, "queues", &queue::QUEUE, |name, group| {
         let queue = queue::read(name, group, &known)?;
         if redis.is_none() && matches!(queue.protocol, Protocol::List(_)) {
-            group.fault("protocol", "a list queue lives in Redis, and none is configured", "add [redis] with a url");
+            group.fault(
+                "protocol",
+                "a list queue lives in Redis, and none is configured",
+                "add [redis] with a url",
+            );
         }
         Some(queue)
     });

@@ -20,6 +20,8 @@
 //! # }
 //! ```
 
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 
 mod builder;

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `jobcell` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    jobcell::cli::main()
+}

@@ -13,13 +13,23 @@ pub fn host() -> &'static Path {
     static HOST: OnceLock<PathBuf> = OnceLock::new();
     HOST.get_or_init(|| {
         from_environment("JOBCELL_BIN").unwrap_or_else(|| {
-            build(&["build", "--package", "jobcell", "--bin", "jobcell"]);
+            // The selection of `cargo xtask test`, so that both compile the same things.
+            build(&["build", "--workspace", "--bin", "jobcell", "--example", "make_photo"]);
             target().join("debug").join(format!("jobcell{}", std::env::consts::EXE_SUFFIX))
         })
     })
 }
 
-/// The component of the guest whose library is called `name`: `basic`, `capable`, `media`, `payment`, `notification`.
+/// An example of the package `jobcell`, built now: `cargo test --workspace` builds examples and runs none.
+///
+/// # Panics
+/// When it does not build.
+pub fn example(name: &str) -> PathBuf {
+    build(&["build", "--workspace", "--example", name]);
+    target().join("debug").join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// The component of the guest whose library is called `name`, such as `basic` or `media`.
 ///
 /// # Panics
 /// When there is no such guest.
@@ -31,6 +41,7 @@ pub fn guest(name: &str) -> PathBuf {
             for package in [
                 "jobcell-guest-basic",
                 "jobcell-guest-capable",
+                "jobcell-guest-settings",
                 "jobcell-plugin-media",
                 "jobcell-plugin-notification",
                 "jobcell-plugin-payment",

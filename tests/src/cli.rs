@@ -84,6 +84,19 @@ impl Ran {
         self
     }
 
+    /// Itself, with all of these words in its answer on stdout.
+    ///
+    /// # Panics
+    /// When one is not there.
+    #[track_caller]
+    #[must_use]
+    pub fn answers(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.stdout.contains(word), "no {word:?} on stdout of\n{self}");
+        }
+        self
+    }
+
     /// The single JSON value on stdout.
     ///
     /// # Panics

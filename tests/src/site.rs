@@ -12,7 +12,7 @@ use crate::redis::RedisServer;
 use crate::{artifacts, ports};
 
 /// Guests that a config can name as `${basic}`.
-const GUESTS: [&str; 5] = ["basic", "capable", "media", "notification", "payment"];
+const GUESTS: [&str; 6] = ["basic", "capable", "media", "notification", "payment", "settings"];
 
 /// See the module.
 pub struct Site {
@@ -130,7 +130,18 @@ impl Site {
     /// machine's own settings.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(artifacts::host());
+        self.prepared(artifacts::host())
+    }
+
+    /// Runs another program here to its end.
+    #[track_caller]
+    #[must_use]
+    pub fn program(&self, program: &Path, args: &[&str]) -> Ran {
+        Ran::run(self.prepared(program).args(args), None)
+    }
+
+    fn prepared(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(self.path()).env_clear().stdin(Stdio::null());
         for name in ["PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
             if let Some(value) = std::env::var_os(name) {

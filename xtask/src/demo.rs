@@ -10,7 +10,7 @@ mod site;
 mod story;
 mod stripe;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -88,20 +88,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<Ex
 
 /// The photograph that the media handler gets, made by its own sample.
 fn take_photo(workspace: &Workspace, site: &Site) -> anyhow::Result<()> {
-    let mut command = workspace.cargo("run");
-    command
-        .args([
-            "--quiet",
-            "--package",
-            "jobcell-plugin-media",
-            "--features",
-            "sample",
-            "--example",
-            "make_photo",
-        ])
-        .arg("--")
-        .arg(site.uploads().join(story::PHOTO));
-    step::run("taking a photograph", &mut command)
+    let mut command = Command::new(workspace.make_photo());
+    step::run("taking a photograph", command.arg(site.uploads().join(story::PHOTO)))
 }
 
 #[cfg(test)]

@@ -1,4 +1,8 @@
 //! The Node packages of the BullMQ peers.
+//!
+//! The lock file names versions and digests and no addresses, so that npm asks whichever registry the machine uses. It
+//! leaves out msgpackr's optional native part, which would be compiled or fetched for each platform: BullMQ only packs
+//! with that library, which the native part does not speed up.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -84,14 +84,22 @@ impl Workspace {
         step::run("building the handlers for the cell (wasm32-wasip2)", &mut command)
     }
 
-    /// Builds the host for development.
+    /// Builds the host for development, and the program that makes the demo's photograph.
+    ///
+    /// One selection over the whole workspace, with an example in it: cargo then settles the features of all
+    /// dependencies as it does for `cargo test --workspace`, and the demo and the tests share what they compile.
     ///
     /// # Errors
     /// When it does not build.
     pub(crate) fn build_host(&self) -> anyhow::Result<()> {
         let mut command = self.cargo("build");
-        command.args(["--package", "jobcell", "--bin", "jobcell"]);
+        command.args(["--workspace", "--bin", "jobcell", "--example", "make_photo"]);
         step::run("building the host (the first time takes some minutes)", &mut command)
+    }
+
+    /// The program that makes the demo's photograph.
+    pub(crate) fn make_photo(&self) -> PathBuf {
+        self.target.join("debug").join("examples").join(format!("make_photo{}", std::env::consts::EXE_SUFFIX))
     }
 
     /// Builds the host for measuring.

@@ -1,6 +1,6 @@
 //! A photograph for demonstrations, painted by formula: sky, sun, mountains, a lake and film grain.
 //!
-//! Only integers and IEEE additions, products and square roots are used, so that every machine paints the same
+//! Only integers and IEEE sums, products, quotients and square roots are used, so that every machine paints the same
 //! bytes. It is stored lying on its side, as cameras do, with EXIF orientation 6 and a camera's name to strip.
 
 use crate::exif;

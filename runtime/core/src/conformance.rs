@@ -302,6 +302,8 @@ macro_rules! store_conformance {
             }
             waiter {
                 an_added_job_wakes
+                a_job_from_before_the_waiter_wakes
+                a_passed_on_hint_wakes
                 a_promoted_job_wakes
                 a_retried_job_wakes
                 a_resumed_queue_wakes

@@ -87,6 +87,10 @@ pub trait Store: Send + Sync + 'static {
         worker_name: Option<&str>,
     ) -> Result<Box<dyn Waiter>, StoreError>;
 
+    /// Tells waiters that work may be there: for a worker that was woken and has no free slot, so that an idle one
+    /// elsewhere hears it.
+    async fn wake(&self, queue: &QueueName) -> Result<(), StoreError>;
+
     // --- a running job; none of these checks the lock ---
 
     /// Replaces the progress (JSON text) and tells listeners.

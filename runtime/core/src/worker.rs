@@ -88,6 +88,12 @@ pub struct Surroundings {
     pub host: Arc<str>,
 }
 
+/// What a driver and its attempts share.
+struct Scene {
+    surroundings: Surroundings,
+    settings: QueueSettings,
+}
+
 /// How far stopping has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {

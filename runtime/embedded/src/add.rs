@@ -36,13 +36,15 @@ impl Checked {
         job.parent = match (job.parent.take(), job.options.parent.as_ref()) {
             (Some(parent), _) => Some(parent),
             (None, Some(named)) => {
-                let id = JobId::new(&named.id).map_err(|e| StoreError::Rejected(format!("the parent: {e}")))?;
+                let id =
+                    JobId::new(&named.id).map_err(|e| StoreError::Rejected(format!("the parent: {e}")))?;
                 Some(Parent { queue_key: named.queue.clone(), id })
             }
             (None, None) => None,
         };
-        let options = serde_json::to_vec(&job.options)
-            .map_err(|e| StoreError::Rejected(format!("the options of job {:?} cannot be stored: {e}", job.name)))?;
+        let options = serde_json::to_vec(&job.options).map_err(|e| {
+            StoreError::Rejected(format!("the options of job {:?} cannot be stored: {e}", job.name))
+        })?;
         Ok(Self { job, id, options })
     }
 }
@@ -107,5 +109,5 @@ fn add_one(tx: &mut Tx<'_>, number: u32, checked: &Checked, now: Millis) -> Resu
 fn next_id(tx: &mut Tx<'_>, number: u32) -> Result<JobId> {
     let queue = tx.queue_mut(number);
     queue.last_id += 1;
-    crate::tx::job_id(&queue.last_id.to_string())
+    crate::rows::job_id(&queue.last_id.to_string())
 }

@@ -12,7 +12,13 @@ use crate::tx::Tx;
 
 impl Tx<'_> {
     /// Replaces the progress and tells; the caller saves the record.
-    pub(crate) fn set_progress(&mut self, number: u32, id: &JobId, record: &mut Record, progress: &[u8]) -> Result<()> {
+    pub(crate) fn set_progress(
+        &mut self,
+        number: u32,
+        id: &JobId,
+        record: &mut Record,
+        progress: &[u8],
+    ) -> Result<()> {
         self.set_output(number, id.as_str(), record, Output::Progress, progress)?;
         let text = String::from_utf8_lossy(progress);
         self.tell(number, "progress", &[("jobId", id.as_str()), ("data", &text)]);
@@ -163,6 +169,6 @@ impl Tx<'_> {
         let child = children::key(&queue, id);
         let pending = self.is_pending(number, &parent.id, &child)?;
         let last = pending && found.pending == 1 && found.state() == JobState::WaitingChildren;
-        Ok(if last { Some((crate::tx::job_id(&parent.id)?, found)) } else { None })
+        Ok(if last { Some((crate::rows::job_id(&parent.id)?, found)) } else { None })
     }
 }

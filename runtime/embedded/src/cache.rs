@@ -67,7 +67,12 @@ impl Cache for EmbeddedCache {
         self.write(move |tx, now| tx.set_cached(&key, &value, expiry(now, ttl))).await
     }
 
-    async fn set_if_absent(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<bool, CacheError> {
+    async fn set_if_absent(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Result<bool, CacheError> {
         let key = key.to_owned();
         self.write(move |tx, now| {
             let absent = tx.cached(&key, now)?.is_none();

@@ -28,7 +28,9 @@ pub(crate) enum Child {
 
 impl Child {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Pending, Self::Completed, Self::Ignored, Self::Unsuccessful].into_iter().find(|c| *c as u8 == byte)
+        [Self::Pending, Self::Completed, Self::Ignored, Self::Unsuccessful]
+            .into_iter()
+            .find(|c| *c as u8 == byte)
     }
 }
 
@@ -105,7 +107,10 @@ impl Tx<'_> {
             Some(_) => Ok(()),
             None => {
                 let Parent { queue_key, id } = parent;
-                Err(StoreError::Rejected(format!("the parent job {queue_key}:{id} does not exist; add it first")).into())
+                Err(StoreError::Rejected(format!(
+                    "the parent job {queue_key}:{id} does not exist; add it first"
+                ))
+                .into())
             }
         }
     }
@@ -125,10 +130,18 @@ impl Tx<'_> {
     }
 
     /// Notes what became of a child and counts anew. The caller saves the parent's record.
-    fn set_child(&mut self, parent: &mut Found, child: &str, status: Option<Child>, text: &[u8]) -> Result<()> {
+    fn set_child(
+        &mut self,
+        parent: &mut Found,
+        child: &str,
+        status: Option<Child>,
+        text: &[u8],
+    ) -> Result<()> {
         match self.child_status(parent, child)? {
             Some(Child::Pending) => parent.record.pending = parent.record.pending.saturating_sub(1),
-            Some(Child::Unsuccessful) => parent.record.unsuccessful = parent.record.unsuccessful.saturating_sub(1),
+            Some(Child::Unsuccessful) => {
+                parent.record.unsuccessful = parent.record.unsuccessful.saturating_sub(1);
+            }
             Some(Child::Completed | Child::Ignored) | None => {}
         }
         match status {
@@ -199,7 +212,8 @@ impl Tx<'_> {
         let child = key(&self.queue_name(number), id);
         let Some(mut found) = self.find_parent(&new)? else { return Ok(()) };
         if record.state() == JobState::Completed {
-            let result = self.output(number, id.as_str(), Output::Result)?.unwrap_or_else(|| b"null".to_vec());
+            let result =
+                self.output(number, id.as_str(), Output::Result)?.unwrap_or_else(|| b"null".to_vec());
             self.set_child(&mut found, &child, Some(Child::Completed), &result)?;
             let done = found.record.pending == 0;
             self.settle_parent(found, done)?;
@@ -223,7 +237,13 @@ impl Tx<'_> {
     }
 
     /// A child failed for good.
-    pub(crate) fn child_failed(&mut self, parent: &ParentKey, child: &str, rule: OnFailure, reason: &str) -> Result<()> {
+    pub(crate) fn child_failed(
+        &mut self,
+        parent: &ParentKey,
+        child: &str,
+        rule: OnFailure,
+        reason: &str,
+    ) -> Result<()> {
         if rule == OnFailure::Hold {
             return Ok(());
         }

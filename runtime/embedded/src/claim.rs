@@ -111,11 +111,7 @@ fn start(
 
 // --- stalls ---
 
-pub(crate) fn recover_stalled(
-    tx: &mut Tx<'_>,
-    queue: &QueueName,
-    policy: StallPolicy,
-) -> Result<Recovered> {
+pub(crate) fn recover_stalled(tx: &mut Tx<'_>, queue: &QueueName, policy: StallPolicy) -> Result<Recovered> {
     let Some(number) = tx.find_queue(queue)? else { return Ok(Recovered::default()) };
     let now = tx.steady();
     let stalls = tx.locks().stalls(queue);

@@ -57,7 +57,9 @@ pub enum EmbeddedError {
 impl EmbeddedError {
     pub(crate) fn database(path: &Path, error: redb::Error) -> Self {
         match error {
-            redb::Error::Io(cause) if cause.kind() != io::ErrorKind::InvalidData => Self::Io { path: path.to_owned(), cause },
+            redb::Error::Io(cause) if cause.kind() != io::ErrorKind::InvalidData => {
+                Self::Io { path: path.to_owned(), cause }
+            }
             cause => Self::Unreadable { path: path.to_owned(), cause: Box::new(cause) },
         }
     }
@@ -75,9 +77,13 @@ impl EmbeddedError {
 /// What an operator can do about an I/O error, to go behind its text.
 fn fix(cause: &io::Error) -> &'static str {
     match cause.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free space there, nothing stored is lost",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free space there, nothing stored is lost"
+        }
         io::ErrorKind::FileTooLarge => "; raise the limit on file sizes, nothing stored is lost",
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; make it writable for this user",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; make it writable for this user"
+        }
         _ => "",
     }
 }
@@ -111,14 +117,16 @@ impl Fault {
             Self::Database(error) => {
                 let path = path.display();
                 match *error {
-                    redb::Error::Io(cause) => StoreError::Unavailable(format!("{path}: {cause}{}", fix(&cause))),
+                    redb::Error::Io(cause) => {
+                        StoreError::Unavailable(format!("{path}: {cause}{}", fix(&cause)))
+                    }
                     redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
                         StoreError::Unavailable(format!("{path} is being opened anew after an I/O error"))
                     }
                     redb::Error::Corrupted(cause) => StoreError::Corrupt(format!("{path}: {cause}")),
-                    redb::Error::ValueTooLarge(bytes) => {
-                        StoreError::Rejected(format!("a value of {bytes} bytes is too large for the embedded store"))
-                    }
+                    redb::Error::ValueTooLarge(bytes) => StoreError::Rejected(format!(
+                        "a value of {bytes} bytes is too large for the embedded store"
+                    )),
                     other => StoreError::Other(format!("{path}: {other}")),
                 }
             }

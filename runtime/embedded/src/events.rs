@@ -55,9 +55,14 @@ pub(crate) fn write(
 }
 
 /// The number and size of the oldest row, and the number of the one after it; none when there are fewer than two.
-fn oldest(table: &impl ReadableTable<(u32, u64), &'static [u8]>, number: u32) -> Result<Option<(u64, u64, u64)>> {
+fn oldest(
+    table: &impl ReadableTable<(u32, u64), &'static [u8]>,
+    number: u32,
+) -> Result<Option<(u64, u64, u64)>> {
     let mut rows = table.range((number, 0)..=(number, u64::MAX))?;
-    let (Some(oldest), Some(next)) = (rows.next().transpose()?, rows.next().transpose()?) else { return Ok(None) };
+    let (Some(oldest), Some(next)) = (rows.next().transpose()?, rows.next().transpose()?) else {
+        return Ok(None);
+    };
     Ok(Some((oldest.0.value().1, oldest.1.value().len() as u64, next.0.value().1)))
 }
 
@@ -95,6 +100,8 @@ pub(crate) fn read(
 /// When it is none that this store gave.
 pub(crate) fn parse_id(id: &str) -> Result<u64, StoreError> {
     id.parse().map_err(|_| {
-        StoreError::Rejected(format!("event id {id:?} is not one of this store; start from the last event, or from 0"))
+        StoreError::Rejected(format!(
+            "event id {id:?} is not one of this store; start from the last event, or from 0"
+        ))
     })
 }

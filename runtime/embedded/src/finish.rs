@@ -99,7 +99,14 @@ fn write_recorded(
 }
 
 /// Puts a job that was taken out of its place where its verdict says.
-fn apply(tx: &mut Tx<'_>, number: u32, id: &JobId, mut record: Record, verdict: &Verdict, now: Millis) -> Result<()> {
+fn apply(
+    tx: &mut Tx<'_>,
+    number: u32,
+    id: &JobId,
+    mut record: Record,
+    verdict: &Verdict,
+    now: Millis,
+) -> Result<()> {
     match verdict {
         Verdict::Complete { result, keep } => {
             record.attempts_made += 1;

@@ -38,6 +38,7 @@ mod publish;
 mod queue;
 mod read;
 mod record;
+mod rows;
 mod schema;
 mod signals;
 mod store;

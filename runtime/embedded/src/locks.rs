@@ -75,7 +75,8 @@ impl Locks {
     pub(crate) fn add_orphans(&self, queue: QueueName, active: Vec<JobId>, now: Millis) {
         let mut state = self.state();
         let State { locks, stalls } = &mut *state;
-        let locked = |id: &JobId| locks.get(&(queue.clone(), id.clone())).is_some_and(|lock| lock.until > now);
+        let locked =
+            |id: &JobId| locks.get(&(queue.clone(), id.clone())).is_some_and(|lock| lock.until > now);
         let orphans: HashSet<JobId> = active.into_iter().filter(|id| !locked(id)).collect();
         stalls.entry(queue).or_default().orphans.extend(orphans);
     }
@@ -136,7 +137,13 @@ impl Overlay<'_> {
     }
 
     /// Whether this token holds the job's lock.
-    pub(crate) fn check(&self, queue: &QueueName, id: &JobId, token: &Token, now: Millis) -> Result<(), Refusal> {
+    pub(crate) fn check(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        token: &Token,
+        now: Millis,
+    ) -> Result<(), Refusal> {
         match self.find(&(queue.clone(), id.clone())) {
             Some(lock) if lock.until <= now => Err(Refusal::LockExpired),
             Some(lock) if lock.token == *token => Ok(()),

@@ -10,8 +10,9 @@ use crate::error::{Fault, Result};
 use crate::events;
 use crate::queue::Queue;
 use crate::record::{Body, Record};
+use crate::rows::job_id;
 use crate::schema::{self, Output};
-use crate::tx::{decode_queue, job_id, read_queue};
+use crate::tx::{decode_queue, read_queue};
 
 /// The most that one page gives.
 const PAGE_MAX: u64 = 1000;
@@ -148,10 +149,15 @@ impl View {
     }
 
     pub(crate) fn next_due(&self, queue: &Queue) -> Result<Option<u64>> {
-        crate::tx::next_due(&self.read.open_table(schema::PLACES)?, queue.number)
+        crate::rows::next_due(&self.read.open_table(schema::PLACES)?, queue.number)
     }
 
-    pub(crate) fn children(&self, queue: &QueueName, id: &JobId, status: Child) -> Result<Vec<(String, String)>> {
+    pub(crate) fn children(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        status: Child,
+    ) -> Result<Vec<(String, String)>> {
         let Some(queue) = self.queue(queue)? else { return Ok(Vec::new()) };
         children::with_status(&self.read.open_table(schema::CHILDREN)?, queue.number, id.as_str(), status)
     }

@@ -123,7 +123,10 @@ impl Record {
         let record: Self = serde_json::from_slice(bytes).map_err(|e| malformed("record", &e))?;
         match Place::from_parts(record.place) {
             Some(_) => Ok(record),
-            None => Err(Malformed { field: "record".into(), cause: format!("state {} is unknown", record.place.0) }),
+            None => Err(Malformed {
+                field: "record".into(),
+                cause: format!("state {} is unknown", record.place.0),
+            }),
         }
     }
 
@@ -151,7 +154,8 @@ impl Record {
 
     /// The job of this record. Outputs are set by the caller.
     pub(crate) fn job(&self, id: &JobId, body: &Body<'_>) -> Result<Job, Malformed> {
-        let options: JobOptions = serde_json::from_slice(body.options).map_err(|e| malformed("options", &e))?;
+        let options: JobOptions =
+            serde_json::from_slice(body.options).map_err(|e| malformed("options", &e))?;
         let deduplication_id = options.deduplication.as_ref().map(|d| d.id.clone());
         Ok(Job {
             id: id.clone(),
@@ -237,7 +241,10 @@ impl<'a> Body<'a> {
     }
 
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let cut = || Malformed { field: "body".into(), cause: format!("it is cut off after {} bytes", bytes.len()) };
+        let cut = || Malformed {
+            field: "body".into(),
+            cause: format!("it is cut off after {} bytes", bytes.len()),
+        };
         let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
         let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| cut())?;
         let (header, data) = rest.split_at_checked(length).ok_or_else(cut)?;

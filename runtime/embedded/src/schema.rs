@@ -25,7 +25,8 @@ pub(crate) const PLACES: TableDefinition<'static, (u32, u8, u64, u64), &str> = T
 /// (queue, job, line number) → log line.
 pub(crate) const LOGS: TableDefinition<'static, (u32, &str, u64), &str> = TableDefinition::new("logs");
 /// (queue, parent, full key of the child) → [`crate::children::Child`].
-pub(crate) const CHILDREN: TableDefinition<'static, (u32, &str, &str), &[u8]> = TableDefinition::new("children");
+pub(crate) const CHILDREN: TableDefinition<'static, (u32, &str, &str), &[u8]> =
+    TableDefinition::new("children");
 /// (queue, number of the first event) → the events that one commit told.
 pub(crate) const EVENTS: TableDefinition<'static, (u32, u64), &[u8]> = TableDefinition::new("events");
 /// Key → (when it expires, value) of the cache.

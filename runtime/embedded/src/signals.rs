@@ -40,6 +40,11 @@ impl Signals {
         signals.entry(queue.clone()).or_insert_with(new).clone()
     }
 
+    /// Wakes those who wait for work of this queue.
+    pub(crate) fn wake(&self, queue: &QueueName) {
+        self.of(queue).work.send_modify(|hint| hint.generation += 1);
+    }
+
     /// Tells what a transaction did. Only called once it is on disk.
     pub(crate) fn tell(&self, effects: &[Effect]) {
         for effect in effects {
@@ -65,8 +70,8 @@ pub(crate) struct EmbeddedWaiter {
 impl EmbeddedWaiter {
     pub(crate) fn new(signal: &Signal, clock: Arc<dyn Clock>) -> Self {
         let hints = signal.work.subscribe();
-        // What came before is there for the first claim.
-        let seen = hints.borrow().generation;
+        // The first wait ends at once: work may have come between its worker's last claim and now.
+        let seen = hints.borrow().generation.wrapping_sub(1);
         Self { hints, clock, seen, told: None, come: None }
     }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::store::{
-    Added, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page, Recovered, Removed, StallPolicy, Store,
-    StoreHealth, StoredEvent, Token, Waiter,
+    Added, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page, Recovered, Removed, StallPolicy,
+    Store, StoreHealth, StoredEvent, Token, Waiter,
 };
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, StoreError};
 use tokio::time::timeout_at;
@@ -142,7 +142,12 @@ impl Store for EmbeddedStore {
     }
 
     /// The interval is measured by the store's own clock, as locks are.
-    async fn recover_stalled(&self, queue: &QueueName, policy: StallPolicy, _: Millis) -> Result<Recovered, StoreError> {
+    async fn recover_stalled(
+        &self,
+        queue: &QueueName,
+        policy: StallPolicy,
+        _: Millis,
+    ) -> Result<Recovered, StoreError> {
         let queue = queue.clone();
         self.write(move |tx| claim::recover_stalled(tx, &queue, policy)).await
     }
@@ -150,6 +155,16 @@ impl Store for EmbeddedStore {
     async fn waiter(&self, queue: &QueueName, _: Option<&str>) -> Result<Box<dyn Waiter>, StoreError> {
         let Shared { signals, clocks, .. } = &*self.0.shared;
         Ok(Box::new(EmbeddedWaiter::new(&signals.of(queue), clocks.wall.clone())))
+    }
+
+    async fn wake(&self, queue: &QueueName) -> Result<(), StoreError> {
+        self.0.shared.signals.of(queue).work.send_modify(|hint| hint.generation += 1);
+        Ok(())
+    }
+
+    async fn wake(&self, queue: &QueueName) -> Result<(), StoreError> {
+        self.0.shared.signals.wake(queue);
+        Ok(())
     }
 
     async fn set_progress(&self, queue: &QueueName, id: &JobId, progress: Bytes) -> Result<(), StoreError> {
@@ -173,12 +188,20 @@ impl Store for EmbeddedStore {
         self.write(move |tx| admin::update_data(tx, &queue, &id, &data)).await
     }
 
-    async fn children_values(&self, queue: &QueueName, id: &JobId) -> Result<Vec<(String, String)>, StoreError> {
+    async fn children_values(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+    ) -> Result<Vec<(String, String)>, StoreError> {
         let (queue, id) = (queue.clone(), id.clone());
         self.read(move |view| view.children(&queue, &id, Child::Completed)).await
     }
 
-    async fn children_failures(&self, queue: &QueueName, id: &JobId) -> Result<Vec<(String, String)>, StoreError> {
+    async fn children_failures(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+    ) -> Result<Vec<(String, String)>, StoreError> {
         let (queue, id) = (queue.clone(), id.clone());
         self.read(move |view| view.children(&queue, &id, Child::Ignored)).await
     }
@@ -219,7 +242,12 @@ impl Store for EmbeddedStore {
         Ok(queue.map_or(0, |queue| queue.last_event).to_string())
     }
 
-    async fn events(&self, queue: &QueueName, after: &str, wait: Duration) -> Result<Vec<StoredEvent>, StoreError> {
+    async fn events(
+        &self,
+        queue: &QueueName,
+        after: &str,
+        wait: Duration,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         let after = events::parse_id(after)?;
         let end = tokio::time::Instant::now() + wait;
         // Before the first look: what comes after it is noticed.

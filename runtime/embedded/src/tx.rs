@@ -1,11 +1,12 @@
-//! One write transaction, as the verbs see it: records, places, events, and what is to be told once it is on disk.
+//! One write transaction, as the verbs see it: tables, queues, locks, and what is to be told once it is on disk. What
+//! it does with the rows of a job is in [`crate::rows`].
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use jobcell_core::store::Token;
-use jobcell_core::{Clock, JobId, JobState, Millis, QueueName, StoreError};
+use jobcell_core::{Clock, JobId, Millis, QueueName, StoreError};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::error::{Fault, Result};
@@ -13,8 +14,7 @@ use crate::events::{self, Told};
 use crate::locks::{Changes, Lock, Overlay};
 use crate::open::Shared;
 use crate::queue::Queue;
-use crate::record::Record;
-use crate::schema::{self, Output, Place};
+use crate::schema;
 use crate::signals::Hint;
 
 /// Every table, open for writing.
@@ -133,6 +133,11 @@ impl<'t> Tx<'t> {
         &mut self.tables
     }
 
+    /// Makes the writer undo this transaction if the running verb fails.
+    pub(crate) fn note_change(&mut self) {
+        self.changes += 1;
+    }
+
     /// How many changes were made so far.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
@@ -190,6 +195,10 @@ impl<'t> Tx<'t> {
         number
     }
 
+    pub(crate) fn delayed_changed(&mut self, number: u32) {
+        self.opened(number).delayed_changed = true;
+    }
+
     fn opened(&mut self, number: u32) -> &mut Open {
         // Numbers are only given out by `remember`.
         self.open.get_mut(&number).unwrap_or_else(|| unreachable!("queue {number} was not looked up"))
@@ -220,149 +229,6 @@ impl<'t> Tx<'t> {
         self.opened(number).told.push(Told::new(event, fields));
     }
 
-    // --- records and places ---
-
-    pub(crate) fn exists(&self, number: u32, id: &str) -> Result<bool> {
-        Ok(self.tables.jobs.get((number, id))?.is_some())
-    }
-
-    /// The record of a job that exists.
-    pub(crate) fn record(&self, number: u32, id: &str) -> Result<Option<Record>> {
-        let Some(bytes) = self.tables.jobs.get((number, id))? else { return Ok(None) };
-        Ok(Some(Record::decode(bytes.value())?))
-    }
-
-    /// The record of a job that must exist.
-    pub(crate) fn need(&self, number: u32, id: &JobId) -> Result<Record> {
-        self.record(number, id.as_str())?.ok_or_else(|| Fault::Verb(StoreError::NotFound(id.clone())))
-    }
-
-    pub(crate) fn save(&mut self, number: u32, id: &str, record: &Record) -> Result<()> {
-        self.change().jobs.insert((number, id), record.encode().as_slice())?;
-        Ok(())
-    }
-
-    /// Puts the job behind those in this state with the same order.
-    pub(crate) fn put_back(&mut self, number: u32, id: &str, record: &mut Record, state: JobState, a: u64) -> Result<()> {
-        let arrival = self.arrival(number);
-        self.put(number, id, record, Place::back(state, a, arrival))
-    }
-
-    /// Puts the job in front of those in this state with the same order.
-    pub(crate) fn put_front(&mut self, number: u32, id: &str, record: &mut Record, state: JobState, a: u64) -> Result<()> {
-        let arrival = self.arrival(number);
-        self.put(number, id, record, Place::front(state, a, arrival))
-    }
-
-    fn arrival(&mut self, number: u32) -> u64 {
-        let queue = self.queue_mut(number);
-        queue.arrivals += 1;
-        queue.arrivals
-    }
-
-    fn put(&mut self, number: u32, id: &str, record: &mut Record, place: Place) -> Result<()> {
-        self.change().places.insert(place.key(number), id)?;
-        record.set_place(place);
-        *self.queue_mut(number).count_mut(place.state) += 1;
-        if place.state == JobState::Delayed {
-            self.opened(number).delayed_changed = true;
-        }
-        self.save(number, id, record)
-    }
-
-    /// Takes the job out of its place. It must be put somewhere else, or erased, in the same verb.
-    pub(crate) fn take(&mut self, number: u32, record: &Record) -> Result<()> {
-        let place = record.place();
-        let taken = self.change().places.remove(place.key(number))?.is_some();
-        if taken {
-            let count = self.queue_mut(number).count_mut(place.state);
-            *count = count.saturating_sub(1);
-        }
-        if place.state == JobState::Delayed {
-            self.opened(number).delayed_changed = true;
-        }
-        Ok(())
-    }
-
-    /// The jobs whose places are in a range, at most so many.
-    pub(crate) fn ids(
-        &self,
-        range: std::ops::RangeInclusive<(u32, u8, u64, u64)>,
-        max: usize,
-    ) -> Result<Vec<JobId>> {
-        let mut ids = Vec::new();
-        for entry in self.tables.places.range(range)?.take(max) {
-            let (_, id) = entry?;
-            ids.push(job_id(id.value())?);
-        }
-        Ok(ids)
-    }
-
-    /// When the first delayed job is due.
-    pub(crate) fn next_due(&self, number: u32) -> Result<Option<Millis>> {
-        next_due(&self.tables.places, number)
-    }
-
-    // --- outputs and logs ---
-
-    /// Sets one output; the caller saves the record.
-    pub(crate) fn set_output(&mut self, number: u32, id: &str, record: &mut Record, output: Output, bytes: &[u8]) -> Result<()> {
-        self.change().outputs.insert((number, id, output as u8), bytes)?;
-        record.outputs |= output.bit();
-        Ok(())
-    }
-
-    pub(crate) fn output(&self, number: u32, id: &str, output: Output) -> Result<Option<Vec<u8>>> {
-        Ok(self.tables.outputs.get((number, id, output as u8))?.map(|bytes| bytes.value().to_vec()))
-    }
-
-    /// Removes one output; the caller saves the record.
-    pub(crate) fn drop_output(&mut self, number: u32, id: &str, record: &mut Record, output: Output) -> Result<()> {
-        if record.has(output) {
-            self.change().outputs.remove((number, id, output as u8))?;
-            record.outputs &= !output.bit();
-        }
-        Ok(())
-    }
-
-    /// Appends log lines; the caller saves the record. Returns how many there are.
-    pub(crate) fn append_logs(&mut self, number: u32, id: &str, record: &mut Record, lines: &[String], keep: Option<u64>) -> Result<u64> {
-        for line in lines {
-            let (_, next) = &mut record.logs;
-            self.change().logs.insert((number, id, *next), line.as_str())?;
-            *next += 1;
-        }
-        if let Some(keep) = keep {
-            let (first, next) = &mut record.logs;
-            while *next - *first > keep {
-                self.change().logs.remove((number, id, *first))?;
-                *first += 1;
-            }
-        }
-        let (first, next) = record.logs;
-        Ok(next - first)
-    }
-
-    /// Removes everything of a job that was taken out of its place.
-    pub(crate) fn erase(&mut self, number: u32, id: &JobId, record: &Record) -> Result<()> {
-        let text = id.as_str();
-        let tables = self.change();
-        tables.jobs.remove((number, text))?;
-        tables.bodies.remove((number, text))?;
-        for output in Output::ALL.into_iter().filter(|output| record.has(*output)) {
-            tables.outputs.remove((number, text, output as u8))?;
-        }
-        let (first, next) = record.logs;
-        for line in first..next {
-            tables.logs.remove((number, text, line))?;
-        }
-        for key in crate::children::keys(&tables.children, number, text)? {
-            tables.children.remove((number, text, key.as_str()))?;
-        }
-        self.unlock(number, id);
-        Ok(())
-    }
-
     // --- locks ---
 
     pub(crate) fn lock(&mut self, number: u32, id: &JobId, token: Token, until: Millis) {
@@ -380,11 +246,6 @@ impl<'t> Tx<'t> {
     }
 }
 
-/// A job's id as the file has it.
-pub(crate) fn job_id(text: &str) -> Result<JobId> {
-    JobId::new(text).map_err(|e| Fault::Verb(StoreError::Corrupt(e.to_string())))
-}
-
 pub(crate) fn read_queue(
     queues: &impl ReadableTable<&'static str, &'static [u8]>,
     name: &QueueName,
@@ -398,16 +259,6 @@ pub(crate) fn read_queue(
 pub(crate) fn decode_queue(name: &str, bytes: &[u8]) -> Result<Queue> {
     serde_json::from_slice(bytes)
         .map_err(|e| Fault::Verb(StoreError::Corrupt(format!("the record of queue {name:?}: {e}"))))
-}
-
-pub(crate) fn next_due(
-    places: &impl ReadableTable<(u32, u8, u64, u64), &'static str>,
-    number: u32,
-) -> Result<Option<Millis>> {
-    match places.range(schema::all(number, JobState::Delayed))?.next() {
-        Some(entry) => Ok(Some(entry?.0.value().2)),
-        None => Ok(None),
-    }
 }
 
 impl Effect {

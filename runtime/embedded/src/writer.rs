@@ -7,6 +7,7 @@
 //! A call that fails after it has changed something would leave half of itself in the batch. Then the batch is undone
 //! and its calls run again, each in a transaction of its own, so that only the one that fails is lost.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -74,7 +75,12 @@ where
     R: Send,
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> Ran {
-        let outcome = (self.verb)(tx);
+        // A verb that panics has a bug; it must not take the store from everybody else.
+        let outcome = catch_unwind(AssertUnwindSafe(|| (self.verb)(tx))).unwrap_or_else(|_| {
+            tx.note_change();
+            Err(StoreError::Other("a verb of the embedded store panicked; nothing of it was written".into())
+                .into())
+        });
         let ran = match &outcome {
             Ok(_) => Ran::Done,
             Err(fault) if fault.breaks_database() => {

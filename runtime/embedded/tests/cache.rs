@@ -1,4 +1,5 @@
 //! The cache and the publisher.
+#![expect(clippy::unwrap_used, reason = "a test: what fails is the report")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! The behaviour every store must have.
+#![expect(clippy::unwrap_used, reason = "a test: what fails is the report")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! Opening, closing and opening again; files that are none of ours.
+#![expect(clippy::unwrap_used, reason = "a test: what fails is the report")]
 
 use std::time::Duration;
 
@@ -52,7 +53,10 @@ async fn the_same_process_cannot_open_it_twice() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).unwrap();
     let refused = open(directory.path()).err().unwrap();
-    assert!(matches!(refused, EmbeddedError::InUse { pid: Some(pid), .. } if pid == std::process::id()), "{refused}");
+    assert!(
+        matches!(refused, EmbeddedError::InUse { pid: Some(pid), .. } if pid == std::process::id()),
+        "{refused}"
+    );
     drop(store);
     assert!(open(directory.path()).is_ok());
 }

@@ -62,22 +62,23 @@ impl Keys {
         QueueKeys { base: format!("{}:{queue}:", self.prefix) }
     }
 
-    /// A pattern for the keys that every queue has once it was used; `last` is `meta` or `id`.
-    pub(crate) fn queue_pattern(&self, last: &str) -> String {
-        let mut pattern = String::with_capacity(self.prefix.len() + 8);
+    /// A pattern that the keys which show a queue match, [`Keys::queue_of`] tells which of the matches are.
+    pub(crate) fn queue_pattern(&self) -> String {
+        let mut pattern = String::with_capacity(self.prefix.len() + 16);
         for c in self.prefix.chars() {
             if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
                 pattern.push('\\');
             }
             pattern.push(c);
         }
-        pattern + ":*:" + last
+        pattern + ":*:[im][de]*"
     }
 
-    /// The queue whose `last` key this is.
-    pub(crate) fn queue_of(&self, key: &str, last: &str) -> Option<QueueName> {
-        let name =
-            key.strip_prefix(&self.prefix)?.strip_prefix(':')?.strip_suffix(last)?.strip_suffix(':')?;
+    /// The queue that this key shows to exist: its settings or its counter. A queue that was only configured has no
+    /// counter, one that only foreign clients used may have no settings.
+    pub(crate) fn queue_of(&self, key: &str) -> Option<QueueName> {
+        let rest = key.strip_prefix(&self.prefix)?.strip_prefix(':')?;
+        let name = rest.strip_suffix(":meta").or_else(|| rest.strip_suffix(":id"))?;
         QueueName::new(name).ok()
     }
 
@@ -129,11 +130,15 @@ mod tests {
         let keys = Keys::new("{b}");
         let queue = QueueName::new("q").unwrap();
         assert_eq!(keys.queue(&queue).meta(), "{b}:q:meta");
-        assert_eq!(keys.queue_of("{b}:q:meta", "meta"), Some(queue));
-        for other in ["{b}:q:x:meta", "{b}::meta", "b:q:meta", "{b}:q:id", "{b}:meta"] {
-            assert_eq!(keys.queue_of(other, "meta"), None, "{other}");
+        for key in ["{b}:q:meta", "{b}:q:id"] {
+            assert_eq!(keys.queue_of(key), Some(queue.clone()));
         }
-        assert_eq!(Keys::new("a*[b]").queue_pattern("id"), r"a\*\[b\]:*:id");
+        for other in
+            ["{b}:q:x:meta", "{b}::meta", "b:q:meta", "{b}:q:idle", "{b}:meta", "{b}:q:metrics:completed"]
+        {
+            assert_eq!(keys.queue_of(other), None, "{other}");
+        }
+        assert_eq!(Keys::new("a*[b]").queue_pattern(), r"a\*\[b\]:*:[im][de]*");
     }
 
     #[test]

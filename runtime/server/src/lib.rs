@@ -24,7 +24,9 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-pub use health::{HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus, Status, StoreReport};
+pub use health::{
+    HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus, Status, StoreReport,
+};
 pub use listen::{Server, ServerError};
 pub use metrics::{Gauges, HandlerGauge, Metrics, QueueGauges, Snapshot, queue_gauges};
 pub use routes::Pages;

@@ -55,8 +55,7 @@ struct StoreLabels {
 }
 
 /// Buckets for making a cell: it takes tens of microseconds, and a page fault storm shows at the other end.
-const CELL_START_SECONDS: [f64; 12] =
-    [5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 2e-2, 0.1];
+const CELL_START_SECONDS: [f64; 12] = [5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 2e-2, 0.1];
 /// Buckets for calls to the store: from a neighbour that is idle to the timeout of a connection.
 const STORE_SECONDS: [f64; 14] =
     [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -159,7 +158,12 @@ fn seconds(microseconds: u64) -> f64 {
 }
 
 /// Writes one metric, also one without any series yet: dashboards and alerts then find its name.
-fn write(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, metric: &dyn EncodeMetric) -> fmt::Result {
+fn write(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    metric: &dyn EncodeMetric,
+) -> fmt::Result {
     let inner = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
     metric.encode(inner)
 }

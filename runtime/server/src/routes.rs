@@ -90,8 +90,11 @@ async fn measured(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
         Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics could not be written");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be written; see the host's log")
-                .into_response()
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "metrics could not be written; see the host's log",
+            )
+            .into_response()
         }
     }
 }

@@ -93,7 +93,8 @@ struct Running {
 impl Running {
     async fn start(fake: Fake) -> Self {
         let (fake, metrics) = (Arc::new(fake), Arc::new(Metrics::new()));
-        let (health, gauges): (Arc<dyn Health>, Arc<dyn Gauges>) = (Arc::clone(&fake) as _, Arc::clone(&fake) as _);
+        let (health, gauges): (Arc<dyn Health>, Arc<dyn Gauges>) =
+            (Arc::clone(&fake) as _, Arc::clone(&fake) as _);
         let pages = Pages { health, gauges, metrics: Arc::clone(&metrics) };
         let server = Server::bind(([127, 0, 0, 1], 0).into(), pages).await.unwrap();
         let (address, stop) = (server.local_addr(), CancellationToken::new());
@@ -120,7 +121,8 @@ impl Running {
 
 #[tokio::test]
 async fn probes_tell_alive_from_ready() {
-    let running = Running::start(Fake { reasons: vec!["the host is quiet".to_owned()], ..Fake::default() }).await;
+    let running =
+        Running::start(Fake { reasons: vec!["the host is quiet".to_owned()], ..Fake::default() }).await;
     let (head, _) = running.ask("GET /livez").await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
     let (head, body) = running.ask("GET /readyz").await;
@@ -137,7 +139,10 @@ async fn probes_tell_alive_from_ready() {
 async fn health_is_json_with_the_documented_members() {
     let running = Running::start(Fake::default()).await;
     let (head, body) = running.ask("GET /health").await;
-    assert!(head.contains("content-type: application/json") && head.contains("cache-control: no-store"), "{head}");
+    assert!(
+        head.contains("content-type: application/json") && head.contains("cache-control: no-store"),
+        "{head}"
+    );
     let report: serde_json::Value = serde_json::from_str(&body).unwrap();
     let members: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(members, ["handlers", "queues", "redis", "status", "store", "version", "wasmtime"]);
@@ -150,7 +155,10 @@ async fn health_is_json_with_the_documented_members() {
 async fn errors_are_problem_documents() {
     let running = Running::start(Fake::default()).await;
     let (head, body) = running.ask("GET /nothing").await;
-    assert!(head.starts_with("http/1.1 404") && head.contains("content-type: application/problem+json"), "{head}");
+    assert!(
+        head.starts_with("http/1.1 404") && head.contains("content-type: application/problem+json"),
+        "{head}"
+    );
     let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!((problem["status"].as_u64(), problem["title"].as_str()), (Some(404), Some("Not Found")));
     assert!(problem["detail"].as_str().unwrap().contains("/readyz"), "{problem}");
@@ -166,11 +174,7 @@ async fn errors_are_problem_documents() {
 async fn a_port_in_use_names_address_cause_and_fix() {
     let running = Running::start(Fake::default()).await;
     let fake = Arc::clone(&running.fake);
-    let pages = Pages {
-        health: Arc::clone(&fake) as _,
-        gauges: fake,
-        metrics: Arc::clone(&running.metrics),
-    };
+    let pages = Pages { health: Arc::clone(&fake) as _, gauges: fake, metrics: Arc::clone(&running.metrics) };
     let Err(error) = Server::bind(running.address, pages).await else { panic!("the port was free") };
     let told = error.to_string();
     for part in [&running.address.to_string(), "in use", "server.listen", "JOBCELL_SERVER__LISTEN"] {
@@ -308,7 +312,8 @@ async fn the_metrics_page_keeps_the_contract() {
 #[tokio::test]
 async fn scrapers_that_want_open_metrics_get_it() {
     let running = Running::start(Fake::default()).await;
-    let accept = "GET /metrics HTTP/1.1\r\naccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\nx:";
+    let accept =
+        "GET /metrics HTTP/1.1\r\naccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\nx:";
     let (head, page) = running.ask(accept).await;
     assert!(head.contains("content-type: application/openmetrics-text"), "{head}");
     assert!(page.ends_with("# EOF\n") && page.contains("# TYPE jobcell_jobs counter"), "{page}");
@@ -352,7 +357,11 @@ fn check_prometheus_text(page: &str) {
                 if suffix == "_bucket" {
                     let bound = labels.split("le=\"").nth(1).unwrap().split('"').next().unwrap();
                     let bound: f64 = bound.parse().unwrap();
-                    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "a small count"
+                    )]
                     let count = value as u64;
                     if bound > buckets.0 {
                         assert!(count >= buckets.1, "buckets are cumulative: {line}");

@@ -46,7 +46,8 @@ impl Environment {
                 continue;
             }
             let segments: Vec<&str> = path.split(SEPARATOR).collect();
-            let found = if is_key { resolve(&segments, section, root) } else { Err(suggestion(path, section)) };
+            let found =
+                if is_key { resolve(&segments, section, root) } else { Err(suggestion(path, section)) };
             match found {
                 Ok(keys) => root.set(&keys, Node::from_variable(name, value)),
                 Err(fix) => faults.push(Fault {

@@ -32,8 +32,11 @@ pub(super) const DURATION: Form<Duration> = Form {
     expects: "a duration with its unit, such as \"25s\", \"500ms\" or \"7d\"",
     read: duration,
 };
-pub(super) const DURATION_OR_NONE: Form<Duration> =
-    Form { name: "duration", expects: "a duration with its unit, such as \"25s\", or \"0s\"", read: any_duration };
+pub(super) const DURATION_OR_NONE: Form<Duration> = Form {
+    name: "duration",
+    expects: "a duration with its unit, such as \"25s\", or \"0s\"",
+    read: any_duration,
+};
 pub(super) const BYTES: Form<u64> = Form {
     name: "size",
     expects: "a size with its unit, such as \"128MiB\", \"64KiB\" or \"512B\"",
@@ -167,7 +170,9 @@ fn names(node: &Node) -> Result<BTreeMap<String, String>, String> {
     let Value::Table(table) = &node.value else { return Err("is not a table".to_owned()) };
     let scalar = |node: &Node| match &node.value {
         Value::Text(text) => Some(text.clone()),
-        Value::Int(_) | Value::Float(_) | Value::Bool(_) => Some(node.raw.clone().unwrap_or_else(|| node.shown())),
+        Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
+            Some(node.raw.clone().unwrap_or_else(|| node.shown()))
+        }
         Value::List(_) | Value::Table(_) | Value::Other(_) => None,
     };
     let entry = |(name, node): (&String, &Node)| {

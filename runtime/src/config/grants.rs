@@ -67,7 +67,8 @@ const URL: Key<String> = Key::new(
     "`https://host/path`. The host is a name, `*.` and a name for any below it, or `*` for any public one; a path is \
      exact or ends in `*`, and none is any.",
 );
-const METHODS: Key<Vec<String>> = Key::new("methods", TEXTS, Absent::Means("any"), "Methods that may be used.");
+const METHODS: Key<Vec<String>> =
+    Key::new("methods", TEXTS, Absent::Means("any"), "Methods that may be used.");
 const HTTP_SECRETS: Key<Vec<String>> = Key::new(
     "secrets",
     TEXTS,
@@ -124,7 +125,11 @@ fn read_rule(reader: &Reader<'_>, declared: &Declared<'_>) -> Option<HttpRule> {
     match HttpRule::new(&url, methods, secrets, private) {
         Ok(rule) => Some(rule),
         Err(error) => {
-            reader.fault_shown(URL.name, &error.why, "write for example url = \"https://api.example.com/v1/*\"");
+            reader.fault_shown(
+                URL.name,
+                &error.why,
+                "write for example url = \"https://api.example.com/v1/*\"",
+            );
             None
         }
     }
@@ -150,4 +155,3 @@ fn secret(item: &Node) -> Result<SecretGrant, String> {
     };
     Ok(SecretGrant { name, reveal })
 }
-

@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::forms::{
-    ADDRESS, BYTES, COUNT, DURATION_OR_NONE, Form, PATH, TEXT, choice, text,
-};
+use super::forms::{ADDRESS, BYTES, COUNT, DURATION_OR_NONE, Form, PATH, TEXT, choice, text};
 use super::node::Node;
 use super::reader::Reader;
 use super::table::{Absent, Entry, Key, Section};
@@ -117,7 +115,11 @@ const TOKEN_ROLE: Key<Role> = Key::new(
 );
 const TOKEN_SHA256: Key<[u8; 32]> = Key::new(
     "sha256",
-    Form { name: "64 hex digits", expects: "the sha256 of the token: `printf %s TOKEN | sha256sum`", read: digest },
+    Form {
+        name: "64 hex digits",
+        expects: "the sha256 of the token: `printf %s TOKEN | sha256sum`",
+        read: digest,
+    },
     Absent::Required,
     "The sha256 of the token in hex, so that reading the file does not give access.",
 )
@@ -150,12 +152,8 @@ const MAX: Key<u64> = Key::value(
     "Cells alive at once, over all queues; attempts beyond it wait for a place. Each place reserves 4 GiB of address \
      space, not of memory: lower it where address space is limited (`ulimit -v`).",
 );
-const MEMORY_MAX: Key<u64> = Key::value(
-    "memory-max",
-    BYTES,
-    "\"1GiB\"",
-    "The highest `limits.memory` a handler can have.",
-);
+const MEMORY_MAX: Key<u64> =
+    Key::value("memory-max", BYTES, "\"1GiB\"", "The highest `limits.memory` a handler can have.");
 const CACHE: Key<PathBuf> = Key::new(
     "cache",
     PATH,
@@ -183,7 +181,8 @@ pub(super) fn read_embedded(reader: &Reader<'_>) -> EmbeddedConfig {
 
 pub(super) fn read_server(reader: &Reader<'_>) -> ServerConfig {
     let token = |reader: Reader<'_>| {
-        let (name, role, sha256) = (reader.get(&TOKEN_NAME), reader.get(&TOKEN_ROLE), reader.get(&TOKEN_SHA256));
+        let (name, role, sha256) =
+            (reader.get(&TOKEN_NAME), reader.get(&TOKEN_ROLE), reader.get(&TOKEN_SHA256));
         Some(TokenConfig { name: name?, role: role?, sha256: sha256? })
     };
     ServerConfig {
@@ -222,4 +221,3 @@ fn digest(node: &Node) -> Result<[u8; 32], String> {
     hex::decode_to_slice(text(node)?, &mut digest).map_err(|_| "is not 64 hex digits".to_owned())?;
     Ok(digest)
 }
-

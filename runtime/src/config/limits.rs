@@ -54,7 +54,8 @@ const CACHE_VALUE: Key<u64> = Key::value("cache-value", BYTES, "\"1MiB\"", "The 
 const MESSAGE: Key<u64> = Key::value("message", BYTES, "\"256KiB\"", "The largest published message.");
 const PUBLISHED: Key<u64> =
     Key::value("published", COUNT_OR_NONE, "1000", "Messages that one attempt may publish.");
-const ENQUEUED: Key<u64> = Key::value("enqueued", COUNT_OR_NONE, "1000", "Jobs that one attempt may enqueue.");
+const ENQUEUED: Key<u64> =
+    Key::value("enqueued", COUNT_OR_NONE, "1000", "Jobs that one attempt may enqueue.");
 const HTTP: Entry = Entry::section("http", &HTTP_SECTION);
 
 pub(super) static LIMITS: Section = Section {

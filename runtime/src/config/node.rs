@@ -50,7 +50,8 @@ impl Node {
     /// Reads a TOML document. None when its syntax is broken, with a fault for each place.
     pub(super) fn document(text: &str, path: &Arc<Path>, faults: &Faults) -> Option<Self> {
         let lines = Lines::of(text);
-        let origin = |span: Range<usize>| Origin::File { path: Arc::clone(path), line: lines.line(span.start) };
+        let origin =
+            |span: Range<usize>| Origin::File { path: Arc::clone(path), line: lines.line(span.start) };
         let (root, errors) = DeTable::parse_recoverable(text);
         let is_whole = errors.is_empty();
         for error in errors {
@@ -71,15 +72,19 @@ impl Node {
     /// Reads the text of an environment variable: a TOML value, else plain text.
     pub(super) fn from_variable(name: &str, text: &str) -> Self {
         let origin = Origin::Variable(name.to_owned());
-        let value = DeValue::parse(text.trim())
-            .map_or_else(|_| Value::Text(text.to_owned()), |value| convert(value.get_ref(), &|_| origin.clone()));
+        let value = DeValue::parse(text.trim()).map_or_else(
+            |_| Value::Text(text.to_owned()),
+            |value| convert(value.get_ref(), &|_| origin.clone()),
+        );
         Self { value, origin, raw: Some(text.to_owned()) }
     }
 
     /// Reads a default from a table of keys.
     pub(super) fn from_default(text: &str) -> Self {
-        let value = DeValue::parse(text)
-            .map_or_else(|_| Value::Other(text.to_owned()), |value| convert(value.get_ref(), &|_| Origin::Default));
+        let value = DeValue::parse(text).map_or_else(
+            |_| Value::Other(text.to_owned()),
+            |value| convert(value.get_ref(), &|_| Origin::Default),
+        );
         Self::new(value, Origin::Default)
     }
 

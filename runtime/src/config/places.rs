@@ -63,7 +63,11 @@ pub(super) fn read_trust(reader: &Reader<'_>) -> TrustConfig {
     };
     if trust.require_signature && trust.keys.is_empty() && reader.node(KEYS.name).is_none() {
         let fix = "add keys = [\"ed25519:…\"], or remove it";
-        reader.fault(REQUIRE_SIGNATURE.name, "is set, but there is no key: every handler would be refused", fix);
+        reader.fault(
+            REQUIRE_SIGNATURE.name,
+            "is set, but there is no key: every handler would be refused",
+            fix,
+        );
     }
     trust
 }
@@ -95,7 +99,7 @@ fn keys(node: &Node) -> Result<Vec<String>, String> {
 /// 32 bytes in base64 are 43 characters and a `=`.
 fn is_key(key: &str) -> bool {
     let is_base64 = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
-    key.strip_prefix("ed25519:").and_then(|key| key.strip_suffix('=')).is_some_and(|key| {
-        key.len() == 43 && key.chars().all(is_base64)
-    })
+    key.strip_prefix("ed25519:")
+        .and_then(|key| key.strip_suffix('='))
+        .is_some_and(|key| key.len() == 43 && key.chars().all(is_base64))
 }

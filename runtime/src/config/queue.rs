@@ -7,7 +7,9 @@ use jobcell_core::options::{Backoff, BackoffKind};
 use jobcell_core::store::RateLimit;
 use jobcell_core::{Keep, QueueName};
 
-use super::forms::{COUNT, COUNT_OR_NONE, DURATION, DURATION_OR_NONE, Form, KEEP as KEEP_FORM, NAMES, SHARE, TEXT, choice};
+use super::forms::{
+    COUNT, COUNT_OR_NONE, DURATION, DURATION_OR_NONE, Form, KEEP as KEEP_FORM, NAMES, SHARE, TEXT, choice,
+};
 use super::node::Node;
 use super::reader::Reader;
 use super::table::{Absent, Entry, Key, Section};
@@ -141,12 +143,8 @@ const PROTOCOL: Key<ProtocolName> = Key::value(
     "\"bullmq\"",
     "How jobs are laid out: as BullMQ does, or a plain list that producers `LPUSH` to.",
 );
-const LIST_KEY: Key<String> = Key::new(
-    "key",
-    TEXT,
-    Absent::Means("the queue's name"),
-    "Only with `protocol = \"list\"`: the list.",
-);
+const LIST_KEY: Key<String> =
+    Key::new("key", TEXT, Absent::Means("the queue's name"), "Only with `protocol = \"list\"`: the list.");
 const RECORD: Key<String> = Key::new(
     "record",
     TEXT,

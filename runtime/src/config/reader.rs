@@ -114,7 +114,11 @@ impl<'a> Reader<'a> {
     pub(super) fn named(&self, name: &str, section: &'static Section) -> Vec<(&'a str, Reader<'a>)> {
         let Some(node) = self.node(name) else { return Vec::new() };
         let Some(table) = node.as_table() else {
-            self.fault(name, "must be a table", &format!("write [{}.NAME] and the keys below it", self.key(name)));
+            self.fault(
+                name,
+                "must be a table",
+                &format!("write [{}.NAME] and the keys below it", self.key(name)),
+            );
             return Vec::new();
         };
         let path = self.key(name);

@@ -72,7 +72,12 @@ pub(super) fn read(reader: &Reader<'_>, is_present: bool) -> Option<RedisConfig>
 }
 
 /// Lays the `REDIS_*` variables over the file. Says what was ignored.
-pub(super) fn overlay(root: &mut Node, environment: &Environment, faults: &Faults, warnings: &mut Vec<String>) {
+pub(super) fn overlay(
+    root: &mut Node,
+    environment: &Environment,
+    faults: &Faults,
+    warnings: &mut Vec<String>,
+) {
     let path = ["redis".to_owned(), URL.name.to_owned()];
     let variable = |name: &str| Origin::Variable(name.to_owned());
     if let Some(url) = environment.get("REDIS_URL") {
@@ -160,7 +165,8 @@ fn from_parts(environment: &Environment, faults: &Faults) -> Option<String> {
             "redis"
         }
     };
-    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+    let host =
+        if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
     let credentials = credentials(environment).map(|text| text + "@").unwrap_or_default();
     is_sound.then(|| format!("{scheme}://{credentials}{host}:{port}/{database}"))
 }

@@ -30,7 +30,9 @@ pub fn reference() -> String {
     for entry in ROOT.keys {
         match entry.inner {
             Inner::Section(section) => write_section(&mut page, entry.name, entry.name, section),
-            Inner::Named(section) => write_section(&mut page, &format!("{}.NAME", entry.name), entry.name, section),
+            Inner::Named(section) => {
+                write_section(&mut page, &format!("{}.NAME", entry.name), entry.name, section);
+            }
             Inner::Leaf | Inner::Listed(_) | Inner::Names => {}
         }
     }
@@ -43,19 +45,35 @@ fn write_section(page: &mut String, path: &str, anchor: &str, section: &'static 
     let _ = writeln!(page, "\n<a id=\"{anchor}\"></a>\n## {place}\n\n{}\n", section.about);
     let _ = writeln!(page, "| key | value | default | |\n|---|---|---|---|");
     for entry in section.keys {
-        let _ = writeln!(page, "| `{}` | {} | {} | {} |", entry.name, cell(entry.form), absent(entry), cell(entry.about));
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} |",
+            entry.name,
+            cell(entry.form),
+            absent(entry),
+            cell(entry.about)
+        );
     }
     if !path.contains("NAME") {
-        let variables: Vec<String> =
-            section.keys.iter().map(|entry| format!("`JOBCELL_{}__{}`", spelled(path), spelled(entry.name))).collect();
+        let variables: Vec<String> = section
+            .keys
+            .iter()
+            .map(|entry| format!("`JOBCELL_{}__{}`", spelled(path), spelled(entry.name)))
+            .collect();
         let _ = writeln!(page, "\nEnvironment: {}.", variables.join(", "));
     }
     for entry in section.keys {
         let inner = format!("{anchor}-{}", entry.name);
         match entry.inner {
-            Inner::Section(section) => write_section(page, &format!("{path}.{}", entry.name), &inner, section),
-            Inner::Named(section) => write_section(page, &format!("{path}.{}.NAME", entry.name), &inner, section),
-            Inner::Listed(section) => write_section(page, &format!("{path}.{}[…]", entry.name), &inner, section),
+            Inner::Section(section) => {
+                write_section(page, &format!("{path}.{}", entry.name), &inner, section);
+            }
+            Inner::Named(section) => {
+                write_section(page, &format!("{path}.{}.NAME", entry.name), &inner, section);
+            }
+            Inner::Listed(section) => {
+                write_section(page, &format!("{path}.{}[…]", entry.name), &inner, section);
+            }
             Inner::Leaf | Inner::Names => {}
         }
     }

@@ -49,7 +49,11 @@ pub(super) fn read(reader: &Reader<'_>, environment: &Environment, is_wanted: bo
             let value = environment.get(&variable);
             if value.is_none() {
                 let cause = format!("environment variable {variable} is not set");
-                reader.fault(ENV.name, &cause, &format!("set {variable}, or name another variable or a file"));
+                reader.fault(
+                    ENV.name,
+                    &cause,
+                    &format!("set {variable}, or name another variable or a file"),
+                );
             }
             value.map(|value| Secret(value.to_owned()))
         }

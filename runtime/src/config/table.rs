@@ -68,7 +68,12 @@ impl<T> Key<T> {
     }
 
     /// A key that has a value at all times.
-    pub(super) const fn value(name: &'static str, form: Form<T>, default: &'static str, about: &'static str) -> Self {
+    pub(super) const fn value(
+        name: &'static str,
+        form: Form<T>,
+        default: &'static str,
+        about: &'static str,
+    ) -> Self {
         Self::new(name, form, Absent::Value(default), about)
     }
 

@@ -8,7 +8,7 @@ use crate::compile;
 use crate::compile_cache::CompileCache;
 use crate::engine::Engine;
 use crate::grants::Grants;
-use crate::inspect::{Description, Import, describe, engine_features, validate};
+use crate::inspect::{Description, Import, describe, validate};
 use crate::interface::{Everything, Need, Standing, WIT_VERSION, standing};
 use crate::stop::bytes as in_bytes;
 use crate::world::HandlerPre;
@@ -62,7 +62,9 @@ pub enum AdmitError {
         limit: usize,
     },
     /// Machine code instead of WebAssembly.
-    #[error("the artifact is compiled already; native code from elsewhere is never loaded. Give the .wasm file itself")]
+    #[error(
+        "the artifact is compiled already; native code from elsewhere is never loaded. Give the .wasm file itself"
+    )]
     Precompiled,
     /// A core module instead of a component.
     #[error(
@@ -77,7 +79,9 @@ pub enum AdmitError {
         start: Vec<u8>,
     },
     /// Cut off or broken.
-    #[error("the artifact is malformed at byte {at}: {cause}. Was it cut off on its way? Build or copy it anew")]
+    #[error(
+        "the artifact is malformed at byte {at}: {cause}. Was it cut off on its way? Build or copy it anew"
+    )]
     Malformed {
         /// Where.
         at: usize,
@@ -241,7 +245,11 @@ impl Engine {
     ///
     /// # Errors
     /// The first reason against it.
-    pub async fn admit(&self, bytes: impl Into<Bytes>, options: AdmitOptions) -> Result<Admitted, AdmitError> {
+    pub async fn admit(
+        &self,
+        bytes: impl Into<Bytes>,
+        options: AdmitOptions,
+    ) -> Result<Admitted, AdmitError> {
         let (engine, bytes) = (self.clone(), bytes.into());
         tokio::task::spawn_blocking(move || engine.admit_blocking(&bytes, &options))
             .await
@@ -262,9 +270,10 @@ impl Engine {
         check_world(&description)?;
         check_versions(&description.imports)?;
         check_grants(handler, grants, &description.imports)?;
-        validate(bytes, engine_features())?;
+        validate(bytes)?;
         let (component, cached) = compile::component(self, bytes, &description.digest, cache.as_ref())?;
-        let instance = self.linker().instantiate_pre(&component).map_err(|error| unlinked(&error, &description))?;
+        let instance =
+            self.linker().instantiate_pre(&component).map_err(|error| unlinked(&error, &description))?;
         let pre = HandlerPre::new(instance).map_err(|error| AdmitError::OtherWorld {
             exports: description.exports.clone(),
             cause: Some(format!("{error:#}")),
@@ -300,8 +309,10 @@ fn check_versions(imports: &[Import]) -> Result<(), AdmitError> {
 }
 
 fn check_grants(handler: &str, grants: &Grants, imports: &[Import]) -> Result<(), AdmitError> {
-    let missing: Vec<_> =
-        imports.iter().filter_map(|import| import.needs.filter(|need| !granted(grants, *need)).map(|need| (import, need))).collect();
+    let missing: Vec<_> = imports
+        .iter()
+        .filter_map(|import| import.needs.filter(|need| !granted(grants, *need)).map(|need| (import, need)))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -333,7 +344,8 @@ fn granted(grants: &Grants, need: Need) -> bool {
 fn unlinked(error: &wasmtime::Error, description: &Description) -> AdmitError {
     let newer = description.imports.iter().find_map(|import| {
         let (name, version) = import.name.split_once('@')?;
-        (name.starts_with("jobcell:job/") && version != WIT_VERSION).then(|| (name.to_owned(), version.to_owned()))
+        (name.starts_with("jobcell:job/") && version != WIT_VERSION)
+            .then(|| (name.to_owned(), version.to_owned()))
     });
     match newer {
         Some((import, needs)) => AdmitError::OtherVersion { import, needs, has: WIT_VERSION.to_owned() },

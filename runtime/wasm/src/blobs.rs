@@ -1,7 +1,6 @@
 //! Blob stores: files that the operator lets handlers reach, by name, wherever they lie.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use object_store::aws::AmazonS3Builder;
@@ -42,39 +41,25 @@ impl BlobStore {
     /// - `memory://`: kept as long as this process runs;
     /// - `s3://bucket/folder`: credentials, region and endpoint from the usual `AWS_…` environment.
     ///
-    /// Nothing is asked of a remote store yet; see [`BlobStore::probe`].
+    /// Nothing is asked of a remote store yet; see [`BlobStore::probe`]. Blocks on the disk.
     ///
     /// # Errors
     /// [`WasmError::Blobs`] when the URL is not one of these, or a folder cannot be made.
     pub fn open(url: &str) -> Result<Self, WasmError> {
-        let fault = |cause: String| WasmError::Blobs { url: shown(url), cause };
-        let parsed = Url::parse(url).map_err(|error| {
-            fault(format!("{error}; use file:///folder, memory:// or s3://bucket/folder"))
-        })?;
-        let (store, prefix, kind): (Arc<dyn ObjectStore>, _, _) = match parsed.scheme() {
-            "file" => {
-                let folder = folder_of(&parsed).map_err(fault)?;
-                std::fs::create_dir_all(&folder).map_err(|error| fault(format!("folder {folder:?}: {error}")))?;
-                let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| fault(error.to_string()))?;
-                (Arc::new(store), Path::default(), Kind::Folder)
-            }
-            "memory" => (Arc::new(InMemory::new()), Path::default(), Kind::Memory),
-            "s3" => {
-                crate::http::tls::install_provider();
-                let bucket = parsed.host_str().ok_or_else(|| fault("it names no bucket".to_owned()))?;
-                let prefix = Path::from_url_path(parsed.path()).map_err(|error| fault(error.to_string()))?;
-                let store = AmazonS3Builder::from_env()
-                    .with_bucket_name(bucket)
-                    .build()
-                    .map_err(|error| fault(error.to_string()))?;
-                (Arc::new(store), prefix, Kind::S3)
-            }
-            scheme => {
-                return Err(fault(format!(
-                    "this host has no back end for {scheme}://; use file:///folder, memory:// or s3://bucket/folder"
-                )));
-            }
-        };
+        Self::open_with(url, [])
+    }
+
+    /// [`BlobStore::open`] with options that go before the environment: for `s3://` the names of the environment's
+    /// variables in lower case, such as `aws_endpoint`, `aws_access_key_id` or `aws_allow_http`.
+    ///
+    /// # Errors
+    /// As [`BlobStore::open`], and when a store does not know an option.
+    pub fn open_with<'a>(
+        url: &str,
+        options: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, WasmError> {
+        let opened = opened(url, options.into_iter().collect());
+        let (store, prefix, kind) = opened.map_err(|cause| WasmError::Blobs { url: shown(url), cause })?;
         Ok(Self { store, prefix, kind, url: shown(url) })
     }
 
@@ -106,7 +91,8 @@ impl BlobStore {
 
     /// A guest's key for what lies there.
     pub(crate) fn key(&self, location: &Path) -> Option<String> {
-        let parts: Vec<_> = location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
+        let parts: Vec<_> =
+            location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
         Some(parts.join("/"))
     }
 
@@ -122,11 +108,43 @@ impl fmt::Debug for BlobStore {
     }
 }
 
-fn folder_of(url: &Url) -> Result<PathBuf, String> {
+type Opened = (Arc<dyn ObjectStore>, Path, Kind);
+
+/// What can be opened, for messages.
+const FORMS: &str = "use file:///folder, memory:// or s3://bucket/folder";
+
+fn opened(url: &str, options: Vec<(&str, &str)>) -> Result<Opened, String> {
+    let url = Url::parse(url).map_err(|error| format!("{error}; {FORMS}"))?;
+    match (url.scheme(), options.first()) {
+        ("s3", _) => s3(&url, options),
+        ("file" | "memory", Some((name, _))) => Err(format!("it takes no options, and so not {name:?}")),
+        ("file", None) => folder(&url),
+        ("memory", None) => Ok((Arc::new(InMemory::new()), Path::default(), Kind::Memory)),
+        (scheme, _) => Err(format!("this host has no back end for {scheme}://; {FORMS}")),
+    }
+}
+
+fn folder(url: &Url) -> Result<Opened, String> {
     if url.host_str().is_some_and(|host| !host.is_empty()) {
         return Err("a folder of this machine has three slashes: file:///folder".to_owned());
     }
-    url.to_file_path().map_err(|()| "it is not the path of a folder".to_owned())
+    let folder = url.to_file_path().map_err(|()| "it is not the path of a folder".to_owned())?;
+    std::fs::create_dir_all(&folder).map_err(|error| format!("folder {folder:?}: {error}"))?;
+    let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| error.to_string())?;
+    Ok((Arc::new(store), Path::default(), Kind::Folder))
+}
+
+fn s3(url: &Url, options: Vec<(&str, &str)>) -> Result<Opened, String> {
+    crate::http::tls::install_provider();
+    let bucket = url.host_str().ok_or("it names no bucket")?;
+    let prefix = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
+    let mut store = AmazonS3Builder::from_env().with_bucket_name(bucket);
+    for (name, value) in options {
+        let name = name.parse().map_err(|_| format!("S3 has no option {name:?}"))?;
+        store = store.with_config(name, value);
+    }
+    let store = store.build().map_err(|error| error.to_string())?;
+    Ok((Arc::new(store), prefix, Kind::S3))
 }
 
 /// The URL without what may be secret in it.
@@ -161,9 +179,14 @@ mod tests {
 
     #[test]
     fn urls_that_cannot_be_opened_say_what_can() {
-        for (url, hint) in [("gs://b", "s3://"), ("nonsense", "file:///"), ("file://host/x", "three slashes")] {
+        for (url, hint) in [("gs://b", "s3://"), ("nonsense", "file:///"), ("file://host/x", "three slashes")]
+        {
             let error = BlobStore::open(url).unwrap_err().to_string();
             assert!(error.contains(hint), "{url}: {error}");
+        }
+        for (url, option) in [("s3://b", "aws_nonsense"), ("memory://", "aws_region")] {
+            let error = BlobStore::open_with(url, [(option, "x")]).unwrap_err().to_string();
+            assert!(error.contains(option), "{error}");
         }
         let error = BlobStore::open("ftp://user:hunter2@x/?key=hunter2").unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");

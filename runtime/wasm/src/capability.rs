@@ -39,9 +39,10 @@ fn store_error(error: StoreError) -> Error {
         StoreError::Unavailable(_) => Error::Unavailable(error.to_string()),
         StoreError::NotFound(_) => Error::NotFound,
         StoreError::Rejected(why) => Error::Invalid(why),
-        StoreError::Denied(_) | StoreError::WrongState { .. } | StoreError::Corrupt(_) | StoreError::Other(_) => {
-            Error::Other(error.to_string())
-        }
+        StoreError::Denied(_)
+        | StoreError::WrongState { .. }
+        | StoreError::Corrupt(_)
+        | StoreError::Other(_) => Error::Other(error.to_string()),
     }
 }
 

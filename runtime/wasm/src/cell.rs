@@ -37,6 +37,10 @@ pub(crate) struct Cell {
     http: Option<Box<Http>>,
 }
 
+/// Lines of one text that become lines of the log; what is left is one more. More than a log takes anyway, and a
+/// megabyte of newlines must not keep the thread busy.
+const LINES_MAX: usize = 1000;
+
 struct Wasi {
     ctx: WasiCtx,
     console: Arc<Console>,
@@ -84,6 +88,22 @@ impl Cell {
     /// The stop for a cancellation.
     pub(crate) fn asked(&self) -> Stop {
         Stop::Asked(self.attempt.io.stop_cause().unwrap_or(StopCause::Cancelled))
+    }
+
+    /// Adds a text to the job's log, a line for each of its lines.
+    pub(crate) fn log_lines(&self, start: &str, text: &str) {
+        let io = &self.attempt.io;
+        let add =
+            |line: &str| if start.is_empty() { io.log(line) } else { io.log(&format!("{start}{line}")) };
+        let mut rest = text;
+        for _ in 0..LINES_MAX {
+            let Some((line, after)) = rest.split_once('\n') else { break };
+            add(line);
+            rest = after;
+        }
+        if !rest.is_empty() || text.is_empty() {
+            add(rest);
+        }
     }
 
     /// Refuses a host call for want of a grant, and tells the host's observers.

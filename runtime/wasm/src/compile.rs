@@ -17,7 +17,9 @@ pub(crate) fn component(
     cache: Option<&CompileCache>,
 ) -> Result<(Component, bool), AdmitError> {
     let Some(cache) = cache else {
-        return Component::from_binary(engine.wasmtime(), bytes).map(|component| (component, false)).map_err(|error| failed(&error));
+        return Component::from_binary(engine.wasmtime(), bytes)
+            .map(|component| (component, false))
+            .map_err(|error| failed(&error));
     };
     let entry = cache.entry(engine.wasmtime(), digest);
     if let Some(component) = entry.load(engine.wasmtime()) {
@@ -27,7 +29,9 @@ pub(crate) fn component(
     match stored(&entry, &code, engine) {
         Some(component) => Ok((component, false)),
         // A full disk must not keep a handler from running.
-        None => Component::from_binary(engine.wasmtime(), bytes).map(|component| (component, false)).map_err(|error| failed(&error)),
+        None => Component::from_binary(engine.wasmtime(), bytes)
+            .map(|component| (component, false))
+            .map_err(|error| failed(&error)),
     }
 }
 

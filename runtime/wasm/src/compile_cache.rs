@@ -128,7 +128,8 @@ fn key(folder: &Path, path: &Path) -> io::Result<[u8; KEY_BYTES]> {
         }
     }
     let key = fs::read(path)?;
-    key.try_into().map_err(|_| io::Error::other("it has the wrong size; remove it, and the cache is filled anew"))
+    key.try_into()
+        .map_err(|_| io::Error::other("it has the wrong size; remove it, and the cache is filled anew"))
 }
 
 /// A name that no other writer uses.
@@ -206,7 +207,8 @@ impl Entry<'_> {
     /// Keeps machine code here, atomically: others see all of it or nothing.
     pub(crate) fn store(&self, code: &[u8]) -> io::Result<()> {
         let draft = draft(&self.cache.folder);
-        let written = write_private(&draft, &[code, &self.mac(code)]).and_then(|()| fs::rename(&draft, self.path()));
+        let written =
+            write_private(&draft, &[code, &self.mac(code)]).and_then(|()| fs::rename(&draft, self.path()));
         if written.is_err() {
             let _ = fs::remove_file(&draft);
         }

@@ -13,6 +13,7 @@ use crate::cell::Cell;
 use crate::error::WasmError;
 use crate::ticker::Ticker;
 
+pub(crate) use settings::PROPOSALS;
 pub use settings::{EngineConfig, WASMTIME_VERSION};
 
 /// Makes cells. Cheap to clone; the last clone to go ends the ticker.
@@ -66,7 +67,8 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Result<Self, WasmError> {
         crate::http::tls::install_provider();
         let clearing = settings::clearing(&config);
-        let engine = wasmtime::Engine::new(&settings::wasmtime_config(&config, &clearing)).map_err(WasmError::Engine)?;
+        let engine = wasmtime::Engine::new(&settings::wasmtime_config(&config, &clearing))
+            .map_err(WasmError::Engine)?;
         let linker = crate::capability::linker(&engine).map_err(WasmError::Engine)?;
         let ticker = Ticker::start(&engine, config.tick)?;
         let report = EngineReport {

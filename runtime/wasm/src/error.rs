@@ -13,7 +13,9 @@ pub enum WasmError {
     #[error("the thread that interrupts guests does not start: {0}")]
     Ticker(#[source] io::Error),
     /// The directory for compiled components cannot be used.
-    #[error("compile cache {path:?}: {what}: {source}; give the host a directory it may write, or none to go without")]
+    #[error(
+        "compile cache {path:?}: {what}: {source}; give the host a directory it may write, or none to go without"
+    )]
     CacheDir {
         /// The directory or file.
         path: PathBuf,
@@ -24,7 +26,9 @@ pub enum WasmError {
         source: io::Error,
     },
     /// The directory for compiled components can be read or written by others, who could plant machine code there.
-    #[error("compile cache {path:?} is open to other users (mode {mode:03o}); run `chmod {fix:03o} {path:?}`")]
+    #[error(
+        "compile cache {path:?} is open to other users (mode {mode:03o}); run `chmod {fix:03o} {path:?}`"
+    )]
     CacheOpen {
         /// The directory or file.
         path: PathBuf,

@@ -92,7 +92,9 @@ mod tests {
     #[test]
     fn a_star_covers_what_begins_so() {
         let granted = ["jobs".to_owned(), "tenant:*".to_owned()];
-        for (name, expected) in [("jobs", true), ("jobs2", false), ("tenant:1", true), ("tenant", false), ("*", false)] {
+        for (name, expected) in
+            [("jobs", true), ("jobs2", false), ("tenant:1", true), ("tenant", false), ("*", false)]
+        {
             assert_eq!(covers(&granted, name), expected, "{name}");
         }
     }

@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use wasmparser::{ComponentExternalKind, ComponentTypeRef, Parser, Payload, Validator, WasmFeatures};
 
 use crate::admit::AdmitError;
+use crate::engine::PROPOSALS;
 use crate::interface::{Need, Standing, standing};
 use crate::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX};
 
@@ -58,10 +59,10 @@ const TOLD: [(&str, WasmFeatures); 6] = [
 /// Proposals that the engine refuses, by the name of the refusal.
 const REFUSED: [(&str, WasmFeatures); 12] = [
     ("threads", WasmFeatures::THREADS),
-    ("exceptions", WasmFeatures::EXCEPTIONS),
+    ("exceptions", WasmFeatures::EXCEPTIONS.union(WasmFeatures::GC_TYPES)),
     ("legacy exceptions", WasmFeatures::LEGACY_EXCEPTIONS),
-    ("function references", WasmFeatures::FUNCTION_REFERENCES),
-    ("gc", WasmFeatures::GC),
+    ("function references", WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::GC_TYPES)),
+    ("gc", WasmFeatures::GC.union(WasmFeatures::GC_TYPES).union(WasmFeatures::FUNCTION_REFERENCES)),
     ("memory64", WasmFeatures::MEMORY64),
     ("multi-memory", WasmFeatures::MULTI_MEMORY),
     ("tail calls", WasmFeatures::TAIL_CALL),
@@ -77,8 +78,8 @@ const REFUSED: [(&str, WasmFeatures); 12] = [
 /// What [`crate::Engine::admit`] says of bytes that are no component, or are malformed.
 pub fn inspect(bytes: &[u8]) -> Result<Description, AdmitError> {
     let description = describe(bytes)?;
-    validate(bytes, engine_features())?;
-    let used = TOLD.into_iter().filter(|(_, feature)| !valid(bytes, engine_features().difference(*feature)));
+    validate(bytes)?;
+    let used = TOLD.into_iter().filter(|(_, feature)| !valid(bytes, PROPOSALS.difference(*feature)));
     Ok(Description { features: used.map(|(name, _)| name).collect(), ..description })
 }
 
@@ -96,7 +97,11 @@ pub(crate) fn describe(bytes: &[u8]) -> Result<Description, AdmitError> {
         return Err(AdmitError::NotWasm { start: bytes.iter().take(8).copied().collect() });
     }
     if !Parser::is_component(bytes) {
-        return Err(if Parser::is_core_wasm(bytes) { AdmitError::CoreModule } else { AdmitError::malformed("the header is cut off or of an unknown version", 4) });
+        return Err(if Parser::is_core_wasm(bytes) {
+            AdmitError::CoreModule
+        } else {
+            AdmitError::malformed("the header is cut off or of an unknown version", 4)
+        });
     }
     let mut reader = Reader::default();
     for payload in Parser::new(0).parse_all(bytes) {
@@ -107,7 +112,8 @@ pub(crate) fn describe(bytes: &[u8]) -> Result<Description, AdmitError> {
     let mut needs: Vec<_> = imports.iter().filter_map(|import| import.needs).collect();
     needs.sort_unstable();
     needs.dedup();
-    let versions = imports.iter().filter_map(|import| import.name.strip_prefix("jobcell:job/")?.split_once('@'));
+    let versions =
+        imports.iter().filter_map(|import| import.name.strip_prefix("jobcell:job/")?.split_once('@'));
     Ok(Description {
         digest: digest(bytes),
         size: bytes.len() as u64,
@@ -120,9 +126,9 @@ pub(crate) fn describe(bytes: &[u8]) -> Result<Description, AdmitError> {
 }
 
 /// Checks the whole binary as the engine would, before any of it is compiled.
-pub(crate) fn validate(bytes: &[u8], features: WasmFeatures) -> Result<(), AdmitError> {
-    let Err(error) = Validator::new_with_features(features).validate_all(bytes) else { return Ok(()) };
-    let proposal = REFUSED.into_iter().find(|(_, feature)| valid(bytes, features.union(*feature)));
+pub(crate) fn validate(bytes: &[u8]) -> Result<(), AdmitError> {
+    let Err(error) = Validator::new_with_features(PROPOSALS).validate_all(bytes) else { return Ok(()) };
+    let proposal = REFUSED.into_iter().find(|(_, feature)| valid(bytes, PROPOSALS.union(*feature)));
     Err(match proposal {
         Some((proposal, _)) => AdmitError::Proposal { proposal, at: error.offset() },
         None => error.into(),
@@ -131,13 +137,6 @@ pub(crate) fn validate(bytes: &[u8], features: WasmFeatures) -> Result<(), Admit
 
 fn valid(bytes: &[u8], features: WasmFeatures) -> bool {
     Validator::new_with_features(features).validate_all(bytes).is_ok()
-}
-
-/// What the engine is set to; a test compares them.
-pub(crate) fn engine_features() -> WasmFeatures {
-    WasmFeatures::COMPONENT_MODEL
-        .union(WasmFeatures::WASM2)
-        .union(WasmFeatures::EXTENDED_CONST)
 }
 
 /// Walks through a component and all that is nested in it.
@@ -225,7 +224,9 @@ impl Shape {
                 }
                 self.locals = self.locals.max(locals);
             }
-            Payload::DataSection(section) => self.data_segments = self.data_segments.saturating_add(section.count()),
+            Payload::DataSection(section) => {
+                self.data_segments = self.data_segments.saturating_add(section.count());
+            }
             Payload::TypeSection(section) => self.types = self.types.saturating_add(section.count()),
             Payload::ComponentTypeSection(section) => self.types = self.types.saturating_add(section.count()),
             Payload::InstanceSection(section) => {
@@ -258,4 +259,3 @@ impl Shape {
         }
     }
 }
-

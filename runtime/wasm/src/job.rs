@@ -57,7 +57,9 @@ impl Texts {
 
 /// The W3C carrier that producers with telemetry store: a JSON object of texts. Anything else carries nothing.
 fn carried(telemetry: &str) -> Vec<(String, String)> {
-    let Ok(carrier) = serde_json::from_str::<std::collections::BTreeMap<String, serde_json::Value>>(telemetry) else {
+    let Ok(carrier) =
+        serde_json::from_str::<std::collections::BTreeMap<String, serde_json::Value>>(telemetry)
+    else {
         return Vec::new();
     };
     let texts = carrier.into_iter().filter_map(|(name, value)| match value {

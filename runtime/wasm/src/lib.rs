@@ -41,6 +41,6 @@ pub use inspect::{Description, Import, inspect};
 pub use interface::{Need, WIT_VERSION};
 pub use limits::{HttpLimits, Limits};
 pub use runner::HandlerRunner;
-pub use secret::{Secret, Secrets};
+pub use secret::Secrets;
 pub use services::Services;
 pub use template::HandlerSpec;

@@ -22,7 +22,7 @@ pub struct Limits {
     pub payload: usize,
     /// Bytes of one progress value. Default 64 KiB.
     pub progress: usize,
-    /// What the attempt may leave in the job's log. The worker builds the attempt's log with it.
+    /// What the attempt may leave in the job's log.
     pub log: LogLimits,
     /// Bytes that one host call may carry out of the guest, and the host allocates for it. Default 8 MiB; a handler
     /// with blobs gets room for its largest blob on top.

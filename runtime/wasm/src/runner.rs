@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
+use jobcell_core::attempt::LogLimits;
 use jobcell_core::runner::{Receipt, Report};
 use jobcell_core::{Attempt, Outcome, Runner, StopCause};
 use tokio::time::Instant;
@@ -61,12 +62,20 @@ impl Runner for HandlerRunner {
         self.0.limits().deadline
     }
 
+    fn log_limits(&self) -> LogLimits {
+        self.0.limits().log
+    }
+
     async fn run(&self, attempt: Attempt) -> Report {
         let started = Instant::now();
         let (size, limit) = (attempt.job.data.len(), self.0.limits().payload);
         if size > limit {
-            let reason = format!("the payload of {size} bytes is over the handler's limit of {}", bytes(limit));
-            return Report { outcome: Outcome::stopped(StopCause::Payload, reason), receipt: Receipt::default() };
+            let reason =
+                format!("the payload of {size} bytes is over the handler's limit of {}", bytes(limit));
+            return Report {
+                outcome: Outcome::stopped(StopCause::Payload, reason),
+                receipt: Receipt::default(),
+            };
         }
         let place = tokio::select! {
             biased;
@@ -167,7 +176,12 @@ fn report(template: &Template, store: Store<Cell>, ended: Ended, course: &Course
         ),
         Ended::Stopped(stop) => stop.outcome(),
         Ended::Panicked(text) => {
-            tracing::error!(handler = template.name(), version = template.version(), panic = text, "host panic in a cell");
+            tracing::error!(
+                handler = template.name(),
+                version = template.version(),
+                panic = text,
+                "host panic in a cell"
+            );
             Outcome::stopped(StopCause::Host, format!("the host failed while it ran the handler: {text}"))
         }
     };
@@ -184,7 +198,11 @@ fn report(template: &Template, store: Store<Cell>, ended: Ended, course: &Course
     let started = cell.started;
     let teardown = Instant::now();
     if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(store))) {
-        tracing::error!(handler = template.name(), panic = panic_text(&*panic), "host panic while a cell was torn down");
+        tracing::error!(
+            handler = template.name(),
+            panic = panic_text(&*panic),
+            "host panic while a cell was torn down"
+        );
     }
     receipt.wall_us = micros(started.elapsed());
     receipt.cpu_us = micros(course.busy + teardown.elapsed());
@@ -201,7 +219,8 @@ fn complete(result: Vec<u8>, template: &Template) -> Outcome {
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without a message").to_owned()
 }
 

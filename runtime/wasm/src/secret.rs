@@ -13,8 +13,7 @@ pub struct Secrets {
 }
 
 /// One secret value.
-#[derive(Clone)]
-pub struct Secret(Box<str>);
+pub(crate) struct Secret(Box<str>);
 
 // === impl Secrets ===
 
@@ -22,7 +21,7 @@ impl Secrets {
     /// With these values.
     #[must_use]
     pub fn new(values: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { values: values.into_iter().map(|(name, value)| (name, Secret::new(value))).collect() }
+        Self { values: values.into_iter().map(|(name, value)| (name, Secret(value.into()))).collect() }
     }
 
     /// The value, when it exists.
@@ -45,12 +44,6 @@ impl fmt::Debug for Secrets {
 // === impl Secret ===
 
 impl Secret {
-    /// Takes the value.
-    #[must_use]
-    pub fn new(value: impl Into<Box<str>>) -> Self {
-        Self(value.into())
-    }
-
     /// The value itself: for hashing, sending and, where granted, revealing.
     pub(crate) fn expose(&self) -> &str {
         &self.0

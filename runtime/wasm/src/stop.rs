@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use jobcell_core::{Outcome, StopCause, Stopped};
+use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::limits::Limits;
+use crate::limits::{HANDLES_MAX, Limits, RESOURCES_MAX};
 
 /// What the host raises inside a guest to end it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -101,19 +102,32 @@ fn cause(error: &wasmtime::Error, in_guest: bool, circumstances: &Circumstances<
     }
     if let Some(I32Exit(status)) = error.downcast_ref() {
         let said = panic_message(circumstances.stderr);
-        let reason = said.unwrap_or_else(|| format!("the handler exited with status {status} instead of answering"));
+        let reason =
+            said.unwrap_or_else(|| format!("the handler exited with status {status} instead of answering"));
         return (StopCause::Panic, reason);
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return of_trap(*trap, circumstances.stderr);
     }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return (
+            StopCause::Abi,
+            format!("the handler holds more than {RESOURCES_MAX} of the host's resources at once"),
+        );
+    }
     let text = error.root_cause().to_string();
+    if text.contains("store handle limit exceeded") {
+        return (StopCause::Abi, format!("the handler holds more than {HANDLES_MAX} handles at once"));
+    }
     if text.contains("fuel allocated for hostcalls") {
         let limit = bytes(circumstances.host_call);
         return if in_guest {
             (StopCause::Abi, format!("the handler passed more than {limit} to one host call"))
         } else {
-            (StopCause::Result, format!("the result is larger than its limit of {}", bytes(circumstances.limits.result)))
+            (
+                StopCause::Result,
+                format!("the result is larger than its limit of {}", bytes(circumstances.limits.result)),
+            )
         };
     }
     match (circumstances.phase, in_guest) {
@@ -126,13 +140,18 @@ fn cause(error: &wasmtime::Error, in_guest: bool, circumstances: &Circumstances<
 
 fn of_trap(trap: Trap, stderr: &str) -> (StopCause, String) {
     match trap {
-        Trap::StackOverflow => (StopCause::Stack, "the handler's stack overflowed: it recursed too deeply".to_owned()),
+        Trap::StackOverflow => {
+            (StopCause::Stack, "the handler's stack overflowed: it recursed too deeply".to_owned())
+        }
         Trap::UnreachableCodeReached => {
-            let reason = panic_message(stderr)
-                .unwrap_or_else(|| "the handler aborted (`unreachable` was executed) without a message".to_owned());
+            let reason = panic_message(stderr).unwrap_or_else(|| {
+                "the handler aborted (`unreachable` was executed) without a message".to_owned()
+            });
             (StopCause::Panic, reason)
         }
-        Trap::AllocationTooLarge => (StopCause::Memory, "the handler asked for more memory than can exist".to_owned()),
+        Trap::AllocationTooLarge => {
+            (StopCause::Memory, "the handler asked for more memory than can exist".to_owned())
+        }
         Trap::Interrupt | Trap::OutOfFuel => (StopCause::Deadline, "the handler was interrupted".to_owned()),
         Trap::StringOutOfBounds
         | Trap::ListOutOfBounds
@@ -181,7 +200,11 @@ fn panic_message(stderr: &str) -> Option<String> {
     let end = said.find("\nnote: ").or_else(|| said.find("\nstack backtrace:")).unwrap_or(said.len());
     let said = said[..end].trim_end();
     let (place, message) = said.split_once(":\n").unwrap_or(("", said));
-    Some(if place.is_empty() { format!("the handler panicked: {message}") } else { format!("the handler panicked at {place}: {message}") })
+    Some(if place.is_empty() {
+        format!("the handler panicked: {message}")
+    } else {
+        format!("the handler panicked at {place}: {message}")
+    })
 }
 
 /// Names of the functions, innermost first, without those that only carry a panic out.
@@ -272,7 +295,8 @@ mod tests {
     #[test]
     fn errors_of_ours_keep_their_cause_under_context() {
         let limits = Limits::default();
-        let circumstances = Circumstances { phase: Phase::Running, limits: &limits, host_call: 1, stderr: "" };
+        let circumstances =
+            Circumstances { phase: Phase::Running, limits: &limits, host_call: 1, stderr: "" };
         for cause in StopCause::ALL {
             let error = wasmtime::Error::from(Stop::Asked(cause)).context("somewhere");
             let Outcome::Stopped(stopped) = classify(&error, &circumstances) else { panic!("{cause:?}") };

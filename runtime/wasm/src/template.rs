@@ -62,7 +62,8 @@ impl Template {
         // The result comes out by the same way and must fit even where it is allowed to be large.
         let host_call = limits.host_call.max(blob).max(limits.result.saturating_add(BLOB_MARGIN));
         let placeholders = Placeholders::new();
-        let stand_ins = grants.secrets.iter().map(|grant| (placeholders.of(&grant.name), grant.name.clone())).collect();
+        let stand_ins =
+            grants.secrets.iter().map(|grant| (placeholders.of(&grant.name), grant.name.clone())).collect();
         Ok(Self {
             engine: engine.clone(),
             pre: admitted.pre().clone(),
@@ -114,9 +115,9 @@ impl Template {
 
     /// The secrets that have stand-ins: stand-in, name and value.
     pub(crate) fn stand_ins(&self) -> impl Iterator<Item = (&str, &str, &Secret)> {
-        self.stand_ins
-            .iter()
-            .filter_map(|(stand_in, name)| Some((stand_in.as_str(), name.as_str(), self.services.secrets.get(name)?)))
+        self.stand_ins.iter().filter_map(|(stand_in, name)| {
+            Some((stand_in.as_str(), name.as_str(), self.services.secrets.get(name)?))
+        })
     }
 
     /// A store with every bound set: all of them must hold while the component's own start code runs.
@@ -145,7 +146,9 @@ fn faults(engine: &Engine, spec: &HandlerSpec, services: &Services) -> Vec<Strin
         faults.push(format!("limits.deadline = {asked:?} is shorter than one tick of the engine, {tick:?}"));
     }
     for store in grants.blobs.iter().filter(|store| !services.blobs.contains_key(*store)) {
-        faults.push(format!("grants.blobs names {store:?}, which is not configured; add a table [blobs.{store}]"));
+        faults.push(format!(
+            "grants.blobs names {store:?}, which is not configured; add a table [blobs.{store}]"
+        ));
     }
     let named_by_rules = grants.http.iter().flat_map(|rule| rule.secrets());
     let mut named: Vec<_> = grants.secrets.iter().map(|grant| grant.name.as_str()).collect();
@@ -159,7 +162,9 @@ fn faults(engine: &Engine, spec: &HandlerSpec, services: &Services) -> Vec<Strin
     }
     named.retain(|secret| services.secrets.get(secret).is_none());
     for secret in named {
-        faults.push(format!("grants.secrets names {secret:?}, which is not configured; add it under [secrets]"));
+        faults.push(format!(
+            "grants.secrets names {secret:?}, which is not configured; add it under [secrets]"
+        ));
     }
     if name.is_empty() {
         faults.push("the handler has no name".to_owned());

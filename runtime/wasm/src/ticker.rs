@@ -56,8 +56,40 @@ impl Stop {
     /// Waits one tick; true when the ticker must end.
     fn wait(&self, tick: Duration) -> bool {
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        let (stopped, _) =
-            self.changed.wait_timeout_while(stopped, tick, |stopped| !*stopped).unwrap_or_else(PoisonError::into_inner);
+        let (stopped, _) = self
+            .changed
+            .wait_timeout_while(stopped, tick, |stopped| !*stopped)
+            .unwrap_or_else(PoisonError::into_inner);
         *stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn engine() -> wasmtime::Engine {
+        let mut config = wasmtime::Config::new();
+        config.epoch_interruption(true);
+        wasmtime::Engine::new(&config).unwrap()
+    }
+
+    #[test]
+    fn dropping_ends_the_thread_without_waiting_for_the_tick() {
+        let ticker = Ticker::start(&engine(), Duration::from_secs(600)).unwrap();
+        let before = Instant::now();
+        drop(ticker);
+        assert!(before.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_thread_ends_with_its_engine() {
+        let engine = engine();
+        let mut ticker = Ticker::start(&engine, Duration::from_millis(1)).unwrap();
+        drop(engine);
+        // It ends by itself at the next tick; joining would hang if it did not.
+        ticker.thread.take().unwrap().join().unwrap();
     }
 }

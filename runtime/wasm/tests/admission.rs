@@ -12,7 +12,10 @@ fn refused(bytes: &[u8]) -> AdmitError {
 fn what_is_not_wasm_says_what_it_begins_with() {
     for bytes in [&b""[..], b"\x7fELF....", b"hello", b"\0as"] {
         let error = refused(bytes);
-        assert!(matches!(error, AdmitError::NotWasm { .. }) || matches!(error, AdmitError::Malformed { .. }), "{error}");
+        assert!(
+            matches!(error, AdmitError::NotWasm { .. }) || matches!(error, AdmitError::Malformed { .. }),
+            "{error}"
+        );
     }
     assert!(refused(b"<html>").to_string().contains("3c"));
 }
@@ -33,7 +36,10 @@ fn whatever_is_cut_off_is_malformed() {
         assert!(
             matches!(
                 error,
-                AdmitError::Malformed { .. } | AdmitError::NotWasm { .. } | AdmitError::CoreModule | AdmitError::OtherWorld { .. }
+                AdmitError::Malformed { .. }
+                    | AdmitError::NotWasm { .. }
+                    | AdmitError::CoreModule
+                    | AdmitError::OtherWorld { .. }
             ),
             "{cut}: {error}"
         );
@@ -67,22 +73,27 @@ fn too_many_bytes_are_refused_before_they_are_looked_at() {
 
 #[test]
 fn another_world_is_told_what_it_exports() {
-    let command = component(r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
-        (func $f (canon lift (core func $i "f"))) (export "run" (func $f)))"#);
+    let command = component(
+        r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+        (func $f (canon lift (core func $i "f"))) (export "run" (func $f)))"#,
+    );
     let error = refused(&command);
     assert!(matches!(error, AdmitError::OtherWorld { .. }));
     assert!(error.to_string().contains("run (func)"), "{error}");
     assert!(refused(&component("(component)")).to_string().contains("exports nothing"));
     // The right name with the wrong type.
-    let wrong = component(r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
-        (func $f (canon lift (core func $i "f"))) (export "handle" (func $f)))"#);
+    let wrong = component(
+        r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+        (func $f (canon lift (core func $i "f"))) (export "handle" (func $f)))"#,
+    );
     let error = refused(&wrong);
     assert!(matches!(error, AdmitError::OtherWorld { cause: Some(_), .. }), "{error}");
 }
 
 #[test]
 fn a_newer_contract_is_named_with_both_versions() {
-    let newer = by_hand_with(r#"(import "jobcell:job/context@0.2.0" (instance))"#, "", &handle("(i32.const 0)"));
+    let newer =
+        by_hand_with(r#"(import "jobcell:job/context@0.2.0" (instance))"#, "", &handle("(i32.const 0)"));
     let error = refused(&newer).to_string();
     assert!(error.contains("needs host WIT 0.2.0, this host has 0.1.0"), "{error}");
     let whole = component(r#"(component (import "jobcell:job/types@0.3.1" (instance)))"#);
@@ -96,7 +107,8 @@ fn a_newer_contract_is_named_with_both_versions() {
     let error = refused(&added).to_string();
     assert!(error.contains("needs host WIT 0.1.5"), "{error}");
     // Nothing new in it: it runs.
-    let same = by_hand_with(r#"(import "jobcell:job/context@0.1.5" (instance))"#, "", &handle("(i32.const 0)"));
+    let same =
+        by_hand_with(r#"(import "jobcell:job/context@0.1.5" (instance))"#, "", &handle("(i32.const 0)"));
     admit(&same, Grants::default()).unwrap();
 }
 
@@ -142,7 +154,9 @@ fn every_ungranted_import_is_refused_with_its_line() {
     }
     let mut grants = all_grants();
     grants.publish.clear();
-    let AdmitError::NotGranted { imports, toml, .. } = admit(&guest("capable"), grants).unwrap_err() else { panic!() };
+    let AdmitError::NotGranted { imports, toml, .. } = admit(&guest("capable"), grants).unwrap_err() else {
+        panic!()
+    };
     assert_eq!(imports, ["jobcell:job/publish@0.1.0"]);
     assert_eq!(toml, "[handlers.tested.grants]\npublish = [\"…\"]");
     admit(&guest("capable"), all_grants()).unwrap();
@@ -157,7 +171,10 @@ fn each_proposal_that_is_off_is_named() {
         ("multi-memory", "(memory 1)"),
         ("tail calls", "(func $f (return_call $f))"),
         ("exceptions", "(tag $e)"),
-        ("relaxed simd", "(func (drop (f32x4.relaxed_madd (v128.const i32x4 0 0 0 0) (v128.const i32x4 0 0 0 0) (v128.const i32x4 0 0 0 0))))"),
+        (
+            "relaxed simd",
+            "(func (drop (f32x4.relaxed_madd (v128.const i32x4 0 0 0 0) (v128.const i32x4 0 0 0 0) (v128.const i32x4 0 0 0 0))))",
+        ),
         ("gc", "(type (struct))"),
         ("wide arithmetic", "(func (drop (drop (i64.mul_wide_u (i64.const 1) (i64.const 1)))))"),
         ("custom page sizes", "(memory $other 1 (pagesize 1))"),
@@ -211,14 +228,16 @@ fn a_description_tells_all_without_compiling() {
     assert_eq!(described.wit.as_deref(), Some("0.1.0"));
     assert_eq!(described.exports, ["handle (func)"]);
     assert_eq!(described.grants.len(), 6, "{:?}", described.grants);
-    let http = described.imports.iter().find(|import| import.name.starts_with("wasi:http/outgoing-handler")).unwrap();
+    let http = described
+        .imports
+        .iter()
+        .find(|import| import.name.starts_with("wasi:http/outgoing-handler"))
+        .unwrap();
     assert_eq!((http.offered, http.needs), (true, Some(Need::Http)));
     assert!(described.features.contains(&"bulk-memory"), "{:?}", described.features);
     let json = serde_json::to_value(&described).unwrap();
     assert_eq!(json["imports"][0]["offered"], true);
-    let simd = by_hand(&handle(
-        "(v128.store (i32.const 0) (v128.const i32x4 0 0 0 0)) (i32.const 0)",
-    ));
+    let simd = by_hand(&handle("(v128.store (i32.const 0) (v128.const i32x4 0 0 0 0)) (i32.const 0)"));
     assert!(inspect(&simd).unwrap().features.contains(&"simd"));
     let unknown = by_hand_with(r#"(import "acme:x/y@1.0.0" (instance))"#, "", &handle("(i32.const 0)"));
     let described = inspect(&unknown).unwrap();
@@ -227,7 +246,8 @@ fn a_description_tells_all_without_compiling() {
 
 #[tokio::test]
 async fn admission_waits_on_another_thread() {
-    let admitted = ENGINE.admit(guest("basic"), AdmitOptions::new("tested", Grants::default())).await.unwrap();
+    let admitted =
+        ENGINE.admit(guest("basic"), AdmitOptions::new("tested", Grants::default())).await.unwrap();
     assert_eq!(admitted.version(), &admitted.digest()[..12]);
     assert!(!admitted.was_cached());
 }

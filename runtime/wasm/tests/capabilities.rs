@@ -8,10 +8,11 @@ use jobcell_core::{Observer, Outcome};
 use jobcell_wasm::{BlobStore, Grants, HandlerRunner, Limits, Secrets, Services};
 use serde_json::{Value, json};
 
+use crate::support::s3::Bucket;
 use crate::support::store::Remembering;
 use crate::support::{
-    ENGINE, MemoryCache, Published, admit, admitted, all_grants, attempt, by_hand_with, failure, guest, handle, job, run,
-    runner, spec, text,
+    ENGINE, MemoryCache, Published, admit, admitted, all_grants, attempt, by_hand_with, failure, guest,
+    handle, job, run, runner, spec, text,
 };
 
 /// A host with everything.
@@ -53,7 +54,16 @@ impl Host {
             observer: denied.clone(),
             ..Services::default()
         };
-        Self { cache, published, store, denied, services, limits: Limits::default(), grants: all_grants(), tenant: None }
+        Self {
+            cache,
+            published,
+            store,
+            denied,
+            services,
+            limits: Limits::default(),
+            grants: all_grants(),
+            tenant: None,
+        }
     }
 
     async fn run_in(&self, guest: &'static str, name: &str, data: Value) -> Outcome {
@@ -142,7 +152,8 @@ async fn messages_go_to_granted_channels_only() {
     let mut host = Host::new();
     host.run("publish", json!({"channel": "updates", "message": "hello"})).await;
     assert_eq!(host.published.0.lock().unwrap()[0], ("updates".to_owned(), "hello".into()));
-    host.denied("publish", json!({"channel": "others", "message": ""}), "publish", "publish = [\"others\"]").await;
+    host.denied("publish", json!({"channel": "others", "message": ""}), "publish", "publish = [\"others\"]")
+        .await;
     host.limits.message = 4;
     failure(host.run("publish", json!({"channel": "updates", "message": "hello"})).await);
     host.limits.published = 0;
@@ -162,9 +173,15 @@ async fn jobs_are_put_on_granted_queues_with_their_options() {
     {
         let added = host.store.0.lock().unwrap();
         let (queue, job) = &added[0];
-        assert_eq!((queue.as_str(), job.name.as_str(), &job.data[..]), ("granted", "next", &br#"{"i":3}"#[..]));
+        assert_eq!(
+            (queue.as_str(), job.name.as_str(), &job.data[..]),
+            ("granted", "next", &br#"{"i":3}"#[..])
+        );
         assert_eq!((job.options.delay, job.options.priority), (500, 9));
-        assert_eq!((job.options.job_id.as_deref(), job.options.tenant.as_deref()), (Some("order-7"), Some("acme")));
+        assert_eq!(
+            (job.options.job_id.as_deref(), job.options.tenant.as_deref()),
+            (Some("order-7"), Some("acme"))
+        );
         assert!(job.parent.is_none());
     }
     let started = |queue: &str| json!({"queue": queue, "name": "n", "data": {"i": 1}});
@@ -245,38 +262,89 @@ async fn a_secret_is_shown_only_where_that_is_granted() {
 
 // --- blobs ---
 
-#[tokio::test]
-async fn blobs_are_kept_in_memory_and_in_folders() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("file://{}/made", folder.path().display());
-    for url in ["memory://", &url] {
-        let mut host = Host::new();
-        host.services.blobs = [("uploads".to_owned(), BlobStore::open(url).unwrap())].into();
-        let stored = host.answer("blob", json!({"store": "uploads", "key": "a/b.txt", "text": "hello"})).await;
-        assert_eq!((&stored["text"], &stored["part"]), (&json!("hello"), &json!("ell")), "{url}");
-        for info in ["put", "head"] {
-            let info = &stored[info];
-            assert_eq!((&info["key"], &info["size"]), (&json!("a/b.txt"), &json!(5)), "{url}");
-            assert_eq!(info["content_type"], "text/plain", "{url}");
-        }
-        for key in ["a/a.txt", "a/bc/d.txt", "a/c.txt", "z.txt"] {
-            host.answer("blob", json!({"store": "uploads", "key": key, "text": "x"})).await;
-        }
-        let list = |prefix: &str, after: Option<&str>, limit: u32| {
-            json!({"store": "uploads", "prefix": prefix, "start_after": after, "limit": limit})
-        };
-        let keys = |answer: Value| -> Vec<String> {
-            answer.as_array().unwrap().iter().map(|info| info["key"].as_str().unwrap().to_owned()).collect()
-        };
-        let all = keys(host.answer("blob-list", list("", None, 100)).await);
-        assert_eq!(all, ["a/a.txt", "a/b.txt", "a/bc/d.txt", "a/c.txt", "z.txt"], "{url}");
-        assert_eq!(keys(host.answer("blob-list", list("a/b", None, 100)).await), ["a/b.txt", "a/bc/d.txt"], "{url}");
-        assert_eq!(keys(host.answer("blob-list", list("", Some("a/b.txt"), 2)).await), ["a/bc/d.txt", "a/c.txt"], "{url}");
-        assert_eq!(keys(host.answer("blob-list", list("", None, 0)).await), Vec::<String>::new(), "{url}");
-        host.answer("blob", json!({"store": "uploads", "key": "z.txt", "text": "x", "delete": true})).await;
-        assert_eq!(keys(host.answer("blob-list", list("z", None, 9)).await), Vec::<String>::new(), "{url}");
+/// A host whose store `uploads` is this one.
+fn host_with(blobs: BlobStore) -> Host {
+    let mut host = Host::new();
+    host.services.blobs = [("uploads".to_owned(), blobs)].into();
+    host
+}
+
+/// What every store must do alike.
+async fn keeps_blobs(host: &Host) {
+    let stored = host.answer("blob", json!({"store": "uploads", "key": "a/b.txt", "text": "hello"})).await;
+    assert_eq!((&stored["text"], &stored["part"]), (&json!("hello"), &json!("ell")));
+    for info in ["put", "head"] {
+        let info = &stored[info];
+        assert_eq!((&info["key"], &info["size"]), (&json!("a/b.txt"), &json!(5)));
+        assert_eq!(info["content_type"], "text/plain");
     }
+    // Shorter than where the range begins, which leaves nothing to read.
+    let short = host.answer("blob", json!({"store": "uploads", "key": "a/a.txt", "text": "x"})).await;
+    assert_eq!((&short["text"], &short["part"]), (&json!("x"), &json!("")));
+    for key in ["a/bc/d.txt", "a/c.txt", "z.txt"] {
+        host.answer("blob", json!({"store": "uploads", "key": key, "text": "x"})).await;
+    }
+    let list = async |prefix: &str, after: Option<&str>, limit: u32| -> Vec<String> {
+        let data = json!({"store": "uploads", "prefix": prefix, "start_after": after, "limit": limit});
+        let answer = host.answer("blob-list", data).await;
+        let infos = answer.as_array().unwrap();
+        infos.iter().map(|info| info["key"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(list("", None, 100).await, ["a/a.txt", "a/b.txt", "a/bc/d.txt", "a/c.txt", "z.txt"]);
+    assert_eq!(list("a/b", None, 100).await, ["a/b.txt", "a/bc/d.txt"]);
+    assert_eq!(list("", Some("a/b.txt"), 2).await, ["a/bc/d.txt", "a/c.txt"]);
+    assert!(list("", None, 0).await.is_empty());
+    host.answer("blob", json!({"store": "uploads", "key": "z.txt", "text": "x", "delete": true})).await;
+    assert!(list("z", None, 9).await.is_empty());
+}
+
+#[tokio::test]
+async fn blobs_are_kept_in_memory() {
+    keeps_blobs(&host_with(BlobStore::open("memory://").unwrap())).await;
+}
+
+#[tokio::test]
+async fn blobs_are_kept_in_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(&format!("file://{}/made", folder.path().display())).unwrap();
+    store.probe().await.unwrap();
+    keeps_blobs(&host_with(store)).await;
     assert_eq!(std::fs::read(folder.path().join("made/a/b.txt")).unwrap(), b"hello");
+}
+
+#[tokio::test]
+async fn blobs_are_kept_in_s3() {
+    let bucket = Bucket::start().await;
+    let endpoint = format!("http://{}", bucket.address);
+    let options = [
+        ("aws_endpoint", endpoint.as_str()),
+        ("aws_allow_http", "true"),
+        ("aws_access_key_id", "id"),
+        ("aws_secret_access_key", "hidden"),
+        ("aws_region", "eu-central-1"),
+    ];
+    let store = BlobStore::open_with("s3://bucket/in/here", options).unwrap();
+    assert!(!format!("{store:?}").contains("hidden"));
+    store.probe().await.unwrap();
+    keeps_blobs(&host_with(store)).await;
+    assert_eq!(bucket.keys()[0], ("in/here/a/a.txt".to_owned(), "text/plain".to_owned()));
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_reached_can_be_retried() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = format!("http://{closed}");
+    let options = [
+        ("aws_endpoint", endpoint.as_str()),
+        ("aws_allow_http", "true"),
+        ("aws_access_key_id", "id"),
+        ("aws_secret_access_key", "hidden"),
+    ];
+    let mut host = host_with(BlobStore::open_with("s3://bucket", options).unwrap());
+    host.limits.deadline = Duration::from_secs(1);
+    let outcome = host.run("blob", json!({"store": "uploads", "key": "k", "text": "x"})).await;
+    // The store's own retries go on until the attempt's end.
+    assert!(matches!(outcome, Outcome::Retry { .. } | Outcome::Stopped(_)), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -286,7 +354,9 @@ async fn a_key_never_leaves_its_store() {
     let mut host = Host::new();
     let url = format!("file://{}/inside", folder.path().display());
     host.services.blobs = [("uploads".to_owned(), BlobStore::open(&url).unwrap())].into();
-    for key in ["../outside.txt", "a/../../outside.txt", "/../outside.txt", "..", "", "a//b", "./x", "a\\..\\b\0"] {
+    for key in
+        ["../outside.txt", "a/../../outside.txt", "/../outside.txt", "..", "", "a//b", "./x", "a\\..\\b\0"]
+    {
         let outcome = host.run("blob", json!({"store": "uploads", "key": key, "text": "x"})).await;
         match outcome {
             Outcome::Fatal(_) => {}
@@ -319,9 +389,7 @@ async fn blobs_have_their_refusals_and_limits() {
 
 #[tokio::test]
 async fn progress_must_be_json_and_small() {
-    let mut limits = Limits::default();
-    limits.progress = 10;
-    let runner = runner(&admitted("basic"), limits);
+    let runner = runner(&admitted("basic"), Limits { progress: 10, ..Limits::default() });
     let report = run(&runner, &attempt(job("progress", r#"{"steps":1}"#))).await;
     let reason = failure(report.outcome);
     assert!(reason.contains("10"), "{reason}");
@@ -405,7 +473,48 @@ async fn the_guest_has_no_environment_arguments_or_folders() {
 }
 
 #[tokio::test]
-async fn the_sdks_and_the_hosts_texts_of_the_interfaces_agree() {
+async fn sockets_link_and_refuse() {
+    let sockets = r#"(import "wasi:sockets/network@0.2.0" (instance $network
+          (type $code' (enum "unknown" "access-denied" "not-supported" "invalid-argument" "out-of-memory" "timeout"
+            "concurrency-conflict" "not-in-progress" "would-block" "invalid-state" "new-socket-limit"
+            "address-not-bindable" "address-in-use" "remote-unreachable" "connection-refused" "connection-reset"
+            "connection-aborted" "datagram-too-large" "name-unresolvable" "temporary-resolver-failure"
+            "permanent-resolver-failure"))
+          (export "error-code" (type (eq $code')))
+          (type $family' (enum "ipv4" "ipv6"))
+          (export "ip-address-family" (type (eq $family')))))
+        (alias export $network "error-code" (type $code))
+        (alias export $network "ip-address-family" (type $family))
+        (import "wasi:sockets/tcp@0.2.0" (instance $tcp (export "tcp-socket" (type (sub resource)))))
+        (alias export $tcp "tcp-socket" (type $socket))
+        (import "wasi:sockets/tcp-create-socket@0.2.0" (instance $create
+          (alias outer 1 $socket (type $s')) (export "tcp-socket" (type $s (eq $s')))
+          (alias outer 1 $code (type $c')) (export "error-code" (type $c (eq $c')))
+          (alias outer 1 $family (type $f')) (export "ip-address-family" (type $f (eq $f')))
+          (export "create-tcp-socket" (func (param "address-family" $f) (result (result (own $s) (error $c)))))))
+        (core module $libc (memory (export "memory") 1)
+          (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
+        (core instance $libc' (instantiate $libc))
+        (core func $new (canon lower (func $create "create-tcp-socket") (memory (core memory $libc' "memory"))
+          (realloc (core func $libc' "realloc"))))
+        (core instance $host (export "new" (func $new)) (export "memory" (memory $libc' "memory")))"#;
+    // Traps unless the answer is the error (1) with the code access-denied (1).
+    let module = r#"(import "host" "new" (func $new (param i32 i32))) (import "host" "memory" (memory 1))
+        (export "memory" (memory 0))
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
+        (func (export "handle") (param i32) (result i32)
+          (call $new (i32.const 0) (i32.const 0))
+          (if (i32.ne (i32.load8_u (i32.const 0)) (i32.const 1)) (then unreachable))
+          (if (i32.ne (i32.load8_u (i32.const 4)) (i32.const 1)) (then unreachable))
+          (i32.const 2048))"#;
+    let component = by_hand_with(sockets, r#"(with "host" (instance $host))"#, module);
+    let runner = runner(&admit(&component, Grants::default()).unwrap(), Limits::default());
+    let report = run(&runner, &attempt(job("any", "{}"))).await;
+    assert!(matches!(report.outcome, Outcome::Complete(_)), "{report:?}");
+}
+
+#[test]
+fn the_sdks_and_the_hosts_texts_of_the_interfaces_agree() {
     for name in ["basic", "capable", "settings"] {
         admit(&guest(name), all_grants()).unwrap();
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use jobcell_core::Outcome;
 use jobcell_wasm::{
-    AdmitError, AdmitOptions, Admitted, CompileCache, Engine, EngineConfig, Grants, HandlerRunner, HandlerSpec, Services,
-    WasmError,
+    AdmitError, AdmitOptions, Admitted, CompileCache, Engine, EngineConfig, Grants, HandlerRunner,
+    HandlerSpec, Services, WasmError,
 };
 
 use crate::support::{ENGINE, attempt, by_hand, guest, handle, job, run};
@@ -101,7 +101,8 @@ fn an_entry_cannot_stand_in_for_another_one() {
 #[test]
 fn an_entry_of_another_cache_is_foreign() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (ours, theirs) = (CompileCache::open(ours.path()).unwrap(), CompileCache::open(theirs.path()).unwrap());
+    let (ours, theirs) =
+        (CompileCache::open(ours.path()).unwrap(), CompileCache::open(theirs.path()).unwrap());
     admit(&ENGINE, &ours, &small(0));
     admit(&ENGINE, &theirs, &small(0));
     fs::copy(&entries(&theirs)[0], &entries(&ours)[0]).unwrap();
@@ -202,8 +203,8 @@ fn many_hosts_may_open_one_cache_at_once() {
     });
     let cache = CompileCache::open(dir.path()).unwrap();
     assert!(admit(&ENGINE, &cache, &small(0)).was_cached());
-    let drafts = fs::read_dir(cache.folder()).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "draft")
-    });
+    let drafts = fs::read_dir(cache.folder())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "draft"));
     assert_eq!(drafts.count(), 0);
 }

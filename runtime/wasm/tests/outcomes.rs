@@ -70,9 +70,13 @@ async fn every_failure_has_its_outcome() {
 
 #[tokio::test]
 async fn unknown_names_and_wrong_payloads_are_invalid() {
-    for (name, data, hint) in [("nobody", "{}", "nobody"), ("noop", r#"{"i":"x"}"#, "i"), ("noop", "{", "payload")] {
+    for (name, data, hint) in
+        [("nobody", "{}", "nobody"), ("noop", r#"{"i":"x"}"#, "i"), ("noop", "{", "payload")]
+    {
         match basic(name, data).await {
-            Outcome::Invalid(reason) => assert!(reason.to_lowercase().contains(&hint.to_lowercase()), "{reason}"),
+            Outcome::Invalid(reason) => {
+                assert!(reason.to_lowercase().contains(&hint.to_lowercase()), "{reason}");
+            }
             other => panic!("{name} {data}: {other:?}"),
         }
     }

@@ -14,8 +14,8 @@ use jobcell_wasm::{
 use tokio::time::{Instant, timeout};
 
 use crate::support::{
-    ENGINE, PATIENCE, admit, admitted, all_grants, attempt, basic, by_hand, by_hand_with, handle, job, run, runner, spec,
-    stopped, text,
+    ENGINE, PATIENCE, admit, admitted, all_grants, attempt, basic, by_hand, by_hand_with, handle, job, run,
+    runner, spec, stopped, text,
 };
 
 fn short() -> Limits {
@@ -37,7 +37,8 @@ async fn hand_stopped(component: Vec<u8>, cause: StopCause) -> Stopped {
 
 #[tokio::test]
 async fn a_panic_is_quoted_with_the_frames_that_led_to_it() {
-    let Stopped { reason, backtrace, .. } = stopped(basic("panic", r#"{"message":"no such luck"}"#).await, StopCause::Panic);
+    let Stopped { reason, backtrace, .. } =
+        stopped(basic("panic", r#"{"message":"no such luck"}"#).await, StopCause::Panic);
     assert!(reason.contains("no such luck") && reason.contains("trials.rs:"), "{reason}");
     assert!(!reason.contains("note:"), "{reason}");
     assert!(!backtrace.is_empty() && backtrace.len() <= 20, "{backtrace:?}");
@@ -48,7 +49,8 @@ async fn a_panic_is_quoted_with_the_frames_that_led_to_it() {
 #[tokio::test]
 async fn an_endless_loop_is_interrupted_and_says_where() {
     let started = Instant::now();
-    let Stopped { reason, backtrace, .. } = stopped(basic_within("spin", "{}", short()).await, StopCause::Deadline);
+    let Stopped { reason, backtrace, .. } =
+        stopped(basic_within("spin", "{}", short()).await, StopCause::Deadline);
     assert!(reason.contains("200ms") && reason.contains("computing"), "{reason}");
     assert!(!backtrace.is_empty());
     assert!(started.elapsed() < Duration::from_secs(10));
@@ -71,7 +73,8 @@ async fn the_jobs_own_deadline_ends_it_before_the_handlers() {
 
 #[tokio::test]
 async fn other_work_of_the_same_thread_goes_on_beside_a_loop() {
-    let runner = runner(&admitted("basic"), Limits { deadline: Duration::from_millis(500), ..Limits::default() });
+    let runner =
+        runner(&admitted("basic"), Limits { deadline: Duration::from_millis(500), ..Limits::default() });
     let spin = tokio::spawn(async move { runner.run(attempt(job("spin", "{}"))).await });
     let mut beats = 0;
     while !spin.is_finished() {
@@ -110,7 +113,11 @@ async fn a_flood_of_lines_is_cut_and_counted() {
     let logs = attempt.io.take().logs;
     assert_eq!(logs.len(), 11, "{}", logs.len());
     assert!(logs[10].starts_with("[log cut"), "{}", logs[10]);
-    assert!(report.receipt.log_bytes <= 10_000 && report.receipt.log_bytes_dropped > 10_000, "{:?}", report.receipt);
+    assert!(
+        report.receipt.log_bytes <= 10_000 && report.receipt.log_bytes_dropped > 10_000,
+        "{:?}",
+        report.receipt
+    );
 }
 
 #[tokio::test]
@@ -160,7 +167,11 @@ async fn traps_have_their_causes() {
         ("(i32.const -8)", StopCause::Abi, "calling convention"),
         ("(i32.const 1025)", StopCause::Abi, "calling convention"),
         // What the answer says: no such case, and a list longer than the memory.
-        ("(i32.store8 (i32.const 1024) (i32.const 7)) (i32.const 1024)", StopCause::Abi, "calling convention"),
+        (
+            "(i32.store8 (i32.const 1024) (i32.const 7)) (i32.const 1024)",
+            StopCause::Abi,
+            "calling convention",
+        ),
         (
             "(i32.store (i32.const 1032) (i32.const 8)) (i32.store (i32.const 1036) (i32.const 999999)) (i32.const 1024)",
             StopCause::Abi,
@@ -233,7 +244,8 @@ async fn handles_and_resources_have_an_end() {
         handle("(loop (drop (call $new (i32.const 1))) (br 0)) (i32.const 0)")
     );
     let component = by_hand_with(resource, r#"(with "host" (instance $host))"#, &module);
-    hand_stopped(component, StopCause::Abi).await;
+    let reason = hand_stopped(component, StopCause::Abi).await.reason;
+    assert!(reason.contains("2048 handles"), "{reason}");
 
     // Each call makes a new stream in the host.
     let stdout = r#"(import "wasi:io/streams@0.2.0" (instance $io (export "output-stream" (type (sub resource)))))
@@ -247,7 +259,8 @@ async fn handles_and_resources_have_an_end() {
         handle("(loop (drop (call $new)) (br 0)) (i32.const 0)")
     );
     let component = by_hand_with(stdout, r#"(with "host" (instance $host))"#, &module);
-    hand_stopped(component, StopCause::Abi).await;
+    let reason = hand_stopped(component, StopCause::Abi).await.reason;
+    assert!(reason.contains("2048"), "{reason}");
 }
 
 #[tokio::test]
@@ -365,7 +378,8 @@ async fn with_all_places_taken_an_attempt_waits_and_is_given_back_unused() {
 
 #[tokio::test]
 async fn a_thousand_ends_of_every_kind_leave_nothing_behind() {
-    let runner = runner(&admitted("basic"), Limits { deadline: Duration::from_millis(20), ..Limits::default() });
+    let runner =
+        runner(&admitted("basic"), Limits { deadline: Duration::from_millis(20), ..Limits::default() });
     let kinds = [
         ("noop", r#"{"i":1}"#),
         ("panic", r#"{"message":"x"}"#),
@@ -394,7 +408,8 @@ async fn a_thousand_ends_of_every_kind_leave_nothing_behind() {
 #[tokio::test]
 async fn a_spec_that_names_what_is_not_there_is_refused_with_every_fault() {
     let limits = Limits { memory: 1 << 40, deadline: Duration::from_millis(1), ..Limits::default() };
-    let error = HandlerRunner::new(&ENGINE, &admitted("capable"), spec(limits, all_grants()), Services::default());
+    let error =
+        HandlerRunner::new(&ENGINE, &admitted("capable"), spec(limits, all_grants()), Services::default());
     let Err(WasmError::Handler { handler, faults }) = error else { panic!("accepted") };
     assert_eq!(handler, "tested");
     for hint in ["[blobs.uploads]", "\"hook\"", "\"open\"", "memory_max", "deadline"] {

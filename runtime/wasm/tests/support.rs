@@ -1,5 +1,6 @@
 //! What the tests of this binary share: guests, one engine, attempts, and ports that remember.
 
+pub(crate) mod s3;
 pub(crate) mod server;
 pub(crate) mod store;
 
@@ -16,7 +17,8 @@ use jobcell_core::publish::{PublishError, Publisher};
 use jobcell_core::runner::Report;
 use jobcell_core::{Attempt, AttemptIo, Job, JobId, Outcome, QueueName, Runner, StopCause, Stopped};
 use jobcell_wasm::{
-    AdmitError, AdmitOptions, Admitted, Engine, EngineConfig, Grants, HandlerRunner, HandlerSpec, Limits, Services,
+    AdmitError, AdmitOptions, Admitted, Engine, EngineConfig, Grants, HandlerRunner, HandlerSpec, Limits,
+    Services,
 };
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -199,7 +201,12 @@ impl Cache for MemoryCache {
         Ok(())
     }
 
-    async fn set_if_absent(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<bool, CacheError> {
+    async fn set_if_absent(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Result<bool, CacheError> {
         let mut values = self.0.lock().unwrap();
         let absent = !values.contains_key(key);
         values.entry(key.to_owned()).or_insert((value, ttl));
@@ -215,7 +222,8 @@ impl Cache for MemoryCache {
         let mut values = self.0.lock().unwrap();
         let (value, _) = values.entry(key.to_owned()).or_insert((Bytes::from_static(b"0"), ttl));
         let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
-        let sum = number.and_then(|number| number.checked_add(by)).ok_or(CacheError::NotANumber(key.to_owned()))?;
+        let sum =
+            number.and_then(|number| number.checked_add(by)).ok_or(CacheError::NotANumber(key.to_owned()))?;
         *value = Bytes::from(sum.to_string());
         Ok(sum)
     }

@@ -92,7 +92,7 @@ fn files_that_are_no_handler_are_refused_by_name() {
     let whole = std::fs::read(jobcell_tests::artifacts::guest("basic")).unwrap();
     let core_module = b"\0asm\x01\0\0\0";
     let cases: [(&str, &[u8], &str); 4] = [
-        ("empty", b"", "empty"),
+        ("empty", b"", "not webassembly"),
         ("text", b"#!/bin/sh\necho not wasm\n", "wasm"),
         ("core", core_module, "component"),
         ("half", &whole[..whole.len() / 2], "half"),
@@ -104,8 +104,9 @@ fn files_that_are_no_handler_are_refused_by_name() {
         site.write(&format!("{name}.wasm"), bytes);
         for command in [&["check"][..], &["run", "--burst"][..]] {
             let ran = site.cli(command).exits(78);
-            assert!(ran.stderr.to_lowercase().contains(word), "{word:?} on stderr of\n{ran}");
-            assert!(ran.stderr.contains(name), "the handler's name on stderr of\n{ran}");
+            let said = format!("{}{}", ran.stdout, ran.stderr).to_lowercase();
+            assert!(said.contains(word), "{word:?} is not said by\n{ran}");
+            assert!(said.contains(name), "the handler is not named by\n{ran}");
         }
         let _ = site.cli(&["handler", "inspect", &format!("{name}.wasm")]).exits(78);
     }
@@ -115,12 +116,14 @@ fn files_that_are_no_handler_are_refused_by_name() {
 fn a_handler_that_wants_more_than_it_is_granted_is_refused_with_the_line_to_add() {
     let site =
         Site::embedded("[queues.work]\nhandler = \"capable\"\n[handlers.capable]\nsource = \"${capable}\"\n");
-    let ran = site.cli(&["check"]).exits(78);
-    let _ = ran.says(&["handlers.capable.grants", "blobs", "cache", "publish", "enqueue", "secrets", "http"]);
+    let words = ["handlers.capable.grants", "blobs", "cache", "publish", "enqueue", "secrets", "http"];
+    let _ = site.cli(&["check"]).exits(78).answers(&words);
+    let _ = site.cli(&["run"]).exits(78).says(&words);
 }
 
 #[test]
 fn a_config_that_is_not_there_is_said() {
     let site = Site::raw("");
-    let _ = site.cli(&["-c", "other.toml", "check"]).exits(2).says(&["other.toml"]);
+    let _ = site.cli(&["-c", "other.toml", "check"]).exits(2).answers(&["other.toml"]);
+    let _ = site.cli(&["-c", "other.toml", "run"]).exits(2).says(&["other.toml"]);
 }

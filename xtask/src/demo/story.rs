@@ -43,7 +43,7 @@ fn donation(
         anyhow::bail!("two jobs went in, {} came back", jobs.len())
     };
 
-    headline(honest);
+    headline(honest, "completed");
     let payment = &honest["returnvalue"];
     println!(
         "     signature verified by the host; event {}, {} {} minor units, reference {}",
@@ -61,7 +61,7 @@ fn donation(
         unexpected,
     );
 
-    headline(forged);
+    headline(forged, "failed");
     println!("     {}", text(&forged["failedReason"]));
     let refused = forged["state"] == "failed" && forged["attemptsMade"] == 1;
     check(refused, "the forged webhook is refused without a second attempt", forged, unexpected);
@@ -78,7 +78,7 @@ fn thumbnails(host: &Host<'_>, site: &Site, unexpected: &mut Unexpected) -> anyh
     let order = Order { queue: "media", name: "thumbnails", data, options: &["--attempts", "3"] };
     let jobs = host.work(&[order])?;
     let job = jobs.first().context("one job went in, none came back")?;
-    headline(job);
+    headline(job, "completed");
     let source = &job["returnvalue"]["source"];
     println!(
         "     {PHOTO}: {}×{} {}, {} bytes, EXIF orientation {}",
@@ -131,7 +131,7 @@ fn notification(
     let options = &["--attempts", "5", "--backoff", "exponential:300"];
     let jobs = host.work(&[Order { queue: "notifications", name: "notify", data, options }])?;
     let job = jobs.first().context("one job went in, none came back")?;
-    headline(job);
+    headline(job, "completed");
     let heard = receiver.heard();
     let mut signed = 0;
     for (index, request) in heard.iter().enumerate() {
@@ -159,12 +159,12 @@ fn notification(
     Ok(())
 }
 
-/// `✔ donations/1 verify-payment: completed in 8 ms, attempt 1`.
-fn headline(job: &Value) {
+/// `✔ donations/1 verify-payment: completed in 8 ms, attempt 1`; the mark says whether that was expected.
+fn headline(job: &Value, state_expected: &str) {
     let time = |field: &str| job[field].as_u64();
     let took =
         time("finishedOn").zip(time("processedOn")).map_or(0, |(end, start)| end.saturating_sub(start));
-    let mark = if job["state"] == "completed" { '✔' } else { '✘' };
+    let mark = if job["state"] == state_expected { '✔' } else { '✘' };
     let (queue, id, name) = (text(&job["queue"]), text(&job["id"]), text(&job["name"]));
     let state = text(&job["state"]);
     println!("   {mark} {queue}/{id} {name}: {state} in {took} ms, attempt {}", job["attemptsMade"]);

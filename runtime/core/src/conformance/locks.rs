@@ -31,7 +31,11 @@ pub async fn a_lost_lock_is_reported(rig: Rig) {
     rig.add("a").await;
     let claimed = rig.claim_one().await;
     rig.expire(&claimed).await;
-    assert_eq!(rig.renew(&[&claimed], LOCK).await, std::slice::from_ref(&claimed.id), "a lock that ran out stays lost");
+    assert_eq!(
+        rig.renew(&[&claimed], LOCK).await,
+        std::slice::from_ref(&claimed.id),
+        "a lock that ran out stays lost"
+    );
 }
 
 pub async fn a_foreign_token_renews_nothing(rig: Rig) {

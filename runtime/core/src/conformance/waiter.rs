@@ -36,6 +36,20 @@ pub async fn an_added_job_wakes(rig: Rig) {
     adding.await.expect("the producer does not panic");
 }
 
+pub async fn a_job_from_before_the_waiter_wakes(rig: Rig) {
+    assert!(rig.claim(1).await.is_empty());
+    rig.add("a").await;
+    let mut waiter = ok!(rig.store.waiter(&rig.queue, None));
+    wakes_now(&mut *waiter, "a job came between the claim and the wait").await;
+}
+
+pub async fn a_passed_on_hint_wakes(rig: Rig) {
+    rig.add("a").await;
+    let mut waiter = rig.waiter().await;
+    ok!(rig.store.wake(&rig.queue));
+    wakes_now(&mut *waiter, "another worker passed its hint on").await;
+}
+
 pub async fn a_promoted_job_wakes(rig: Rig) {
     let delayed = rig.add_with("a", |o| o.delay = 900_000).await;
     let mut waiter = rig.waiter().await;

@@ -84,6 +84,10 @@ pub enum Refusal {
     /// The job is not active.
     #[error("the job is not active")]
     NotActive,
+    /// Something in the store is in the way: a key of the job or its queue holds another type. The job stays active
+    /// without a lock and is recovered as stalled.
+    #[error("the store cannot write it; its log has the cause")]
+    Unwritable,
     /// It cannot complete: children are pending.
     #[error("the job has pending dependencies")]
     PendingChildren,
@@ -101,7 +105,7 @@ impl Refusal {
     #[must_use]
     pub fn is_lost(self) -> bool {
         match self {
-            Self::Missing | Self::LockExpired | Self::LockTaken | Self::NotActive => true,
+            Self::Missing | Self::LockExpired | Self::LockTaken | Self::NotActive | Self::Unwritable => true,
             Self::PendingChildren | Self::FailedChildren | Self::NothingToWaitFor => false,
         }
     }

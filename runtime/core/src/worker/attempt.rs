@@ -8,7 +8,7 @@ use futures::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{QueueSettings, Surroundings};
+use super::{Scene, Surroundings};
 use crate::attempt::{Attempt, AttemptIo, Recorded};
 use crate::clock::Millis;
 use crate::decide::{decide, fail};
@@ -29,12 +29,12 @@ const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the attempt and returns how it ended.
 pub(super) async fn run(
-    surroundings: &Surroundings,
-    settings: &QueueSettings,
+    scene: &Scene,
     claimed: Claimed,
     cancel: CancellationToken,
     io: Arc<AttemptIo>,
 ) -> Finish {
+    let Scene { surroundings, settings } = scene;
     let Claimed { id, token, job } = claimed;
     let job = match job {
         Ok(job) => job,
@@ -50,22 +50,21 @@ pub(super) async fn run(
         return Finish { id, token, verdict, recorded: Recorded::default(), keep_logs };
     }
     let now = surroundings.clock.now();
-    let outcome = route_and_run(surroundings, settings, &id, &job, now, cancel, &io).await;
+    let outcome = route_and_run(scene, &id, &job, now, cancel, &io).await;
     let verdict = decide(&job, &settings.policy, outcome, surroundings.clock.now(), (surroundings.entropy)());
     Finish { id, token, verdict, recorded: io.take(), keep_logs }
 }
 
 async fn route_and_run(
-    surroundings: &Surroundings,
-    settings: &QueueSettings,
+    scene: &Scene,
     id: &JobId,
     job: &Arc<Job>,
     now: Millis,
     cancel: CancellationToken,
     io: &Arc<AttemptIo>,
 ) -> Outcome {
-    let queue = &settings.queue;
-    let observer = &surroundings.observer;
+    let Scene { surroundings, settings } = scene;
+    let (queue, observer) = (&settings.queue, &surroundings.observer);
     if job.attempts_started <= 1 {
         let due = job.timestamp + job.options.delay;
         observer.on(&Event::Started {

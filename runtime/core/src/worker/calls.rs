@@ -16,6 +16,8 @@ pub(super) enum Ended {
     Claimed { slots: usize, result: Result<Claim, StoreError> },
     /// Finishes, with a claim of so many slots (0 for none).
     Finished { finishes: Vec<Finish>, slots: usize, result: Result<FinishReply, StoreError> },
+    /// A hint that was passed on.
+    Woke { result: Result<(), StoreError> },
     /// A renewal of these locks.
     Renewed { locks: Vec<(JobId, Token)>, result: Result<Vec<JobId>, StoreError> },
 }
@@ -64,6 +66,11 @@ impl Calls {
             calls.observe("renew", started, result.is_ok());
             Ended::Renewed { locks, result }
         })
+    }
+
+    pub(super) fn wake(&self) -> BoxFuture<'static, Ended> {
+        let calls = self.clone();
+        Box::pin(async move { Ended::Woke { result: calls.store.wake(&calls.queue).await } })
     }
 
     fn observe(&self, verb: &'static str, started: Instant, ok: bool) {

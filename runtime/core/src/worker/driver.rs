@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::calls::{self, Calls};
 use super::held::HeldJobs;
 use super::watch::Watch;
-use super::{Ended, Phase, QueueSettings, Surroundings, attempt, stalls};
+use super::{Ended, Phase, QueueSettings, Scene, Surroundings, attempt, stalls};
 use crate::attempt::AttemptIo;
 use crate::clock::Millis;
 use crate::decide::{decide, fail};
@@ -47,8 +47,7 @@ pub(super) async fn run(
 }
 
 struct Driver {
-    surroundings: Surroundings,
-    settings: Arc<QueueSettings>,
+    scene: Arc<Scene>,
     phase: signal::Receiver<Phase>,
     burst: bool,
     calls: Calls,
@@ -97,8 +96,7 @@ impl Driver {
             settings.worker_name.clone(),
         );
         Self {
-            surroundings,
-            settings: Arc::new(settings),
+            scene: Arc::new(Scene { surroundings, settings }),
             phase,
             burst,
             calls,
@@ -153,7 +151,7 @@ impl Driver {
     }
 
     fn renewals(&self) -> Interval {
-        let every = (self.settings.lock / 3).max(Duration::from_millis(1));
+        let every = (self.scene.settings.lock / 3).max(Duration::from_millis(1));
         let mut renewals = interval_at(Instant::now() + every, every);
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         renewals
@@ -186,7 +184,7 @@ impl Driver {
             self.in_flight.push(self.calls.claim(request));
         }
         if self.drained && phase == Phase::Run && self.free() > 0 {
-            self.watch.begin(self.settings.poll);
+            self.watch.begin(self.scene.settings.poll);
         }
         false
     }
@@ -199,7 +197,7 @@ impl Driver {
             Phase::GiveBack => idle || self.give_back_until.is_some_and(|until| until <= Instant::now()),
             Phase::Run | Phase::Quiet => {
                 self.burst && idle && self.drained && {
-                    let counts = self.surroundings.store.counts(&self.settings.queue).await;
+                    let counts = self.scene.surroundings.store.counts(&self.scene.settings.queue).await;
                     counts.is_ok_and(|counts| counts.pending() == 0)
                 }
             }
@@ -208,7 +206,7 @@ impl Driver {
 
     /// Slots that neither run an attempt nor are promised to a claim.
     fn free(&self) -> usize {
-        self.settings.concurrency.saturating_sub(self.held.running() + self.claiming)
+        self.scene.settings.concurrency.saturating_sub(self.held.running() + self.claiming)
     }
 
     /// A wish for as many jobs as have a free slot: a claimed job never waits.
@@ -222,19 +220,19 @@ impl Driver {
         self.tokens += max as u64;
         Some(ClaimRequest {
             max,
-            token_prefix: Arc::clone(&self.surroundings.host),
+            token_prefix: Arc::clone(&self.scene.surroundings.host),
             token_first,
-            lock: self.settings.lock,
-            worker_name: self.settings.worker_name.clone(),
-            rate: self.settings.rate,
-            now: self.surroundings.clock.now(),
+            lock: self.scene.settings.lock,
+            worker_name: self.scene.settings.worker_name.clone(),
+            rate: self.scene.settings.rate,
+            now: self.scene.surroundings.clock.now(),
         })
     }
 
     /// When to look again without being told.
     fn timer(&self) -> Option<Instant> {
         let due = self.next_due.filter(|_| self.drained && self.free() > 0).map(|due| {
-            let wait = due.saturating_sub(self.surroundings.clock.now());
+            let wait = due.saturating_sub(self.scene.surroundings.clock.now());
             Instant::now() + Duration::from_millis(wait)
         });
         [due, self.limited_until, self.retry_at, self.give_back_until].into_iter().flatten().min()
@@ -246,7 +244,7 @@ impl Driver {
             self.limited_until = None;
             self.drained = false;
         }
-        if self.next_due.is_some_and(|due| due <= self.surroundings.clock.now()) {
+        if self.next_due.is_some_and(|due| due <= self.scene.surroundings.clock.now()) {
             self.next_due = None;
             self.drained = false;
         }
@@ -281,6 +279,11 @@ impl Driver {
                         }
                     }
                     Err(error) => self.finish_failed(finishes, &error),
+                }
+            }
+            calls::Ended::Woke { result } => {
+                if let Err(error) = result {
+                    self.failed("wake", &error);
                 }
             }
             calls::Ended::Renewed { locks, result } => match result {
@@ -321,10 +324,9 @@ impl Driver {
     }
 
     fn spawn(&self, claimed: Claimed, cancel: CancellationToken, io: Arc<AttemptIo>) {
-        let (surroundings, settings) = (self.surroundings.clone(), Arc::clone(&self.settings));
-        let ended = self.attempts.0.clone();
-        self.surroundings.cells.spawn(async move {
-            let finish = attempt::run(&surroundings, &settings, claimed, cancel, io).await;
+        let (scene, ended) = (Arc::clone(&self.scene), self.attempts.0.clone());
+        self.scene.surroundings.cells.spawn(async move {
+            let finish = attempt::run(&scene, claimed, cancel, io).await;
             // The driver outlives its attempts but for a bounded give-back; then the lock runs out by itself.
             let _ = ended.send(finish);
         });
@@ -351,9 +353,9 @@ impl Driver {
             return;
         };
         if refusal.is_lost() {
-            let queue = self.settings.queue.clone();
+            let queue = self.scene.settings.queue.clone();
             tracing::warn!(%queue, job = %finish.id, %refusal, "the end of an attempt was not accepted; its result is dropped");
-            self.surroundings.observer.on(&Event::Refused { queue, id: finish.id, refusal });
+            self.scene.surroundings.observer.on(&Event::Refused { queue, id: finish.id, refusal });
             self.held.remove(&finish.token);
             return;
         }
@@ -374,7 +376,7 @@ impl Driver {
             self.spawn(Claimed { id: finish.id, token: finish.token, job: Ok(job) }, cancel, io);
             return;
         }
-        let policy = &self.settings.policy;
+        let policy = &self.scene.settings.policy;
         let verdict = match refusal {
             Refusal::FailedChildren => {
                 let reason =
@@ -384,7 +386,13 @@ impl Driver {
             other => {
                 let reason = format!("Job {} cannot end this way: {other}", finish.id);
                 let outcome = Outcome::Retry { reason, after: None };
-                decide(&job, policy, outcome, self.surroundings.clock.now(), (self.surroundings.entropy)())
+                decide(
+                    &job,
+                    policy,
+                    outcome,
+                    self.scene.surroundings.clock.now(),
+                    (self.scene.surroundings.entropy)(),
+                )
             }
         };
         self.ended.push(Finish { verdict, ..finish });
@@ -396,11 +404,11 @@ impl Driver {
         if error.is_transient() {
             self.failed("finish", error);
         } else if finishes.len() > 1 {
-            tracing::error!(queue = %self.settings.queue, %error, "a batch of ends was refused; writing them one by one");
+            tracing::error!(queue = %self.scene.settings.queue, %error, "a batch of ends was refused; writing them one by one");
             self.singly = true;
         } else {
             for finish in finishes.drain(..) {
-                tracing::error!(queue = %self.settings.queue, job = %finish.id, %error, "the end of an attempt cannot be written; the job will be recovered as stalled");
+                tracing::error!(queue = %self.scene.settings.queue, job = %finish.id, %error, "the end of an attempt cannot be written; the job will be recovered as stalled");
                 self.held.remove(&finish.token);
                 self.sum.abandoned += 1;
             }
@@ -410,7 +418,7 @@ impl Driver {
     }
 
     fn failed(&mut self, verb: &'static str, error: &StoreError) {
-        let queue = &self.settings.queue;
+        let queue = &self.scene.settings.queue;
         if self.failures == 0 {
             tracing::warn!(%queue, verb, %error, "the store did not answer; trying again");
         } else {
@@ -418,15 +426,21 @@ impl Driver {
         }
         let (first, longest) = BACKOFF;
         let wait = first.saturating_mul(1 << self.failures.min(16)).min(longest);
-        let jitter = 0.5 + (self.surroundings.entropy)() / 2.0;
+        let jitter = 0.5 + (self.scene.surroundings.entropy)() / 2.0;
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(Instant::now() + wait.mul_f64(jitter));
     }
 
     fn woken(&mut self, wake: Result<Wake, StoreError>) {
         match wake {
-            Ok(Wake::Now | Wake::TimedOut) => self.drained = false,
-            Ok(Wake::At(due)) if due <= self.surroundings.clock.now() => self.drained = false,
+            Ok(Wake::Now | Wake::TimedOut) => {
+                self.drained = false;
+                if self.free() == 0 && matches!(wake, Ok(Wake::Now)) {
+                    // The slots filled up while the watch waited: somebody else may have one free.
+                    self.in_flight.push(self.calls.wake());
+                }
+            }
+            Ok(Wake::At(due)) if due <= self.scene.surroundings.clock.now() => self.drained = false,
             Ok(Wake::At(due)) => self.next_due = Some(self.next_due.map_or(due, |known| known.min(due))),
             Err(error) => {
                 self.failed("wait", &error);
@@ -440,7 +454,7 @@ impl Driver {
     fn renew(&mut self) {
         let locks = self.held.locks();
         if !locks.is_empty() {
-            self.in_flight.push(self.calls.renew(locks, self.settings.lock));
+            self.in_flight.push(self.calls.renew(locks, self.scene.settings.lock));
         }
     }
 
@@ -450,11 +464,11 @@ impl Driver {
             return;
         }
         if let Some(held) = self.held.remove(token) {
-            let queue = self.settings.queue.clone();
+            let queue = self.scene.settings.queue.clone();
             tracing::warn!(%queue, job = %held.id, "the job's lock is lost; its attempt is cancelled");
             held.io.stop(StopCause::LockLost);
             held.cancel.cancel();
-            self.surroundings.observer.on(&Event::LockLost { queue, id: held.id });
+            self.scene.surroundings.observer.on(&Event::LockLost { queue, id: held.id });
         }
     }
 

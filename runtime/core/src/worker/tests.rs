@@ -268,6 +268,29 @@ async fn a_store_that_is_away_is_not_asked_in_a_tight_loop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hint_that_finds_no_free_slot_is_passed_on() {
+    let store = Fake::with([]);
+    let runner = FakeRunner::new(|job, _| {
+        Step::After(Duration::from_secs(if job.name == "short" { 5 } else { 20 }), done())
+    });
+    let settings = QueueSettings { poll: Duration::from_secs(60), ..settings(2) };
+    let mut workers = Workers::start(&host(&store, &runner), vec![settings], false);
+    store.push(job("1", "short"));
+    runner.until_running(1).await;
+    // The watch waits for the second slot when the end of the first job fills both.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    store.push_silently(job("2", "long"));
+    store.push_silently(job("3", "long"));
+    runner.until_running(2).await;
+    store.push(job("4", "long"));
+    store.until(|s| s.wakes.load(Ordering::SeqCst) == 1).await;
+    store.until(|s| s.completed() == 4).await;
+    assert_eq!(store.wakes.load(Ordering::SeqCst), 1, "once, not to and fro");
+    workers.drain();
+    timeout(LONG, workers.ended()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropping_the_workers_ends_them() {
     let store = Fake::with([job("1", "slow")]);
     let runner = FakeRunner::new(|_, _| Step::UntilCancelled);

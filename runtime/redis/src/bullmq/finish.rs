@@ -61,7 +61,10 @@ impl BullStore {
                 return Err(self.explain(e, &keys, &ids).await);
             }
         };
-        let [codes, jobs, rest, due, dropped] = reply::tuple(value)?;
+        let [codes, jobs, rest, due, dropped, faults] = reply::tuple(value)?;
+        for (id, cause) in reply::pairs(faults)? {
+            tracing::error!(key = keys.of(&id), cause, "a job's end cannot be written; mend or delete the key");
+        }
         let codes = reply::array(codes)?;
         let finished: Result<Vec<_>, StoreError> =
             codes.iter().map(|code| Ok(verdict(reply::int(code)?))).collect();
@@ -78,6 +81,7 @@ fn verdict(code: i64) -> Result<(), Refusal> {
         4 => Err(Refusal::PendingChildren),
         6 => Err(Refusal::LockTaken),
         7 => Err(Refusal::NothingToWaitFor),
+        8 => Err(Refusal::Unwritable),
         9 => Err(Refusal::FailedChildren),
         _ => Err(Refusal::NotActive),
     }

@@ -186,22 +186,17 @@ impl BullStore {
 
     pub(super) async fn read_queues(&self) -> Result<Vec<QueueName>, StoreError> {
         let mut queues = std::collections::BTreeSet::new();
-        // A queue that was only configured has no counter, one that was only used by foreign clients maybe no settings.
-        for last in ["meta", "id"] {
-            let mut cursor = "0".to_owned();
-            loop {
-                let mut scan = redis::cmd("SCAN");
-                let pattern = self.redis.keys().queue_pattern(last);
-                scan.arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
-                let reply = self.redis.call(&scan).await.map_err(|e| self.redis.error(&e))?;
-                let [next, keys] = reply::tuple(reply)?;
-                for key in reply::texts(keys)? {
-                    queues.extend(self.redis.keys().queue_of(&key, last));
-                }
-                cursor = reply::text(next)?.unwrap_or_default();
-                if cursor == "0" || cursor.is_empty() {
-                    break;
-                }
+        let pattern = self.redis.keys().queue_pattern();
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
+            let reply = self.redis.call(&scan).await.map_err(|e| self.redis.error(&e))?;
+            let [next, keys] = reply::tuple(reply)?;
+            queues.extend(reply::texts(keys)?.iter().filter_map(|key| self.redis.keys().queue_of(key)));
+            cursor = reply::text(next)?.unwrap_or_default();
+            if cursor == "0" || cursor.is_empty() {
+                break;
             }
         }
         Ok(queues.into_iter().collect())

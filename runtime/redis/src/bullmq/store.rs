@@ -162,6 +162,12 @@ impl Store for BullStore {
         Ok(Box::new(MarkerWaiter::connect(options, self.keys(queue).of("marker"), name).await?))
     }
 
+    async fn wake(&self, queue: &QueueName) -> Result<(), StoreError> {
+        let marker = self.keys(queue).of("marker");
+        self.redis.call(redis::cmd("ZADD").arg(marker).arg(0).arg("0")).await.map_err(|e| self.redis.error(&e))?;
+        Ok(())
+    }
+
     async fn set_progress(&self, queue: &QueueName, id: &JobId, progress: Bytes) -> Result<(), StoreError> {
         self.write_progress(queue, id, &progress).await
     }

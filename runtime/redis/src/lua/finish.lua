@@ -24,13 +24,14 @@
 --   in front of any of them: '+' flags keep-logs line-count [progress] [data] line...   flags 'p', 'd'
 --   keep: '' = all, '0' = none, else '<count>,<age in s>,<limit>'
 --
--- Returns { codes, jobs, rest, due, dropped }
+-- Returns { codes, jobs, rest, due, dropped, faults }
 --   codes    per finish: 0 done, 1 missing, 2 lock ran out, 3 not active, 4 pending children, 6 lock taken,
---            7 nothing to wait for, 9 failed children
+--            7 nothing to wait for, 8 cannot be written: still active, without a lock, 9 failed children
 --   jobs     id, flat hash as it was before this start, id, ...; the i-th from 0 has token number first + i
 --   rest     ms the queue must rest, 0 = none
 --   due      ms time of the next delayed job when fewer than `want` came, 0 = none
 --   dropped  id, why: ids without a job that were taken off the queue
+--   faults   id, why: jobs whose end could not be written
 local now = tonumber(ARGV[1])
 local n, want = tonumber(ARGV[3]), tonumber(ARGV[4])
 local events, active, delayed, limiter = P .. 'events', P .. 'active', P .. 'delayed', P .. 'limiter'
@@ -38,7 +39,7 @@ local meta = call('HMGET', KEYS[1], 'paused', 'concurrency', 'max', 'duration', 
 
 -- Numbers that a command is given as numbers are printed with 17 digits first, which costs as much as half a command:
 -- what is a text already stays one.
-local codes = {}
+local codes, faults = {}, {}
 local completions, failures = 0, 0
 local any_delayed, started = true, false
 if n > 0 then
@@ -54,11 +55,79 @@ if n > 0 then
   guards[2 * n + 1] = delayed
   local held = call('MGET', unpack(locks))
   started = held[n + 1]
-  local children = call('EXISTS', unpack(guards)) > 0
-  any_delayed = children
+  local found = call('EXISTS', unpack(guards))
+  any_delayed = found > 0 and call('EXISTS', delayed) == 1
+  local children = found > (any_delayed and 1 or 0)
   local freed, freed_ids, seen = {}, {}, {}
   local completed, failed = {}, {}
   local policies = nil
+
+  local function write(job, id, f, kind, a, b, c, d, extra)
+    if extra then
+      lib.recorded.write(job, id, extra)
+    end
+    if kind == 'c' then
+      if f[4] then
+        lib.dedup.finished(id, f[4], now)
+      end
+      if f[3] then
+        lib.family.child_completed(f[3], job, a, now)
+      end
+      if b == '0' then
+        lib.family.drop(job)
+        if f[3] then
+          lib.family.detach(job, f[3], false)
+        end
+      else
+        call('HSET', job, 'returnvalue', a, 'finishedOn', ARGV[1], 'atm', f[2] and tonumber(f[2]) + 1 or '1')
+      end
+      if completions == 0 then
+        call('XADD', events, 'MAXLEN', '~', meta[5] or '10000', '*', 'event', 'completed', 'jobId', id,
+          'returnvalue', a, 'prev', 'active')
+      else
+        call('XADD', events, '*', 'event', 'completed', 'jobId', id, 'returnvalue', a, 'prev', 'active')
+      end
+      completions = completions + 1
+      if b ~= '0' then
+        completed[#completed + 1] = ARGV[1]
+        completed[#completed + 1] = id
+        if b ~= '' then
+          policies = policies or {}
+          policies['completed ' .. b] = true
+        end
+      end
+    elseif kind == 'f' then
+      lib.outcome.fail(job, id, f, a, b, c, tonumber(d), now)
+      failures = failures + 1
+      if c ~= '0' then
+        failed[#failed + 1] = ARGV[1]
+        failed[#failed + 1] = id
+        if c ~= '' then
+          policies = policies or {}
+          policies['failed ' .. c] = true
+        end
+      end
+    elseif kind == 'r' then
+      lib.outcome.retry(job, id, f, a, b, tonumber(c), d == '1', now)
+    else
+      lib.outcome.give_back(job, id, kind, a, now)
+    end
+  end
+
+  -- Lists finished jobs; where that cannot be done they are active still, and are recovered as stalled.
+  local function settle(set, members)
+    if #members == 0 then
+      return
+    end
+    local reply = redis.pcall('ZADD', P .. set, unpack(members))
+    if type(reply) == 'table' and reply.err then
+      for k = 2, #members, 2 do
+        call('LPUSH', active, members[k])
+        faults[#faults + 1] = members[k]
+        faults[#faults + 1] = reply.err
+      end
+    end
+  end
 
   for i = 1, n do
     local id, token = ARGV[10 + i], ARGV[10 + n + i]
@@ -72,10 +141,14 @@ if n > 0 then
     local kind = ARGV[at]
     local a, b, c, d = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
 
-    local f = call('HMGET', job, 'name', 'atm', 'parentKey', 'deid')
+    local f = redis.pcall('HMGET', job, 'name', 'atm', 'parentKey', 'deid')
     local mine = held[i] == token and not seen[id]
     local code = 0
-    if not f[1] then
+    if f.err then
+      code = 8
+      faults[#faults + 1] = id
+      faults[#faults + 1] = f.err
+    elseif not f[1] then
       code = 1
     elseif not mine then
       code = (held[i] and not seen[id]) and 6 or 2
@@ -102,52 +175,14 @@ if n > 0 then
     codes[i] = code
 
     if code == 0 then
-      if extra then
-        lib.recorded.write(job, id, extra)
-      end
-      if kind == 'c' then
-        completions = completions + 1
-        if f[4] then
-          lib.dedup.finished(id, f[4], now)
-        end
-        if f[3] then
-          lib.family.child_completed(f[3], job, a, now)
-        end
-        if b == '0' then
-          lib.family.drop(job)
-          if f[3] then
-            lib.family.detach(job, f[3], false)
-          end
-        else
-          call('HSET', job, 'returnvalue', a, 'finishedOn', ARGV[1], 'atm', f[2] and tonumber(f[2]) + 1 or '1')
-          completed[#completed + 1] = ARGV[1]
-          completed[#completed + 1] = id
-          if b ~= '' then
-            policies = policies or {}
-            policies['completed ' .. b] = true
-          end
-        end
-        if completions == 1 then
-          call('XADD', events, 'MAXLEN', '~', meta[5] or '10000', '*', 'event', 'completed', 'jobId', id,
-            'returnvalue', a, 'prev', 'active')
-        else
-          call('XADD', events, '*', 'event', 'completed', 'jobId', id, 'returnvalue', a, 'prev', 'active')
-        end
-      elseif kind == 'f' then
-        failures = failures + 1
-        lib.outcome.fail(job, id, f, a, b, c, tonumber(d), now)
-        if c ~= '0' then
-          failed[#failed + 1] = ARGV[1]
-          failed[#failed + 1] = id
-          if c ~= '' then
-            policies = policies or {}
-            policies['failed ' .. c] = true
-          end
-        end
-      elseif kind == 'r' then
-        lib.outcome.retry(job, id, f, a, b, tonumber(c), d == '1', now)
-      else
-        lib.outcome.give_back(job, id, kind, a, now)
+      -- Nothing is rolled back when a command fails half-way, so a fault of one job must not end the script: the others
+      -- would have left `active` and be nowhere.
+      local ok, fault = pcall(write, job, id, f, kind, a, b, c, d, extra)
+      if not ok then
+        codes[i] = 8
+        call('LPUSH', active, id)
+        faults[#faults + 1] = id
+        faults[#faults + 1] = type(fault) == 'table' and fault.err or tostring(fault)
       end
     end
     at = at + (kind == 'c' and 3 or (kind == 'f' or kind == 'r') and 5 or (kind == 'd' or kind == 'l') and 2 or 1)
@@ -157,12 +192,8 @@ if n > 0 then
     call('DEL', unpack(freed))
     call('SREM', P .. 'stalled', unpack(freed_ids))
   end
-  if #completed > 0 then
-    call('ZADD', P .. 'completed', unpack(completed))
-  end
-  if #failed > 0 then
-    call('ZADD', P .. 'failed', unpack(failed))
-  end
+  settle('completed', completed)
+  settle('failed', failed)
   if policies then
     for which in pairs(policies) do
       local set, policy = string.match(which, '^(%a+) (.*)$')
@@ -325,4 +356,4 @@ end
 if claimed > 0 and not dry then
   call('ZADD', P .. 'marker', '0', '0')
 end
-return { codes, jobs, rest, due, dropped }
+return { codes, jobs, rest, due, dropped, faults }

@@ -85,6 +85,8 @@ async fn killed_connections_come_back_by_themselves() {
     let mut b = Bench::new().await;
     b.add(vec![plain("a")]).await;
     for _ in 0..3 {
+        // Leaves a connection for the next reader, which is killed too.
+        assert_eq!(b.store.events(&b.q, "0-0", Duration::from_secs(1)).await.unwrap().len(), 2);
         let _: i64 = b.raw.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
         assert!(until_back(&b.store).await < Duration::from_secs(2));
     }
@@ -135,6 +137,18 @@ async fn while_redis_is_away_calls_fail_at_once_and_after_it_everything_works() 
         assert!(Instant::now() < deadline);
     }
     assert!(b.store.events(&b.q, "0-0", Duration::from_millis(50)).await.unwrap().len() > 1);
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_forgot_are_loaded_again() {
+    let mut b = Bench::new().await;
+    for n in 1..=2 {
+        let _: () = b.raw.run(&["SCRIPT", "FLUSH"]).await;
+        let adds = (0..20).map(|_| b.store.add(&b.q, vec![plain("n")], NOW));
+        let added = futures::future::try_join_all(adds).await.unwrap();
+        assert_eq!(added.len(), 20);
+        assert_eq!(b.store.counts(&b.q).await.unwrap().pending(), n * 20);
+    }
 }
 
 #[tokio::test]

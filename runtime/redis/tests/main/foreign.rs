@@ -1,5 +1,6 @@
 //! Records that are not what they should be: the bad one is told, the others go on.
 
+use jobcell_core::store::Refusal;
 use jobcell_core::{JobState, Store, StoreError};
 
 use crate::server::{Bench, complete, fail, id, ids, plain};
@@ -104,4 +105,36 @@ async fn old_and_loose_fields_are_read() {
     let _: i64 = b.raw.run(&["LPUSH", "bull:q:wait", "x"]).await;
     let (_, _, job) = b.take().await;
     assert_eq!((job.attempts_made, job.timestamp, &job.data[..]), (2, 1_700_000_000_000, &b"{}"[..]));
+}
+
+#[tokio::test]
+async fn an_end_that_cannot_be_written_leaves_the_rest_of_its_batch_whole() {
+    let mut b = Bench::new().await;
+    b.add(vec![plain("a"), plain("b"), plain("c"), plain("d")]).await;
+    let got = b.claim(4).await;
+    // In the way of the second job's log, and the third job's whole record.
+    let _: () = b.raw.run(&["SET", "bull:q:2:logs", "x"]).await;
+    let _: i64 = b.raw.run(&["DEL", "bull:q:3"]).await;
+    let _: () = b.raw.run(&["SET", "bull:q:3", "x"]).await;
+    let mut ends: Vec<_> =
+        got.jobs.iter().map(|job| crate::server::finish(&job.id, &job.token, complete("1"))).collect();
+    ends[1].recorded.logs.push("a line".to_owned());
+    let reply = b.store.finish(&b.q, ends, None, crate::server::NOW).await.unwrap();
+    let unwritable = Err(Refusal::Unwritable);
+    assert_eq!(reply.finished, [Ok(()), unwritable, unwritable, Ok(())]);
+    assert_eq!(b.store.state(&b.q, &id("1")).await.unwrap(), Some(JobState::Completed));
+    assert_eq!(b.store.state(&b.q, &id("4")).await.unwrap(), Some(JobState::Completed));
+    let mut active = b.raw.list("bull:q:active").await;
+    active.sort();
+    assert_eq!(active, ["2", "3"], "neither is lost");
+}
+
+#[tokio::test]
+async fn finished_jobs_that_cannot_be_listed_stay_active() {
+    let mut b = Bench::new().await;
+    b.add(vec![plain("a")]).await;
+    let (job, token, _) = b.take().await;
+    let _: () = b.raw.run(&["SET", "bull:q:completed", "x"]).await;
+    b.finish(&job, &token, complete("1")).await;
+    assert_eq!(b.raw.list("bull:q:active").await, ["1"]);
 }

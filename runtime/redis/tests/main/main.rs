@@ -14,3 +14,4 @@ mod family;
 mod finishing;
 mod foreign;
 mod limits;
+mod survival;

@@ -113,7 +113,9 @@ impl Scrape {
         }
         let collected = tokio::time::timeout(SNAPSHOT_MAX, self.gauges.collect()).await;
         let snapshot = Arc::new(collected.unwrap_or_else(|_| {
-            tracing::warn!("the store did not answer a scrape within {SNAPSHOT_MAX:?}; queues are left out of it");
+            tracing::warn!(
+                "the store did not answer a scrape within {SNAPSHOT_MAX:?}; queues are left out of it"
+            );
             Snapshot::default()
         }));
         *last = Some((Instant::now(), Arc::clone(&snapshot)));
@@ -172,7 +174,11 @@ impl Collector for Everything {
             write(&mut encoder, name, help, metric)
         };
         gauge("jobcell_queue_jobs", "Jobs in each state.", &jobs)?;
-        gauge("jobcell_queue_oldest_seconds", "How long the job that has waited longest has waited.", &oldest)?;
+        gauge(
+            "jobcell_queue_oldest_seconds",
+            "How long the job that has waited longest has waited.",
+            &oldest,
+        )?;
         gauge("jobcell_paused", "1 when the queue is paused.", &paused)?;
         gauge("jobcell_cells_active", "Cells alive now.", &ConstGauge::new(*cells_active))?;
         gauge("jobcell_handler_info", "1 for each version of each handler.", &versions)?;

@@ -108,7 +108,9 @@ impl JobSeries {
             wait_seconds: Family::new_with_constructor(|| Histogram::new(WAIT_SECONDS)),
             cpu_seconds: Family::default(),
             // 128 KiB to 1 GiB: what limits can be.
-            memory_peak: Family::new_with_constructor(|| Histogram::new(exponential_buckets(131_072.0, 2.0, 14))),
+            memory_peak: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(131_072.0, 2.0, 14))
+            }),
             kept: Kept::default(),
         }
     }
@@ -158,11 +160,15 @@ impl JobSeries {
     }
 
     fn queue(&self, queue: &QueueName) -> Arc<QueueSeries> {
-        self.kept.get(queue.as_str(), |_| queue.clone(), || {
-            let labels = QueueLabels { queue: queue.to_string() };
-            let wait_seconds = self.wait_seconds.get_or_create_owned(&labels);
-            QueueSeries { wait_seconds, routes: Kept::default() }
-        })
+        self.kept.get(
+            queue.as_str(),
+            |_| queue.clone(),
+            || {
+                let labels = QueueLabels { queue: queue.to_string() };
+                let wait_seconds = self.wait_seconds.get_or_create_owned(&labels);
+                QueueSeries { wait_seconds, routes: Kept::default() }
+            },
+        )
     }
 
     fn new_route(&self, queue: &QueueName, handler: &str) -> RouteSeries {
@@ -176,7 +182,10 @@ impl JobSeries {
         }
     }
 
-    pub(super) fn each(&self, mut take: impl FnMut(&str, &str, &dyn EncodeMetric) -> fmt::Result) -> fmt::Result {
+    pub(super) fn each(
+        &self,
+        mut take: impl FnMut(&str, &str, &dyn EncodeMetric) -> fmt::Result,
+    ) -> fmt::Result {
         let Self { jobs, job_seconds, wait_seconds, cpu_seconds, memory_peak, kept: _ } = self;
         take("jobcell_jobs", "Attempts that ended, by outcome.", jobs)?;
         take("jobcell_job_seconds", "Time from the start of an attempt to its outcome.", job_seconds)?;

@@ -23,7 +23,11 @@ impl Format {
             let is_open_metrics = parts.next() == Some("application/openmetrics-text");
             is_open_metrics && !parts.any(|parameter| parameter == "q=0")
         };
-        if accept.is_some_and(|accept| accept.split(',').any(asks)) { Self::OpenMetrics } else { Self::Prometheus }
+        if accept.is_some_and(|accept| accept.split(',').any(asks)) {
+            Self::OpenMetrics
+        } else {
+            Self::Prometheus
+        }
     }
 
     pub(crate) fn content_type(self) -> &'static str {
@@ -55,7 +59,8 @@ fn prometheus(page: &str) -> Result<String, fmt::Error> {
             continue;
         }
         let kind = |line: &str| line.starts_with("# TYPE ") && line.ends_with(" counter");
-        let counts = kind(line) || (line.starts_with("# HELP ") && lines.peek().is_some_and(|next| kind(next)));
+        let counts =
+            kind(line) || (line.starts_with("# HELP ") && lines.peek().is_some_and(|next| kind(next)));
         match line.splitn(4, ' ').collect::<Vec<_>>().as_slice() {
             [mark, word, name, rest] if counts => writeln!(text, "{mark} {word} {name}_total {rest}")?,
             _ => writeln!(text, "{line}")?,

@@ -30,7 +30,12 @@ impl Host for Cell {
         cache.set(&key, value, ttl).await.map_err(cache_error)
     }
 
-    async fn set_if_absent(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<bool, Error> {
+    async fn set_if_absent(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> Result<bool, Error> {
         let (cache, key) = self.cache(&key)?;
         let (value, ttl) = (self.value(value)?, ttl(ttl_ms)?);
         cache.set_if_absent(&key, value, ttl).await.map_err(cache_error)
@@ -74,7 +79,9 @@ impl Cell {
 
 fn ttl(ms: Option<u64>) -> Result<Option<Duration>, Error> {
     match ms {
-        Some(0) => Err(Error::Invalid("a ttl of 0 ms keeps nothing; leave it out to keep the value".to_owned())),
+        Some(0) => {
+            Err(Error::Invalid("a ttl of 0 ms keeps nothing; leave it out to keep the value".to_owned()))
+        }
         ms => Ok(ms.map(Duration::from_millis)),
     }
 }
@@ -83,7 +90,9 @@ fn cache_error(error: CacheError) -> Error {
     match error {
         CacheError::Unavailable(_) => Error::Unavailable(error.to_string()),
         // The port's text has the whole key, which is not the guest's.
-        CacheError::NotANumber(_) => Error::Invalid("the value under this key is not a whole number".to_owned()),
+        CacheError::NotANumber(_) => {
+            Error::Invalid("the value under this key is not a whole number".to_owned())
+        }
         CacheError::Other(_) => Error::Other(error.to_string()),
     }
 }

@@ -22,9 +22,7 @@ impl Host for Cell {
 
     fn log(&mut self, line: String) {
         self.host_calls += 1;
-        for line in line.lines() {
-            self.attempt.io.log(line);
-        }
+        self.log_lines("", &line);
     }
 
     fn is_cancelled(&mut self) -> bool {
@@ -43,7 +41,9 @@ impl Host for Cell {
         within(data.len(), self.template.limits().payload)?;
         // A queue whose payloads are JSON text must go on having such; one of raw bytes may hold anything.
         if is_json(&self.attempt.job.data) && !is_json(&data) {
-            return Err(Error::Invalid("the payload of this job is JSON text, and the new one is not".to_owned()));
+            return Err(Error::Invalid(
+                "the payload of this job is JSON text, and the new one is not".to_owned(),
+            ));
         }
         self.attempt.io.update_data(Bytes::from(data));
         Ok(())

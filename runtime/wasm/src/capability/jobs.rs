@@ -63,7 +63,11 @@ impl Cell {
         options: &Options,
     ) -> Result<(QueueName, NewJob), Error> {
         if !covers(&self.template.grants().enqueue, queue) {
-            return Err(self.denied("jobs", &format!("queue {queue:?}"), &format!("enqueue = [\"{queue}\"]")));
+            return Err(self.denied(
+                "jobs",
+                &format!("queue {queue:?}"),
+                &format!("enqueue = [\"{queue}\"]"),
+            ));
         }
         let queue = QueueName::new(queue).map_err(|fault| Error::Invalid(fault.to_string()))?;
         within(name.len(), NAME_BYTES_MAX)?;
@@ -83,7 +87,9 @@ impl Cell {
         }
         let priority = priority.unwrap_or(0);
         if priority > PRIORITY_MAX {
-            return Err(Error::Invalid(format!("priority {priority} is over {PRIORITY_MAX}, the lowest there is")));
+            return Err(Error::Invalid(format!(
+                "priority {priority} is over {PRIORITY_MAX}, the lowest there is"
+            )));
         }
         Ok(JobOptions {
             job_id: id.clone(),
@@ -108,7 +114,9 @@ impl Cell {
         let services = self.template.services();
         let store = services.store.as_ref().ok_or_else(|| missing("a job store"))?;
         let added = store.add(queue, vec![job], services.clock.now()).await.map_err(store_error)?;
-        let added = added.first().ok_or_else(|| Error::Other("the store did not say which job it added".to_owned()))?;
+        let added = added
+            .first()
+            .ok_or_else(|| Error::Other("the store did not say which job it added".to_owned()))?;
         Ok(added.id().as_str().to_owned())
     }
 }

@@ -1,15 +1,16 @@
 //! `wasi:logging/logging`: lines for the job's log. Always linked.
 
-use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+use wasmtime::component::{ComponentType, Lift, Linker};
 
 use crate::cell::Cell;
 
 /// The version in use.
 pub(crate) const VERSION: &str = "0.1.0-draft";
 
-#[derive(ComponentType, Lift, Lower, Debug, Clone, Copy)]
+#[derive(ComponentType, Lift, Clone, Copy)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "values are only made by reading them out of a guest")]
 enum Level {
     #[component(name = "trace")]
     Trace,
@@ -31,10 +32,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<Cell>) -> wasmtime::Result<()> {
         |mut cx: wasmtime::StoreContextMut<'_, Cell>, (level, context, message): (Level, String, String)| {
             let cell = cx.data_mut();
             cell.host_calls += 1;
-            let place = if context.is_empty() { String::new() } else { format!("{context}: ") };
-            for line in message.lines() {
-                cell.attempt.io.log(&format!("{} {place}{line}", name(level)));
-            }
+            let level = name(level);
+            let start = if context.is_empty() { format!("{level} ") } else { format!("{level} {context}: ") };
+            cell.log_lines(&start, &message);
             Ok(())
         },
     )

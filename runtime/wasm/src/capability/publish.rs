@@ -16,12 +16,19 @@ impl Host for Cell {
         self.host_calls += 1;
         within(channel.len(), CHANNEL_BYTES_MAX)?;
         if !covers(&self.template.grants().publish, &channel) {
-            return Err(self.denied("publish", &format!("channel {channel:?}"), &format!("publish = [\"{channel}\"]")));
+            return Err(self.denied(
+                "publish",
+                &format!("channel {channel:?}"),
+                &format!("publish = [\"{channel}\"]"),
+            ));
         }
         let limits = self.template.limits();
         within(message.len(), limits.message)?;
         if self.published >= limits.published {
-            return Err(Error::Quota(format!("the limit of {} messages an attempt is used up", limits.published)));
+            return Err(Error::Quota(format!(
+                "the limit of {} messages an attempt is used up",
+                limits.published
+            )));
         }
         self.published += 1;
         let publisher = self.template.services().publisher.as_ref().ok_or_else(|| missing("live updates"))?;

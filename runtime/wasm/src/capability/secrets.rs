@@ -47,7 +47,11 @@ impl Cell {
     fn secret(&mut self, name: &str) -> Result<&Secret, Error> {
         self.host_calls += 1;
         if self.template.grants().secret(name).is_none() {
-            return Err(self.denied("secrets", &format!("secret {name:?}"), &format!("secrets = [\"{name}\"]")));
+            return Err(self.denied(
+                "secrets",
+                &format!("secret {name:?}"),
+                &format!("secrets = [\"{name}\"]"),
+            ));
         }
         self.template.services().secrets.get(name).ok_or(Error::NotFound)
     }

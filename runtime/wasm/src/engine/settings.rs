@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use wasmparser::WasmFeatures;
 use wasmtime::{
-    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmBacktraceDetails,
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
+    WasmBacktraceDetails,
 };
 
 use super::Clearing;
@@ -89,21 +91,26 @@ pub(super) fn wasmtime_config(config: &EngineConfig, clearing: &Clearing) -> Con
     wasm
 }
 
-/// What has a weak track record, or multiplies what must be watched, stays off; compilers do not need it.
+/// The parts of WebAssembly that guests may use: what compilers of ordinary languages need. What has a weak track
+/// record, or multiplies what must be watched (threads, garbage collection, exceptions, 64-bit and several memories,
+/// tail calls, async components …), stays off, and so does whatever a later engine knows.
+pub(crate) const PROPOSALS: WasmFeatures = WasmFeatures::COMPONENT_MODEL
+    .union(WasmFeatures::FLOATS)
+    .union(WasmFeatures::MUTABLE_GLOBAL)
+    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
+    .union(WasmFeatures::SIGN_EXTENSION)
+    .union(WasmFeatures::REFERENCE_TYPES)
+    .union(WasmFeatures::MULTI_VALUE)
+    .union(WasmFeatures::BULK_MEMORY)
+    .union(WasmFeatures::SIMD)
+    .union(WasmFeatures::EXTENDED_CONST);
+
 fn proposals(wasm: &mut Config) {
-    wasm.wasm_component_model(true)
-        .wasm_simd(true)
-        .wasm_bulk_memory(true)
-        .wasm_multi_value(true)
+    wasm.wasm_features(PROPOSALS, true)
+        .wasm_features(PROPOSALS.complement(), false)
+        .shared_memory(false)
         // Also the faster way: a call into a guest costs less without the data structures of async guests.
-        .concurrency_support(false)
-        .wasm_relaxed_simd(false)
-        .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .wasm_tail_call(false)
-        .wasm_wide_arithmetic(false)
-        .wasm_custom_page_sizes(false)
-        .shared_memory(false);
+        .concurrency_support(false);
 }
 
 fn pool(config: &EngineConfig, clearing: &Clearing) -> PoolingAllocationConfig {
@@ -136,6 +143,13 @@ fn pool(config: &EngineConfig, clearing: &Clearing) -> PoolingAllocationConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_engine_runs_these_proposals_and_no_other() {
+        let config = EngineConfig { cells: 1, ..EngineConfig::default() };
+        let engine = wasmtime::Engine::new(&wasmtime_config(&config, &clearing(&config))).unwrap();
+        assert_eq!(engine.get_wasm_features(), PROPOSALS);
+    }
 
     #[test]
     fn the_reported_version_is_the_resolved_one() {

@@ -14,7 +14,8 @@ use jobcell_core::{Attempt, AttemptIo};
 use tokio::time::Instant;
 use url::{Host, Url};
 use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks,
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx,
+    WasiHttpHooks,
 };
 
 use super::address::Reachable;
@@ -94,7 +95,8 @@ impl Hooks {
             return Err(Error::HttpRequestMethodInvalid);
         }
         let rules = &self.template.grants().http;
-        let Some((index, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.covers(&url) && rule.allows(method))
+        let Some((index, rule)) =
+            rules.iter().enumerate().find(|(_, rule)| rule.covers(&url) && rule.allows(method))
         else {
             return Err(self.refuse(method, &url));
         };
@@ -132,7 +134,10 @@ impl Hooks {
 
     fn refuse(&self, method: &Method, url: &Url) -> Error {
         let handler = self.template.name();
-        self.template.services().observer.on(&Event::Denied { handler: handler.to_owned(), capability: "http" });
+        self.template
+            .services()
+            .observer
+            .on(&Event::Denied { handler: handler.to_owned(), capability: "http" });
         let place = place(url);
         self.io.log(&format!(
             "http: {method} {place} is not granted; to allow it add http = [{{ url = \"{place}\", methods = \
@@ -145,11 +150,15 @@ impl Hooks {
         let limits = &self.template.limits().http;
         match spent {
             Spent::Requests => {
-                self.io.log(&format!("http: the limit of {} requests an attempt is used up", limits.requests));
+                self.io
+                    .log(&format!("http: the limit of {} requests an attempt is used up", limits.requests));
                 Error::HttpRequestDenied
             }
             Spent::Concurrent => {
-                self.io.log(&format!("http: {} requests are on their way already, which is the limit", limits.concurrent));
+                self.io.log(&format!(
+                    "http: {} requests are on their way already, which is the limit",
+                    limits.concurrent
+                ));
                 Error::ConnectionLimitReached
             }
         }
@@ -221,7 +230,8 @@ fn place(url: &Url) -> String {
 impl Leave {
     async fn send(self, request: Request<WasiBody>) -> Result<Sent, Error> {
         let (head, body) = request.into_parts();
-        let body = read(body, &self.budget).await.inspect_err(|error| self.io.log(&format!("http: {error}")))?;
+        let body =
+            read(body, &self.budget).await.inspect_err(|error| self.io.log(&format!("http: {error}")))?;
         let request = self.outgoing(head.method, &head.headers, body)?;
         let Self { template, io, budget, slot, url, reachable, head_timeout, silence_max, .. } = self;
         let client = template.services().http.client(reachable).map_err(|fault| {

@@ -87,7 +87,9 @@ impl TryFrom<RuleForm> for HttpRule {
     fn try_from(form: RuleForm) -> Result<Self, RuleError> {
         match form {
             RuleForm::Url(url) => Self::new(&url, None, Vec::new(), false),
-            RuleForm::Full(FullRule { url, methods, secrets, private }) => Self::new(&url, methods, secrets, private),
+            RuleForm::Full(FullRule { url, methods, secrets, private }) => {
+                Self::new(&url, methods, secrets, private)
+            }
         }
     }
 }
@@ -181,7 +183,9 @@ fn authority_of(scheme: Scheme, authority: &str) -> Result<(HostPattern, u16), S
 
 fn host_of(host: &str) -> Result<Host<String>, String> {
     if host.contains('*') {
-        return Err("a * in the host can only stand for all of it, or for its first part: *.example.com".to_owned());
+        return Err(
+            "a * in the host can only stand for all of it, or for its first part: *.example.com".to_owned()
+        );
     }
     Host::parse(host).map_err(|fault| format!("host {host:?}: {fault}"))
 }
@@ -213,7 +217,8 @@ fn methods_of(methods: &[String]) -> Result<Vec<Method>, String> {
         return Err("methods = [] allows no request; name some, or leave it out for any".to_owned());
     }
     let parse = |text: &String| {
-        Method::from_bytes(text.to_ascii_uppercase().as_bytes()).map_err(|_| format!("{text:?} is not a method"))
+        Method::from_bytes(text.to_ascii_uppercase().as_bytes())
+            .map_err(|_| format!("{text:?} is not a method"))
     };
     methods.iter().map(parse).collect()
 }

@@ -80,7 +80,8 @@ impl Resolve for Filter {
     fn resolve(&self, name: Name) -> Resolving {
         let Self(reachable) = *self;
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|cause| Unresolved { cause })?;
+            let found =
+                tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|cause| Unresolved { cause })?;
             let mut refused = None;
             let mut allowed = Vec::new();
             for address in found {
@@ -91,8 +92,12 @@ impl Resolve for Filter {
             }
             match (allowed.is_empty(), refused) {
                 (true, Some(kind)) => Err(Prohibited { kind }.into()),
-                (true, None) => Err(Unresolved { cause: io::Error::other("the name has no addresses") }.into()),
-                (false, _) => Ok(Box::new(allowed.into_iter()) as Box<dyn Iterator<Item = SocketAddr> + Send> as Addrs),
+                (true, None) => {
+                    Err(Unresolved { cause: io::Error::other("the name has no addresses") }.into())
+                }
+                (false, _) => {
+                    Ok(Box::new(allowed.into_iter()) as Box<dyn Iterator<Item = SocketAddr> + Send> as Addrs)
+                }
             }
         })
     }
@@ -153,9 +158,10 @@ fn code_of(cause: &(dyn StdError + 'static)) -> Option<Error> {
     if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
         return Some(match tls {
             rustls::Error::InvalidCertificate(_) => Error::TlsCertificateError,
-            rustls::Error::AlertReceived(alert) => {
-                Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
-            }
+            rustls::Error::AlertReceived(alert) => Error::TlsAlertReceived {
+                alert_id: Some(u8::from(*alert)),
+                alert_message: Some(format!("{alert:?}")),
+            },
             _ => Error::TlsProtocolError,
         });
     }
@@ -187,7 +193,7 @@ mod tests {
 
     #[test]
     fn wrapped_causes_are_found() {
-        let inner = io::Error::new(ErrorKind::Other, rustls::Error::InvalidCertificate(rustls::CertificateError::Expired));
+        let inner = io::Error::other(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired));
         assert!(matches!(causes(&inner).find_map(code_of), Some(Error::TlsCertificateError)));
         let refused = io::Error::from(ErrorKind::ConnectionRefused);
         assert!(matches!(causes(&refused).find_map(code_of), Some(Error::ConnectionRefused)));

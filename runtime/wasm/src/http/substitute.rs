@@ -28,14 +28,20 @@ pub(crate) struct StandIn<'a> {
 
 /// The text with every stand-in replaced whose secret may go there. The names of those that may not, and so stay as
 /// they are, are added to `kept`.
-pub(crate) fn substitute<'t>(text: &'t [u8], place: Place, known: &[StandIn<'_>], kept: &mut Vec<String>) -> Cow<'t, [u8]> {
+pub(crate) fn substitute<'t>(
+    text: &'t [u8],
+    place: Place,
+    known: &[StandIn<'_>],
+    kept: &mut Vec<String>,
+) -> Cow<'t, [u8]> {
     let mut out: Option<Vec<u8>> = None;
     let mut done = 0;
     let mut from = 0;
     while let Some(at) = find(text, from) {
         let end = at + LENGTH;
         from = at + PLACEHOLDER_START.len();
-        let found = text.get(at..end).and_then(|text| known.iter().find(|known| known.text.as_bytes() == text));
+        let found =
+            text.get(at..end).and_then(|text| known.iter().find(|known| known.text.as_bytes() == text));
         let Some(found) = found else { continue };
         let Some(value) = found.value else {
             if !kept.iter().any(|name| name == found.name) {
@@ -94,8 +100,10 @@ mod tests {
 
     fn run(text: &str, place: Place) -> (String, Vec<String>) {
         let (a, b) = (stand_in(1), stand_in(2));
-        let known =
-            [StandIn { text: &a, name: "a", value: Some("s\"1/é") }, StandIn { text: &b, name: "b", value: None }];
+        let known = [
+            StandIn { text: &a, name: "a", value: Some("s\"1/é") },
+            StandIn { text: &b, name: "b", value: None },
+        ];
         let mut kept = Vec::new();
         let out = substitute(text.as_bytes(), place, &known, &mut kept).into_owned();
         (String::from_utf8(out).unwrap(), kept)
@@ -117,7 +125,9 @@ mod tests {
 
     #[test]
     fn unknown_and_cut_stand_ins_are_only_text() {
-        for text in [stand_in(9), stand_in(1)[..LENGTH - 1].to_owned(), PLACEHOLDER_START.repeat(3), String::new()] {
+        for text in
+            [stand_in(9), stand_in(1)[..LENGTH - 1].to_owned(), PLACEHOLDER_START.repeat(3), String::new()]
+        {
             assert_eq!(run(&text, Place::Plain), (text, Vec::new()));
         }
     }

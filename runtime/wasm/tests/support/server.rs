@@ -71,7 +71,9 @@ async fn serve(stream: TcpStream, all: &Mutex<Vec<Received>>, bell: &Notify) -> 
         let path = target.split('?').next()?;
         let answer = match path {
             "/hang" => std::future::pending().await,
-            "/redirect" => "HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_owned(),
+            "/redirect" => {
+                "HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_owned()
+            }
             "/zipped" => {
                 "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 5\r\n\r\nstill".to_owned()
             }
@@ -96,7 +98,7 @@ async fn serve(stream: TcpStream, all: &Mutex<Vec<Received>>, bell: &Notify) -> 
     }
 }
 
-async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Received> {
+pub(crate) async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Received> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();

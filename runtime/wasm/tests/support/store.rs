@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::store::{
-    Added, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page, Recovered, Removed, StallPolicy, StoreHealth,
-    StoredEvent, Token, Waiter,
+    Added, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page, Recovered, Removed, StallPolicy,
+    StoreHealth, StoredEvent, Token, Waiter,
 };
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, Store, StoreError};
 
@@ -36,7 +36,11 @@ impl Store for Remembering {
         Ok(vec![(format!("bull:children:of-{id}"), "{\"done\":1}".to_owned())])
     }
 
-    async fn children_failures(&self, _: &QueueName, id: &JobId) -> Result<Vec<(String, String)>, StoreError> {
+    async fn children_failures(
+        &self,
+        _: &QueueName,
+        id: &JobId,
+    ) -> Result<Vec<(String, String)>, StoreError> {
         Ok(vec![(format!("bull:children:failed-of-{id}"), "broke".to_owned())])
     }
 
@@ -54,11 +58,21 @@ impl Store for Remembering {
         nothing_else()
     }
 
-    async fn renew(&self, _: &QueueName, _: &[(JobId, Token)], _: Duration) -> Result<Vec<JobId>, StoreError> {
+    async fn renew(
+        &self,
+        _: &QueueName,
+        _: &[(JobId, Token)],
+        _: Duration,
+    ) -> Result<Vec<JobId>, StoreError> {
         nothing_else()
     }
 
-    async fn recover_stalled(&self, _: &QueueName, _: StallPolicy, _: Millis) -> Result<Recovered, StoreError> {
+    async fn recover_stalled(
+        &self,
+        _: &QueueName,
+        _: StallPolicy,
+        _: Millis,
+    ) -> Result<Recovered, StoreError> {
         nothing_else()
     }
 
@@ -141,6 +155,10 @@ impl Store for Remembering {
     }
 
     async fn drain(&self, _: &QueueName, _: bool) -> Result<u64, StoreError> {
+        nothing_else()
+    }
+
+    async fn wake(&self, _: &QueueName) -> Result<(), StoreError> {
         nothing_else()
     }
 

@@ -157,6 +157,7 @@ pub(super) struct Shared {
     work: Notify,
     pub(super) renewals: AtomicUsize,
     pub(super) calls: AtomicUsize,
+    pub(super) wakes: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -383,6 +384,13 @@ impl Store for Fake {
     async fn waiter(&self, _: &QueueName, _: Option<&str>) -> Result<Box<dyn Waiter>, StoreError> {
         drop(self.answer()?);
         Ok(Box::new(FakeWaiter(Arc::clone(&self.shared))))
+    }
+
+    async fn wake(&self, _: &QueueName) -> Result<(), StoreError> {
+        drop(self.answer()?);
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_one();
+        Ok(())
     }
 
     async fn set_progress(&self, _: &QueueName, _: &JobId, _: Bytes) -> Result<(), StoreError> {

@@ -1,0 +1,229 @@
+//! The command line.
+//!
+//! A command reads its arguments and the configuration, does its work through the same library an embedding program
+//! uses, and ends with one of the exit codes in [`exit`]. Results go to stdout, everything else to stderr; `--json`
+//! makes stdout exactly one JSON value. Nothing is ever asked when stdin is not a terminal.
+
+mod args;
+mod console;
+mod enqueue;
+mod exit;
+mod findings;
+mod handler;
+mod invoke;
+mod jobs;
+mod logs;
+mod payload;
+mod queues;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::config::{self, Config, ConfigError, Environment, FileChoice, Loaded};
+use crate::configured;
+use crate::host::{self, RunOptions};
+use crate::runtime::Shutdown;
+use crate::stores::OpenStore;
+use args::{Cli, Command, Global, HandlerCommand, RunArgs};
+use console::Console;
+use exit::{Exit, Failure};
+
+/// The whole program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let interactive = stdin().is_terminal() && stderr().is_terminal();
+    let (mut input, mut out, mut err) = (stdin().lock(), stdout(), stderr());
+    let mut console = Console {
+        input: &mut input,
+        out: &mut out,
+        err: &mut err,
+        json: false,
+        yes: false,
+        interactive,
+        is_answered: false,
+    };
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    execute(&arguments, &Environment::of_process(), &mut console).into()
+}
+
+/// One command, from its words to its exit code.
+fn execute(arguments: &[OsString], environment: &Environment, console: &mut Console<'_>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            console.json = arguments.iter().any(|argument| argument == "--json");
+            return told_by_clap(&error, console);
+        }
+    };
+    (console.json, console.yes) = (cli.global.json, cli.global.yes);
+    match start(cli, environment, console) {
+        Ok(exit) => exit,
+        Err(failure) => told(failure, console),
+    }
+}
+
+/// Help and version are answers; everything else is bad usage.
+fn told_by_clap(error: &clap::Error, console: &mut Console<'_>) -> Exit {
+    if !error.use_stderr() {
+        return match console.write(&error.render().to_string()) {
+            Ok(()) | Err(Failure::OutputClosed) => Exit::Done,
+            Err(Failure::Told { exit, .. }) => exit,
+        };
+    }
+    let message = error.render();
+    if console.json {
+        console.fail(Exit::Usage, message.to_string().trim_start_matches("error: ").trim_end());
+    } else {
+        let text = if console.interactive { message.ansi().to_string() } else { message.to_string() };
+        console.note(text.trim_end());
+    }
+    Exit::Usage
+}
+
+fn told(failure: Failure, console: &mut Console<'_>) -> Exit {
+    match failure {
+        Failure::OutputClosed => Exit::Done,
+        Failure::Told { exit, message } => {
+            console.fail(exit, &message);
+            exit
+        }
+    }
+}
+
+fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let Cli { global, command } = cli;
+    let session = |purpose| Session { global: &global, environment, purpose };
+    let (for_host, for_cells, for_store) = (Purpose::Host, Purpose::Cells, Purpose::Store);
+    match command {
+        // These need neither config nor store, and work without.
+        Command::Completions { shell } => completions(shell, console),
+        Command::Handler(HandlerCommand::Inspect { file }) => handler::inspect_file(&file, console),
+        Command::Check => session(for_cells).run(async |loaded| findings::check(loaded, console).await),
+        Command::Doctor => session(for_cells).run(async |loaded| findings::doctor(loaded, console).await),
+        Command::Run(args) => session(for_host).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            run(config, args, console).await
+        }),
+        Command::Invoke(args) => session(for_cells).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            invoke::run(&config, args, console).await
+        }),
+        Command::Enqueue(args) => session(for_store).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            let act =
+                async |open: &OpenStore| enqueue::enqueue(&*open.store, &open.prefix, *args, console).await;
+            with_store(&config, act).await
+        }),
+        Command::Job(command) => session(for_store).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            with_store(&config, async |open| jobs::run(&*open.store, command, console).await).await
+        }),
+        Command::Queue(command) => session(for_store).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            let configured: BTreeSet<String> = config.queues.keys().cloned().collect();
+            if args.wait.is_some() && config.redis.is_none() {
+                return Err(Failure::usage(ALONE));
+            }
+            let act = async |open: &OpenStore| queues::run(&*open.store, &configured, command, console).await;
+            with_store(&config, act).await
+        }),
+    }
+}
+
+/// Why `enqueue --wait` needs Redis.
+const ALONE: &str = "--wait needs Redis: the embedded store serves one process at a time, so no host could run the job \
+                     while this one waits; leave --wait out and start the host, or give --redis URL";
+
+/// What a command reads the configuration for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To run a host: it logs what it does, and needs the secrets.
+    Host,
+    /// To run or admit handlers: it needs the secrets.
+    Cells,
+    /// To reach the store: it must work where the secrets are not.
+    Store,
+}
+
+/// What surrounds a command that reads the configuration.
+struct Session<'a> {
+    global: &'a Global,
+    environment: &'a Environment,
+    purpose: Purpose,
+}
+
+impl Session<'_> {
+    /// Reads the configuration, starts logging, and does something with it.
+    fn run(self, act: impl AsyncFnOnce(Loaded) -> Result<Exit, Failure>) -> Result<Exit, Failure> {
+        let Self { global, environment, purpose } = self;
+        let loaded = config::load_all(&config::Request {
+            file: global.config.clone().map_or(FileChoice::Default, FileChoice::At),
+            environment: environment.clone(),
+            redis: global.redis.clone(),
+            secrets: purpose != Purpose::Store,
+            native_handlers: Vec::new(),
+        });
+        logs::start(global, environment, loaded.config.log.format, purpose == Purpose::Host);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::failed(format!("the program's threads do not start: {error}")))?;
+        let ended = runtime.block_on(act(loaded));
+        // Work that outlives the command, such as a blocked read, is not waited for.
+        runtime.shutdown_background();
+        ended
+    }
+}
+
+/// The configuration, when it has no fault.
+fn sound(loaded: Loaded, console: &mut Console<'_>) -> Result<Config, Failure> {
+    let Loaded { config, faults } = loaded;
+    if !faults.is_empty() {
+        return Err(ConfigError(faults).into());
+    }
+    for warning in &config.warnings {
+        console.note(&format!("warning: {warning}"));
+    }
+    Ok(config)
+}
+
+async fn with_store(
+    config: &Config,
+    act: impl AsyncFnOnce(&OpenStore) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let open = configured::store_choice(config)?.open().await?;
+    let ended = act(&open).await;
+    open.store.close().await;
+    ended
+}
+
+async fn run(mut config: Config, args: RunArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    config.limit_to(&args.queues)?;
+    let options = RunOptions { queues: args.queues, burst: args.burst };
+    let Shutdown { given_back, abandoned } = host::run(&config, &options).await?;
+    let value = serde_json::json!({ "given_back": given_back, "abandoned": abandoned });
+    let words = match (given_back, abandoned) {
+        (0, 0) => String::new(),
+        (back, 0) => format!("{back} unfinished jobs were given back\n"),
+        (back, lost) => {
+            format!("{back} unfinished jobs were given back; {lost} are recovered when their locks run out\n")
+        }
+    };
+    console.answer(&value, |_| words)?;
+    Ok(if given_back + abandoned == 0 { Exit::Done } else { Exit::TimedOut })
+}
+
+fn completions(shell: clap_complete::Shell, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "jobcell", &mut script);
+    let value = serde_json::json!({ "shell": shell.to_string(), "script": String::from_utf8_lossy(&script) });
+    console.answer(&value, |_| String::from_utf8_lossy(&script).into_owned())?;
+    Ok(Exit::Done)
+}

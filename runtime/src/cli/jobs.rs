@@ -1,0 +1,244 @@
+//! `jobcell job …`: looking at jobs and changing them.
+
+use std::fmt::Write;
+
+use jobcell_core::store::{Page, Removed};
+use jobcell_core::{Job, JobId, JobState, QueueName, Store, StoreError};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::args::{JobCommand, JobPlace};
+use super::console::{Console, table, time, visible};
+use super::enqueue::raw;
+use super::exit::{Exit, Failure};
+use super::queues::unknown_queue;
+
+/// A job as `--json` prints it: BullMQ's words.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JobView<'a> {
+    id: &'a str,
+    name: &'a str,
+    queue: &'a str,
+    state: Option<&'static str>,
+    data: Box<RawValue>,
+    opts: Box<RawValue>,
+    progress: Option<Box<RawValue>>,
+    returnvalue: Option<Box<RawValue>>,
+    failed_reason: Option<&'a str>,
+    stacktrace: &'a [String],
+    timestamp: u64,
+    delay: u64,
+    priority: u64,
+    processed_on: Option<u64>,
+    finished_on: Option<u64>,
+    processed_by: Option<&'a str>,
+    attempts_made: u64,
+    attempts_started: u64,
+    stalled_counter: u64,
+    parent_key: Option<&'a str>,
+    deduplication_id: Option<&'a str>,
+}
+
+/// Log lines read at once.
+const LOG_PAGE: u64 = 1000;
+
+pub(super) async fn run(
+    store: &dyn Store,
+    command: JobCommand,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    match command {
+        JobCommand::Get(place) => get(store, &place, console).await?,
+        JobCommand::List { queue, state, limit, offset } => {
+            let states = if state.is_empty() { JobState::ALL.to_vec() } else { state };
+            list(store, &queue, &states, Page { offset, limit }, console).await?;
+        }
+        JobCommand::Logs(place) => logs(store, &place, console).await?,
+        JobCommand::Retry { job, reset_attempts } => {
+            let (queue, id) = named(&job)?;
+            told(store, &queue, &id, store.retry(&queue, &id, reset_attempts).await).await?;
+            changed(&queue, &id, "waiting", "waits to be run again", console)?;
+        }
+        JobCommand::Promote(place) => {
+            let (queue, id) = named(&place)?;
+            told(store, &queue, &id, store.promote(&queue, &id).await).await?;
+            changed(&queue, &id, "waiting", "is due now", console)?;
+        }
+        JobCommand::Remove(place) => remove(store, &place, console).await?,
+    }
+    Ok(Exit::Done)
+}
+
+fn named(place: &JobPlace) -> Result<(QueueName, JobId), Failure> {
+    Ok((QueueName::new(&place.queue)?, JobId::new(&place.id)?))
+}
+
+/// Adds to "there is no such job" what may be the reason: that there is no such queue.
+async fn told<T>(
+    store: &dyn Store,
+    queue: &QueueName,
+    id: &JobId,
+    result: Result<T, StoreError>,
+) -> Result<T, Failure> {
+    match result {
+        Err(StoreError::NotFound(_)) => Err(missing(store, queue, id).await),
+        Err(error) => Err(error.into()),
+        Ok(value) => Ok(value),
+    }
+}
+
+async fn missing(store: &dyn Store, queue: &QueueName, id: &JobId) -> Failure {
+    let hint = unknown_queue(store, queue).await.unwrap_or_else(|| {
+        format!("it may have been removed when it finished; see `jobcell job list {queue}`")
+    });
+    Failure::failed(format!("job {id:?} does not exist in queue {queue:?}; {hint}"))
+}
+
+async fn get(store: &dyn Store, place: &JobPlace, console: &mut Console<'_>) -> Result<(), Failure> {
+    let (queue, id) = named(place)?;
+    let Some(job) = store.get(&queue, &id).await? else { return Err(missing(store, &queue, &id).await) };
+    let state = store.state(&queue, &id).await?;
+    console.answer(&view(&job, &queue, state), |_| describe(&job, &queue, state))
+}
+
+async fn list(
+    store: &dyn Store,
+    queue: &str,
+    states: &[JobState],
+    page: Page,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let queue = QueueName::new(queue)?;
+    let mut jobs = Vec::new();
+    for state in states {
+        let of_state = store.list(&queue, *state, page).await?;
+        jobs.extend(of_state.into_iter().map(|job| (*state, job)));
+    }
+    if jobs.is_empty()
+        && let Some(hint) = unknown_queue(store, &queue).await
+    {
+        console.note(&hint);
+    }
+    let views: Vec<JobView<'_>> = jobs.iter().map(|(state, job)| view(job, &queue, Some(*state))).collect();
+    console.answer(&views, |_| {
+        let row = |(state, job): &(JobState, Job)| {
+            let when = job.finished_on.or(job.processed_on).unwrap_or(job.timestamp);
+            let tried = format!("{}/{}", job.attempts_made, job.options.attempts_max());
+            let reason = job.failed_reason.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
+            let reason: String = reason.chars().take(60).collect();
+            let cells = [job.id.as_str(), &job.name, state.as_str(), &tried, &time(when), &reason];
+            cells.map(visible).to_vec()
+        };
+        table(&["ID", "NAME", "STATE", ">TRIED", "LAST", "REASON"], &jobs.iter().map(row).collect::<Vec<_>>())
+    })
+}
+
+async fn logs(store: &dyn Store, place: &JobPlace, console: &mut Console<'_>) -> Result<(), Failure> {
+    let (queue, id) = named(place)?;
+    let mut lines = Vec::new();
+    loop {
+        let page = Page { offset: lines.len() as u64, limit: LOG_PAGE };
+        let more = store.logs(&queue, &id, page).await?;
+        let is_last = (more.len() as u64) < LOG_PAGE;
+        lines.extend(more);
+        if is_last {
+            break;
+        }
+    }
+    if lines.is_empty() && store.get(&queue, &id).await?.is_none() {
+        return Err(missing(store, &queue, &id).await);
+    }
+    console.answer(&lines, |lines| lines.iter().map(|line| visible(line) + "\n").collect())
+}
+
+async fn remove(store: &dyn Store, place: &JobPlace, console: &mut Console<'_>) -> Result<(), Failure> {
+    let (queue, id) = named(place)?;
+    console.confirm(&format!("removing job {id:?} of queue {queue:?}"))?;
+    match store.remove(&queue, &id).await? {
+        Removed::Yes => changed(&queue, &id, "removed", "is removed", console),
+        Removed::NotFound => Err(missing(store, &queue, &id).await),
+        Removed::Running => {
+            let fix = "wait for its end, or stop its host";
+            Err(Failure::failed(format!(
+                "job {id:?} of queue {queue:?} is running and cannot be removed; {fix}"
+            )))
+        }
+    }
+}
+
+fn changed(
+    queue: &QueueName,
+    id: &JobId,
+    state: &str,
+    words: &str,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let value = serde_json::json!({ "id": id.as_str(), "queue": queue.as_str(), "state": state });
+    console.answer(&value, |_| format!("job {} of queue {queue} {words}\n", visible(id.as_str())))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn view<'a>(job: &'a Job, queue: &'a QueueName, state: Option<JobState>) -> JobView<'a> {
+    JobView {
+        id: job.id.as_str(),
+        name: &job.name,
+        queue: queue.as_str(),
+        state: state.map(JobState::as_str),
+        data: raw(text(&job.data)),
+        opts: raw(text(&job.options_raw)),
+        progress: job.progress.as_deref().map(|json| raw(text(json))),
+        returnvalue: job.result.as_deref().map(|json| raw(text(json))),
+        failed_reason: job.failed_reason.as_deref(),
+        stacktrace: &job.stacktrace,
+        timestamp: job.timestamp,
+        delay: job.delay,
+        priority: job.priority,
+        processed_on: job.processed_on,
+        finished_on: job.finished_on,
+        processed_by: job.processed_by.as_deref(),
+        attempts_made: job.attempts_made,
+        attempts_started: job.attempts_started,
+        stalled_counter: job.stalled_count,
+        parent_key: job.parent_key.as_deref(),
+        deduplication_id: job.deduplication_id.as_deref(),
+    }
+}
+
+fn describe(job: &Job, queue: &QueueName, state: Option<JobState>) -> String {
+    let mut rows: Vec<(&str, String)> = vec![
+        ("id", job.id.to_string()),
+        ("name", job.name.clone()),
+        ("queue", queue.to_string()),
+        ("state", state.map_or("none", JobState::as_str).to_owned()),
+        ("created", time(job.timestamp)),
+    ];
+    let mut some = |label, value: Option<String>| rows.extend(value.map(|value| (label, value)));
+    some("due", (job.delay > 0).then(|| time(job.timestamp.saturating_add(job.delay))));
+    some("started", job.processed_on.map(time));
+    some("finished", job.finished_on.map(time));
+    some("worker", job.processed_by.clone());
+    let tried =
+        format!("{} of {}, started {}", job.attempts_made, job.options.attempts_max(), job.attempts_started);
+    some("attempts", Some(tried));
+    some("stalled", (job.stalled_count > 0).then(|| job.stalled_count.to_string()));
+    some("priority", (job.priority > 0).then(|| job.priority.to_string()));
+    some("tenant", job.options.tenant.clone());
+    some("parent", job.parent_key.clone());
+    some("data", Some(text(&job.data)));
+    some("options", Some(text(&job.options_raw)));
+    some("progress", job.progress.as_deref().map(text));
+    some("result", job.result.as_deref().map(text));
+    some("reason", job.failed_reason.clone());
+    some("trace", job.stacktrace.last().cloned());
+    let mut shown = String::new();
+    for (label, value) in rows {
+        // Later lines of a value stand below its first. Writing to a String cannot fail.
+        let value = visible(&value).trim_end().replace('\n', "\n          ");
+        let _ = writeln!(shown, "{label:<8}  {value}");
+    }
+    shown
+}

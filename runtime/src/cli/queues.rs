@@ -1,0 +1,154 @@
+//! `jobcell queue …`: looking at queues and changing them.
+
+use std::collections::BTreeSet;
+
+use jobcell_core::store::Counts;
+use jobcell_core::{JobState, QueueName, Store};
+use serde::Serialize;
+
+use super::args::{QueueChoice, QueueCommand};
+use super::console::{Console, table, visible};
+use super::exit::{Exit, Failure};
+
+/// A queue as `--json` prints it.
+#[derive(Serialize)]
+struct QueueView {
+    name: String,
+    paused: bool,
+    /// Whether this config works on it.
+    configured: bool,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+/// What was done to a queue, as `--json` prints it.
+#[derive(Serialize)]
+struct Done {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<u64>,
+}
+
+/// Runs the command; `configured` are the queues of the config.
+pub(super) async fn run(
+    store: &dyn Store,
+    configured: &BTreeSet<String>,
+    command: QueueCommand,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    match command {
+        QueueCommand::Ls | QueueCommand::Counts { queue: None } => {
+            let mut names: BTreeSet<QueueName> = store.queues().await?.into_iter().collect();
+            names.extend(configured.iter().filter_map(|name| QueueName::new(name).ok()));
+            show(store, configured, names, console).await?;
+        }
+        QueueCommand::Counts { queue: Some(queue) } => {
+            let queue = QueueName::new(queue)?;
+            if let Some(hint) =
+                unknown_queue(store, &queue).await.filter(|_| !configured.contains(queue.as_str()))
+            {
+                console.note(&hint);
+            }
+            show(store, configured, BTreeSet::from([queue]), console).await?;
+        }
+        QueueCommand::Pause(choice) => {
+            for_each(store, &choice, console, async |queue: &QueueName| {
+                store.pause(queue).await?;
+                Ok((done(queue, Some(true), None), format!("queue {queue} is paused on every host\n")))
+            })
+            .await?;
+        }
+        QueueCommand::Resume(choice) => {
+            for_each(store, &choice, console, async |queue: &QueueName| {
+                store.resume(queue).await?;
+                Ok((done(queue, Some(false), None), format!("queue {queue} goes on\n")))
+            })
+            .await?;
+        }
+        QueueCommand::Drain { choice, delayed } => {
+            let which =
+                choice.queue.as_ref().map_or("every queue".to_owned(), |name| format!("queue {name:?}"));
+            let what = if delayed { "all waiting and delayed jobs" } else { "all waiting jobs" };
+            console.confirm(&format!("removing {what} of {which}"))?;
+            for_each(store, &choice, console, async |queue: &QueueName| {
+                let removed = store.drain(queue, delayed).await?;
+                Ok((done(queue, None, Some(removed)), format!("queue {queue}: {removed} jobs removed\n")))
+            })
+            .await?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn done(queue: &QueueName, paused: Option<bool>, removed: Option<u64>) -> Done {
+    Done { name: queue.to_string(), paused, removed }
+}
+
+/// Does something to each queue chosen, and tells about all of them.
+async fn for_each(
+    store: &dyn Store,
+    choice: &QueueChoice,
+    console: &mut Console<'_>,
+    act: impl AsyncFn(&QueueName) -> Result<(Done, String), Failure>,
+) -> Result<(), Failure> {
+    let queues = match &choice.queue {
+        Some(queue) => vec![QueueName::new(queue)?],
+        None => store.queues().await?,
+    };
+    let (mut all, mut text) = (Vec::new(), String::new());
+    for queue in &queues {
+        let (done, line) = act(queue).await?;
+        all.push(done);
+        text += &visible(&line);
+    }
+    if choice.all {
+        console.answer(&all, |_| text)
+    } else {
+        console.answer(&all.into_iter().next(), |_| text)
+    }
+}
+
+async fn show(
+    store: &dyn Store,
+    configured: &BTreeSet<String>,
+    names: BTreeSet<QueueName>,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let mut views = Vec::new();
+    for queue in &names {
+        views.push(QueueView {
+            name: queue.to_string(),
+            paused: store.is_paused(queue).await?,
+            configured: configured.contains(queue.as_str()),
+            counts: store.counts(queue).await?,
+        });
+    }
+    console.answer(&views, |views| {
+        let row = |view: &QueueView| {
+            let counts = JobState::ALL.map(|state| view.counts.get(state).to_string());
+            let is_paused = if view.paused { "paused" } else { "" };
+            [vec![visible(&view.name)], counts.to_vec(), vec![is_paused.to_owned()]].concat()
+        };
+        let states = JobState::ALL.map(|state| format!(">{}", state.as_str().to_uppercase()));
+        let mut titles = vec!["QUEUE"];
+        titles.extend(states.iter().map(String::as_str));
+        titles.push("");
+        table(&titles, &views.iter().map(row).collect::<Vec<_>>())
+    })
+}
+
+/// A sentence about a queue that the store does not have; none when it has it, or cannot be asked.
+pub(super) async fn unknown_queue(store: &dyn Store, queue: &QueueName) -> Option<String> {
+    let known = store.queues().await.ok()?;
+    if known.contains(queue) {
+        return None;
+    }
+    let likeness = |name: &&QueueName| strsim::jaro_winkler(name.as_str(), queue.as_str());
+    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    Some(match nearest {
+        Some(nearest) => format!("the store has no queue {queue:?}; did you mean {nearest:?}?"),
+        None => format!("the store has no queue {queue:?}, nor any other"),
+    })
+}

@@ -1,0 +1,126 @@
+//! Values on the command line: read strictly, with what is wrong and what to write.
+
+use std::time::Duration;
+
+use jobcell_core::options::{Backoff, BackoffKind, Deduplication, KeepLimits};
+use jobcell_core::{JobId, Keep, QueueName};
+
+/// A parent as it is typed: `QUEUE:ID`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ParentArg {
+    pub(super) queue: QueueName,
+    pub(super) id: JobId,
+}
+
+/// A year: longer delays are typing errors.
+const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Milliseconds, or a duration with a unit.
+pub(super) fn delay(text: &str) -> Result<Duration, String> {
+    let delay = match text.parse() {
+        Ok(millis) => Duration::from_millis(millis),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| "write milliseconds such as 5000, or a duration such as 5s".to_owned())?,
+    };
+    if delay > DELAY_MAX { Err("it is longer than a year".to_owned()) } else { Ok(delay) }
+}
+
+fn delay_ms(text: &str) -> Result<u64, String> {
+    Ok(u64::try_from(delay(text)?.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `KIND:MS`.
+pub(super) fn backoff(text: &str) -> Result<Backoff, String> {
+    let (kind, delay) =
+        text.split_once(':').ok_or("write fixed:MS or exponential:MS, for example exponential:1000")?;
+    let kind = match kind {
+        "fixed" => BackoffKind::Fixed,
+        "exponential" => BackoffKind::Exponential,
+        other => return Err(format!("there is no backoff {other:?}; write fixed:MS or exponential:MS")),
+    };
+    Ok(Backoff { kind, delay: delay_ms(delay)?, jitter: None })
+}
+
+/// `ID[:TTL]`. What follows the last `:` is the time only when it reads as one: ids may have colons.
+pub(super) fn deduplication(text: &str) -> Result<Deduplication, String> {
+    let split = text.rsplit_once(':').and_then(|(id, ttl)| Some((id, delay_ms(ttl).ok()?)));
+    let (id, ttl) = split.map_or((text, None), |(id, ttl)| (id, Some(ttl)));
+    match (id, ttl) {
+        ("", _) => Err("the deduplication id is empty".to_owned()),
+        (_, Some(0)) => {
+            Err("the time is 0; leave it out to hold the id until the job is finished".to_owned())
+        }
+        (id, ttl) => Ok(Deduplication { id: id.to_owned(), ttl, ..Deduplication::default() }),
+    }
+}
+
+/// `QUEUE:ID`.
+pub(super) fn parent(text: &str) -> Result<ParentArg, String> {
+    let (queue, id) = text.split_once(':').ok_or("write QUEUE:ID")?;
+    Ok(ParentArg {
+        queue: QueueName::new(queue).map_err(|error| error.to_string())?,
+        id: JobId::new(id).map_err(|error| error.to_string())?,
+    })
+}
+
+/// A count, an age, `all` or `none`.
+pub(super) fn keep(text: &str) -> Result<Keep, String> {
+    let up_to = |limits| Ok(Keep::UpTo(limits));
+    match (text, text.parse()) {
+        ("all", _) => Ok(Keep::All),
+        ("none", _) | (_, Ok(0)) => Ok(Keep::None),
+        (_, Ok(count)) => up_to(KeepLimits { count: Some(count), ..KeepLimits::default() }),
+        (_, Err(_)) => match humantime::parse_duration(text) {
+            Ok(age) if age.as_secs() > 0 => {
+                up_to(KeepLimits { age: Some(age.as_secs()), ..KeepLimits::default() })
+            }
+            _ => Err("write a count such as 1000, an age such as 7d, all or none".to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_milliseconds_or_durations() {
+        assert_eq!(delay("1500"), Ok(Duration::from_millis(1500)));
+        assert_eq!(delay("5m"), Ok(Duration::from_secs(300)));
+        assert!(delay("soon").is_err() && delay("-1").is_err() && delay("99999999999999").is_err());
+    }
+
+    #[test]
+    fn backoffs_name_kind_and_delay() {
+        let expected = Backoff { kind: BackoffKind::Exponential, delay: 1000, jitter: None };
+        assert_eq!(backoff("exponential:1000"), Ok(expected.clone()));
+        assert_eq!(backoff("exponential:1s"), Ok(expected));
+        assert!(backoff("1000").is_err() && backoff("linear:5").is_err());
+    }
+
+    #[test]
+    fn deduplication_ids_may_have_colons() {
+        let read = |text| deduplication(text).map(|d| (d.id, d.ttl));
+        assert_eq!(read("order"), Ok(("order".to_owned(), None)));
+        assert_eq!(read("order:5000"), Ok(("order".to_owned(), Some(5000))));
+        assert_eq!(read("order:x:5s"), Ok(("order:x".to_owned(), Some(5000))));
+        assert_eq!(read("order:x"), Ok(("order:x".to_owned(), None)));
+        assert!(read(":5").is_err() && read("").is_err() && read("a:0").is_err());
+    }
+
+    #[test]
+    fn parents_are_a_queue_and_an_id() {
+        let parent_arg = parent("flows:repeat:a:1").unwrap();
+        assert_eq!((parent_arg.queue.as_str(), parent_arg.id.as_str()), ("flows", "repeat:a:1"));
+        assert!(parent("flows").is_err() && parent(":1").is_err() && parent("flows:").is_err());
+    }
+
+    #[test]
+    fn keeping_is_a_count_an_age_all_or_none() {
+        assert_eq!(keep("none"), Ok(Keep::None));
+        assert_eq!(keep("0"), Ok(Keep::None));
+        assert_eq!(keep("all"), Ok(Keep::All));
+        assert_eq!(keep("7d"), Ok(Keep::UpTo(KeepLimits { age: Some(604_800), ..KeepLimits::default() })));
+        assert!(keep("some").is_err() && keep("5ms").is_err());
+    }
+}
