@@ -117,6 +117,9 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
         }),
         Command::Enqueue(args) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
+            if args.wait.is_some() && config.redis.is_none() {
+                return Err(Failure::usage(ALONE));
+            }
             let act =
                 async |open: &OpenStore| enqueue::enqueue(&*open.store, &open.prefix, *args, console).await;
             with_store(&config, act).await
@@ -128,9 +131,6 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
         Command::Queue(command) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
             let configured: BTreeSet<String> = config.queues.keys().cloned().collect();
-            if args.wait.is_some() && config.redis.is_none() {
-                return Err(Failure::usage(ALONE));
-            }
             let act = async |open: &OpenStore| queues::run(&*open.store, &configured, command, console).await;
             with_store(&config, act).await
         }),

@@ -65,6 +65,15 @@ impl Resp {
         self.read()
     }
 
+    /// Waits for a message that was subscribed to.
+    ///
+    /// # Panics
+    /// When none comes in time.
+    #[track_caller]
+    pub fn message(&mut self) -> Value {
+        self.read().expect("a message")
+    }
+
     fn read(&mut self) -> io::Result<Value> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {

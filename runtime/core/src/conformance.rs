@@ -2,7 +2,7 @@
 //!
 //! An adapter's test file is a function that makes an empty store, and one line:
 //!
-//! ```ignore
+//! ```text
 //! use jobcell_core::conformance::Fixture;
 //!
 //! async fn fresh() -> Fixture {

@@ -24,7 +24,7 @@ use crate::tx::Tx;
 use crate::writer::Writer;
 use crate::{admin, claim, events, finish};
 
-/// Free space under which [`Store::health`] warns. A busy store grows by some MiB a minute; this leaves time to act.
+/// Free space under which [`Store::health`] warns, while there is still time to act.
 const SPACE_LOW_BYTES: u64 = 256 * 1024 * 1024;
 
 /// A store in a directory of its own. Clones are handles of the same store; it is closed by [`Store::close`], or when
@@ -40,7 +40,7 @@ struct Inner {
 impl EmbeddedStore {
     /// Opens the store in this directory, which is made when it does not exist.
     ///
-    /// After a crash the file is checked first, which takes about a second per GiB. Blocks; a host does it once at its
+    /// After a crash the file is checked first, which takes longer the larger it is. Blocks; a host does it once at its
     /// start.
     ///
     /// # Errors
@@ -155,11 +155,6 @@ impl Store for EmbeddedStore {
     async fn waiter(&self, queue: &QueueName, _: Option<&str>) -> Result<Box<dyn Waiter>, StoreError> {
         let Shared { signals, clocks, .. } = &*self.0.shared;
         Ok(Box::new(EmbeddedWaiter::new(&signals.of(queue), clocks.wall.clone())))
-    }
-
-    async fn wake(&self, queue: &QueueName) -> Result<(), StoreError> {
-        self.0.shared.signals.of(queue).work.send_modify(|hint| hint.generation += 1);
-        Ok(())
     }
 
     async fn wake(&self, queue: &QueueName) -> Result<(), StoreError> {

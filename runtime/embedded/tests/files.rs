@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use jobcell_core::store::{NewJob, Page, Store, StoreError};
+use jobcell_core::attempt::Recorded;
+use jobcell_core::options::Keep;
+use jobcell_core::store::{ClaimRequest, Claimed, Finish, NewJob, Page, Parent, Store, StoreError, Verdict};
 use jobcell_core::{Clock, JobState, QueueName, SystemClock};
-use jobcell_embedded::{EmbeddedError, EmbeddedOptions, EmbeddedStore};
+use jobcell_embedded::{EmbeddedError, EmbeddedOptions, EmbeddedStore, PREFIX};
+use redb::{ReadableDatabase, ReadableTableMetadata, TableHandle};
 
 fn queue() -> QueueName {
     QueueName::new("mail").unwrap()
@@ -96,6 +99,64 @@ async fn old_events_are_trimmed() {
     assert_eq!(after, "12800");
     assert!((10_000..=10_800).contains(&left), "{left} events are left");
     assert_eq!(first, Some(12_800 - left as u64 + 1), "only old ones are gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_removed_jobs() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    store.add(&queue(), vec![NewJob::new("parent", "{}")], 1).await.unwrap();
+    let parent = claim(&store).await;
+    let child = NewJob {
+        parent: Some(Parent { queue_key: format!("{PREFIX}:mail"), id: parent.id.clone() }),
+        ..NewJob::new("child", "{}")
+    };
+    store.add(&queue(), vec![child], 1).await.unwrap();
+    let child = claim(&store).await;
+    let recorded =
+        Recorded { logs: vec!["line".into(); 3], progress: Some("1".into()), data: Some("{}".into()) };
+    let fail = |keep| Verdict::Fail {
+        reason: "bad".into(),
+        stacktrace: vec!["trace".into()],
+        keep,
+        attempts_max: 1,
+    };
+    finish(&store, &child, fail(Keep::All), recorded.clone()).await;
+    store.remove(&queue(), &child.id).await.unwrap();
+    let complete = Verdict::Complete { result: "1".into(), keep: Keep::None };
+    finish(&store, &parent, complete, recorded.clone()).await;
+    store.add(&queue(), vec![NewJob::new("a", "{}"); 2], 1).await.unwrap();
+    let failed = claim(&store).await;
+    finish(&store, &failed, fail(Keep::None), recorded).await;
+    assert_eq!(store.drain(&queue(), true).await.unwrap(), 1);
+    store.close().await;
+
+    let database = redb::Database::open(directory.path().join("jobs.redb")).unwrap();
+    let read = database.begin_read().unwrap();
+    for name in ["jobs", "bodies", "outputs", "places", "logs", "children"] {
+        let handle = read.list_tables().unwrap().find(|table| table.name() == name).unwrap();
+        assert_eq!(read.open_untyped_table(handle).unwrap().len().unwrap(), 0, "rows are left in {name}");
+    }
+}
+
+async fn claim(store: &EmbeddedStore) -> Claimed {
+    let request = ClaimRequest {
+        max: 1,
+        token_prefix: "t".into(),
+        token_first: 0,
+        lock: Duration::from_secs(30),
+        worker_name: None,
+        rate: None,
+        now: 1,
+    };
+    store.claim(&queue(), &request).await.unwrap().jobs.remove(0)
+}
+
+async fn finish(store: &EmbeddedStore, claimed: &Claimed, verdict: Verdict, recorded: Recorded) {
+    let Claimed { id, token, job: _ } = claimed.clone();
+    let finish = Finish { id, token, verdict, recorded, keep_logs: None };
+    let reply = store.finish(&queue(), vec![finish], None, 1).await.unwrap();
+    assert_eq!(reply.finished, [Ok(())]);
 }
 
 #[test]

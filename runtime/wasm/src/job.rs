@@ -23,7 +23,8 @@ impl Texts {
     pub(crate) fn new(attempt: &Attempt) -> Self {
         let Attempt { queue, job, .. } = attempt;
         Self {
-            idempotency_key: format!("{queue}:{}", job.id),
+            // Ids start anew when a queue is wiped; the time of making tells such namesakes apart.
+            idempotency_key: format!("{queue}:{}:{}", job.id, job.timestamp),
             carried: job.options.telemetry.as_deref().map(carried).unwrap_or_default(),
         }
     }

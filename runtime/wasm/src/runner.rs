@@ -27,6 +27,9 @@ use crate::template::{HandlerSpec, Template};
 use crate::world::Failure;
 
 /// Runs attempts of one version of a handler, each in a fresh cell. Cheap to clone.
+///
+/// Cancel safety: dropping the future of [`Runner::run`] ends its cell at once; what the attempt did outside of it, such
+/// as a request on its way, may or may not have happened.
 #[derive(Clone)]
 pub struct HandlerRunner(Arc<Template>);
 

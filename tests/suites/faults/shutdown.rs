@@ -32,7 +32,7 @@ on_both_stores! {
         let waiting = stage.redis.as_ref().map(|_| {
             let data = json!({"url": format!("{}/later", receiver.url())});
             host.terminate();
-            host.wait_log("drain");
+            host.wait_log("stopping");
             site.enqueue("work", "fetch", &data, &[])
         });
         if waiting.is_none() {
@@ -58,7 +58,7 @@ on_both_stores! {
     fn a_second_signal_gives_back_at_once(stage: &Stage) {
         let (site, mut host, _receiver, id) = busy(stage, Duration::from_secs(25), "20s");
         host.signal(Signal::INT);
-        host.wait_log("drain");
+        host.wait_log("stopping");
         let asked = Instant::now();
         host.signal(Signal::INT);
         assert_eq!(host.code(), Some(75));

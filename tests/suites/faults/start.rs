@@ -2,11 +2,11 @@
 
 use std::net::TcpListener;
 
-use jobcell_tests::{Host, Site};
+use jobcell_tests::{Host, Site, artifacts};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::stage::BASIC;
+use crate::stage::{BASIC, Stage};
 
 #[test]
 fn a_port_in_use_is_named() {
@@ -46,8 +46,38 @@ fn a_damaged_embedded_store_is_not_overwritten() {
     assert_eq!(std::fs::read(&database).unwrap(), b"this is no database");
 }
 
+/// The component with a section more: another version of the same handler.
+fn another_version(bytes: &[u8]) -> Vec<u8> {
+    // A custom section: id, size, the length of its name, its name.
+    [bytes, &[0, 2, 1, b'x']].concat()
+}
+
 #[test]
-fn a_config_that_got_worse_is_not_taken_and_one_that_got_better_is() {
+fn handlers_are_read_again_when_asked_and_a_bad_one_is_not_taken() {
+    let stage = Stage::redis();
+    let site = stage.site(&BASIC.replace("${basic}", "basic.wasm"));
+    let first = std::fs::read(artifacts::guest("basic")).unwrap();
+    site.write("basic.wasm", &first);
+    let host = Host::start(&site);
+    let run = |i: u64| {
+        let data = json!({"i": i}).to_string();
+        let ran = site.cli(&["--json", "enqueue", "work", "noop", "--data", &data, "--wait=30"]).ok();
+        assert_eq!(ran.json()["result"]["i"], i, "{ran}");
+    };
+    run(1);
+    site.write("basic.wasm", &first[..first.len() / 2]);
+    host.signal(Signal::HUP);
+    host.wait_log("handler not changed");
+    run(2);
+    site.write("basic.wasm", another_version(&first));
+    host.signal(Signal::HUP);
+    host.wait_log("handler changed");
+    run(3);
+    host.stop();
+}
+
+#[test]
+fn the_config_is_read_again_when_asked_and_a_bad_one_is_not_taken() {
     let site = Site::embedded(BASIC);
     let good = site.config();
     let host = Host::start(&site);
@@ -65,5 +95,6 @@ fn a_secret_that_is_not_there_is_named_at_the_start() {
         "source = \"${basic}\"\n[handlers.basic.grants]\nsecrets = [\"key\"]\n[secrets]\nkey = { env = \"NO_SUCH_VARIABLE\" }",
     );
     let site = Site::embedded(&config);
-    let _ = site.cli(&["check"]).exits(2).says(&["NO_SUCH_VARIABLE"]);
+    let _ = site.cli(&["check"]).exits(2).answers(&["NO_SUCH_VARIABLE"]);
+    let _ = site.cli(&["run"]).exits(2).says(&["NO_SUCH_VARIABLE"]);
 }

@@ -45,11 +45,13 @@ fn donation(
 
     headline(honest, "completed");
     let payment = &honest["returnvalue"];
+    let minor = payment["amount"].as_u64().unwrap_or(0);
     println!(
-        "     signature verified by the host; event {}, {} {} minor units, reference {}",
-        text(&payment["event_id"]),
-        payment["amount"],
+        "     {}.{:02} {}, event {}, reference {}; the host checked the signature, the handler never saw the key",
+        minor / 100,
+        minor % 100,
         text(&payment["currency"]),
+        text(&payment["event_id"]),
         text(&payment["reference"])
     );
     let as_expected =
@@ -62,7 +64,7 @@ fn donation(
     );
 
     headline(forged, "failed");
-    println!("     {}", text(&forged["failedReason"]));
+    println!("     refused for good: {}", text(&forged["failedReason"]));
     let refused = forged["state"] == "failed" && forged["attemptsMade"] == 1;
     check(refused, "the forged webhook is refused without a second attempt", forged, unexpected);
     Ok(payment.clone())
@@ -123,7 +125,7 @@ fn notification(
     let data = json!({
         "channel": { "webhook": { "url": receiver.url(), "headers": { "X-Event": "donation.received" } } },
         "template": {
-            "text": "A donation of {{amount}} {{currency}} cents has arrived ({{reference}})",
+            "text": "A donation has arrived: {{reference}}", "amount": "{{amount}}", "currency": "{{currency}}",
             "thumbnails": thumbnails,
         },
         "data": payment,
@@ -132,6 +134,8 @@ fn notification(
     let jobs = host.work(&[Order { queue: "notifications", name: "notify", data, options }])?;
     let job = jobs.first().context("one job went in, none came back")?;
     headline(job, "completed");
+    let first = text(&job["stacktrace"][0]).lines().next().unwrap_or_default();
+    println!("     attempt 1 failed, and was tried again by its backoff: {first}");
     let heard = receiver.heard();
     let mut signed = 0;
     for (index, request) in heard.iter().enumerate() {

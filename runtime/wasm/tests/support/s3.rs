@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::server::{Received, receive};
-use tokio::io::BufReader;
 
 type Objects = Arc<Mutex<BTreeMap<String, (Vec<u8>, String)>>>;
 
@@ -58,9 +57,12 @@ fn answer(request: &Received, objects: &mut BTreeMap<String, (Vec<u8>, String)>)
             objects.insert(key, (request.body.clone(), kind));
             reply("200 OK", "etag: \"tag\"\r\n", b"", false)
         }
-        "DELETE" => {
-            objects.remove(&key);
-            reply("204 No Content", "", b"", false)
+        "POST" if query == "delete" => {
+            let text = String::from_utf8(request.body.clone()).unwrap();
+            let key = text.split_once("<Key>")?.1.split_once("</Key>")?.0;
+            objects.remove(key);
+            let done = format!("<DeleteResult><Deleted><Key>{key}</Key></Deleted></DeleteResult>");
+            reply("200 OK", "", done.as_bytes(), false)
         }
         "GET" if query.contains("list-type=2") => reply("200 OK", "", list(query, objects).as_bytes(), false),
         "GET" | "HEAD" => match objects.get(&key) {
