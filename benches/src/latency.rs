@@ -47,7 +47,7 @@ pub(crate) async fn measure(plan: &Plan) -> anyhow::Result<Value> {
             rows.entry(peer).or_default().push(row);
         }
     }
-    println!("\n  Latency in ms at {RATE}/s, concurrency {CONCURRENCY}, medians of {} rounds", plan.rounds);
+    println!("\n  Latency in ms at {RATE}/s, concurrency {CONCURRENCY}, medians of {} round(s)", plan.rounds);
     println!("  {:<34} {:>30} {:>20}", "worker", "enqueue → start p50/p95/p99", "→ completed p50/p99");
     for (peer, runs) in &rows {
         let of = |index: usize| median(&runs.iter().map(|row| row[index]).collect::<Vec<_>>());

@@ -22,7 +22,8 @@ pub(crate) fn keep(plan: &Plan, results: &Value) -> anyhow::Result<()> {
         "date": said("date", &["-u", "+%Y-%m-%dT%H:%MZ"]),
         "machine": machine,
         "processor": processor(),
-        "kernel": said("uname", &["-r"]),
+        // Without what a distribution adds.
+        "kernel": said("uname", &["-r"]).split('-').next(),
         "redis": said("redis-server", &["--version"]),
         "node": said("node", &["--version"]),
         "commit": said("git", &["rev-parse", "--short", "HEAD"]),

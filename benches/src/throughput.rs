@@ -105,7 +105,7 @@ fn middle(runs: &[Run], field: fn(&Run) -> f64) -> f64 {
 
 fn print(plan: &Plan, runs: &BTreeMap<(usize, Who), Vec<Run>>) {
     let Plan { rounds, jobs, .. } = plan;
-    println!("\n  No-op jobs over Redis, {jobs} jobs, medians of {rounds} rounds");
+    println!("\n  No-op jobs over Redis, {jobs} jobs, medians of {rounds} round(s)");
     println!(
         "  {:>4}  {:<34} {:>9} {:>9} {:>10} {:>10} {:>11}",
         "c", "worker", "jobs/s", "× ours", "Redis µs", "script µs", "worker µs"

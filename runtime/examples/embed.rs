@@ -38,7 +38,9 @@ async fn main() -> anyhow::Result<()> {
         .await?;
 
     let patience = Duration::from_secs(20);
-    for (name, payload) in [("greet", r#"{"name":"Ada"}"#), ("noop", r#"{"i":7,"amount":1250,"currency":"EUR"}"#)] {
+    for (name, payload) in
+        [("greet", r#"{"name":"Ada"}"#), ("noop", r#"{"i":7,"amount":1250,"currency":"EUR"}"#)]
+    {
         match runtime.enqueue_and_wait("work", NewJob::new(name, payload), patience).await? {
             Ending::Completed(result) => println!("{name}: {result}"),
             other => anyhow::bail!("{name} did not complete: {other:?}"),

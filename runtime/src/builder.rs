@@ -12,7 +12,7 @@ use jobcell_core::clock::SystemClock;
 use jobcell_core::event::Silent;
 use jobcell_core::worker::{Surroundings, Workers};
 use jobcell_core::{Observer, QueueName, Runner};
-use jobcell_handlers::{LoadError, Loader, Registry, Routes, UnknownHandler};
+use jobcell_handlers::{LoadError, Loader, Registry, Routes, Source, UnknownHandler};
 use jobcell_redis::{ConnectOptions, StoreOptions};
 use jobcell_wasm::{BlobStore, CompileCache, Engine, EngineConfig, Secrets, Services, WasmError};
 use serde::Serialize;
@@ -71,6 +71,22 @@ pub enum StartError {
     /// The threads for cells cannot be started.
     #[error("the threads that cells run on do not start: {0}")]
     Threads(std::io::Error),
+}
+
+/// A new set of handlers, on its way into a running host.
+pub(crate) struct Change {
+    pub(crate) engine: Engine,
+    pub(crate) loader: Arc<dyn Loader>,
+    pub(crate) sources: Vec<(String, Source)>,
+    pub(crate) routes: HashMap<QueueName, Routes>,
+}
+
+fn routes(queues: &[Queue]) -> HashMap<QueueName, Routes> {
+    queues.iter().map(|queue| (queue.settings.queue.clone(), queue.routes.clone())).collect()
+}
+
+fn sources(handlers: &[Handler]) -> Vec<(String, Source)> {
+    handlers.iter().map(|handler| (handler.name.clone(), handler.source.clone())).collect()
 }
 
 fn lines<E: std::fmt::Display>(faults: &[E]) -> String {
@@ -231,37 +247,47 @@ impl Builder {
     /// has been claimed then.
     pub async fn start(self) -> Result<Runtime, StartError> {
         self.check_names()?;
-        let Self { store, queues, handlers, natives, secrets, blobs, compiled, engine, cells, observer, burst } = self;
+        let Self {
+            store,
+            queues,
+            handlers,
+            natives,
+            secrets,
+            blobs,
+            compiled,
+            engine,
+            cells,
+            observer,
+            burst,
+        } = self;
         let open = store.open().await?;
-        let store = Arc::clone(&open.store);
-        let routes: HashMap<QueueName, Routes> =
-            queues.iter().map(|queue| (queue.settings.queue.clone(), queue.routes.clone())).collect();
-        let registry = Arc::new(Registry::new(routes));
+        let registry = Arc::new(Registry::new(routes(&queues)));
         for native in natives {
             registry.insert_native(native).await;
         }
-        let mut engine_used = None;
-        let loader = if handlers.is_empty() {
+        let engine = if handlers.is_empty() {
             None
         } else {
-            let services = services(Some(open), &observer, secrets, &blobs)?;
-            let sources: Vec<_> = handlers.iter().map(|h| (h.name.clone(), h.source.clone())).collect();
+            let engine = Engine::new(engine)?;
+            let services = services(Some(open.clone()), &observer, secrets, &blobs)?;
             let cache = compiled.map(CompileCache::open).transpose()?;
-            let engine = engine_used.insert(Engine::new(engine)?).clone();
-            let loader: Arc<dyn Loader> = Arc::new(WasmLoader::new(engine, cache, services, handlers));
+            let sources = sources(&handlers);
+            let loader: Arc<dyn Loader> =
+                Arc::new(WasmLoader::new(engine.clone(), cache, services, handlers));
             load_all(&registry, &loader, sources).await?;
-            Some(loader)
+            Some(engine)
         };
         let dangling = registry.dangling();
         if !dangling.is_empty() {
             return Err(StartError::Routes(dangling));
         }
-        let threads = cells.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let threads =
+            cells.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let cells = Cells::start(threads).map_err(StartError::Threads)?;
         let surroundings = Surroundings {
-            store: Arc::clone(&store),
+            store: Arc::clone(&open.store),
             router: Arc::clone(&registry) as Arc<_>,
-            observer,
+            observer: Arc::clone(&observer),
             clock: Arc::new(SystemClock),
             entropy: rand::random::<f64>,
             cells: cells.handle(),
@@ -269,7 +295,19 @@ impl Builder {
         };
         let settings = queues.into_iter().map(|queue| queue.settings).collect();
         let workers = Workers::start(&surroundings, settings, burst);
-        Ok(Runtime { store, registry, loader, engine: engine_used, workers, _cells: cells })
+        Ok(Runtime { open, observer, registry, engine, workers, _cells: cells })
+    }
+
+    /// What a running host takes from this builder: see [`Runtime::change`].
+    pub(crate) fn into_change(self, runtime: &Runtime) -> Result<Change, StartError> {
+        self.check_names()?;
+        let Self { queues, handlers, secrets, blobs, compiled, engine, .. } = self;
+        let engine = runtime.engine.clone().map_or_else(|| Engine::new(engine), Ok)?;
+        let services = services(Some(runtime.open.clone()), &runtime.observer, secrets, &blobs)?;
+        let cache = compiled.map(CompileCache::open).transpose()?;
+        let (routes, sources) = (routes(&queues), sources(&handlers));
+        let loader = Arc::new(WasmLoader::new(engine.clone(), cache, services, handlers));
+        Ok(Change { engine, loader, sources, routes })
     }
 
     /// The queues it will work.
@@ -295,7 +333,7 @@ impl Builder {
 async fn load_all(
     registry: &Arc<Registry>,
     loader: &Arc<dyn Loader>,
-    sources: Vec<(String, jobcell_handlers::Source)>,
+    sources: Vec<(String, Source)>,
 ) -> Result<(), StartError> {
     let loads = sources.into_iter().map(|(name, source)| {
         let (registry, loader) = (Arc::clone(registry), Arc::clone(loader));

@@ -109,7 +109,12 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
         Command::Doctor => session(for_cells).run(async |loaded| findings::doctor(loaded, console).await),
         Command::Run(args) => session(for_host).run(async |loaded| {
             let config = sound(loaded, console)?;
-            run(config, args, console).await
+            let reread = || {
+                let mut config = config::load(&session(for_host).request())?;
+                config.limit_to(&args.queues)?;
+                Ok(config)
+            };
+            run(config, &args, &reread, console).await
         }),
         Command::Invoke(args) => session(for_cells).run(async |loaded| {
             let config = sound(loaded, console)?;
@@ -160,16 +165,22 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// What is to be read.
+    fn request(&self) -> config::Request {
+        let Self { global, environment, purpose } = self;
+        config::Request {
+            file: global.config.clone().map_or(FileChoice::Default, FileChoice::At),
+            environment: (*environment).clone(),
+            redis: global.redis.clone(),
+            secrets: *purpose != Purpose::Store,
+            native_handlers: Vec::new(),
+        }
+    }
+
     /// Reads the configuration, starts logging, and does something with it.
     fn run(self, act: impl AsyncFnOnce(Loaded) -> Result<Exit, Failure>) -> Result<Exit, Failure> {
+        let loaded = config::load_all(&self.request());
         let Self { global, environment, purpose } = self;
-        let loaded = config::load_all(&config::Request {
-            file: global.config.clone().map_or(FileChoice::Default, FileChoice::At),
-            environment: environment.clone(),
-            redis: global.redis.clone(),
-            secrets: purpose != Purpose::Store,
-            native_handlers: Vec::new(),
-        });
         logs::start(global, environment, loaded.config.log.format, purpose == Purpose::Host);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -204,10 +215,15 @@ async fn with_store(
     ended
 }
 
-async fn run(mut config: Config, args: RunArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
+async fn run(
+    mut config: Config,
+    args: &RunArgs,
+    reread: &(dyn Fn() -> Result<Config, ConfigError> + Sync),
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
     config.limit_to(&args.queues)?;
-    let options = RunOptions { queues: args.queues, burst: args.burst };
-    let Shutdown { given_back, abandoned } = host::run(&config, &options).await?;
+    let options = RunOptions { burst: args.burst, reread };
+    let Shutdown { given_back, abandoned } = host::run(&config, options).await?;
     let value = serde_json::json!({ "given_back": given_back, "abandoned": abandoned });
     let words = match (given_back, abandoned) {
         (0, 0) => String::new(),

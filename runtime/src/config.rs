@@ -279,6 +279,21 @@ fn collect<T>(
 // === impl Config ===
 
 impl Config {
+    /// The sections that differ from those of `before` and are only read at the start.
+    #[must_use]
+    pub fn needing_restart(&self, before: &Self) -> Vec<&'static str> {
+        let differ = [
+            ("redis", self.redis != before.redis),
+            ("embedded", self.embedded != before.embedded),
+            ("server", self.server != before.server),
+            ("shutdown", self.shutdown != before.shutdown),
+            ("cells", self.cells != before.cells),
+            ("log", self.log != before.log),
+            ("queues", self.queues.values().map(settings).ne(before.queues.values().map(settings))),
+        ];
+        differ.into_iter().filter_map(|(section, differs)| differs.then_some(section)).collect()
+    }
+
     /// Narrows to these queues; none keeps all. What `run` needs: at least one queue.
     ///
     /// # Errors
@@ -321,3 +336,8 @@ impl Config {
 /// The least that runs.
 const MINIMAL: &str = "\n    [queues.emails]\n    handler = \"notification\"\n\n    \
                        [handlers.notification]\n    source = \"handlers/notification.wasm\"\n";
+
+/// A queue without its routes, which may change while it is worked.
+fn settings(queue: &QueueConfig) -> QueueConfig {
+    QueueConfig { handlers: BTreeMap::new(), ..queue.clone() }
+}

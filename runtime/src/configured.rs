@@ -10,28 +10,29 @@ use jobcell_redis::{ConnectOptions, StoreOptions};
 use jobcell_wasm::EngineConfig;
 
 use crate::builder::{Builder, StartError};
-use crate::config::{Config, HandlerConfig, HandlerSource, Protocol, QueueConfig};
+use crate::config::{Config, HandlerConfig, HandlerSource, Protocol, QueueConfig, Retries};
 use crate::handler::Handler;
 use crate::queue::Queue;
 use crate::stores::StoreChoice;
 
 impl Builder {
-    /// A host as the configuration describes it. With `only`, of its queues only these.
+    /// A host as the configuration describes it.
     ///
     /// # Errors
-    /// When it asks for something that this version cannot do, or `only` names a queue that is not configured: all such
-    /// faults at once.
-    pub fn configured(config: &Config, only: &[String]) -> Result<Self, StartError> {
+    /// When it asks for something that this version cannot do: all such faults at once.
+    pub fn configured(config: &Config) -> Result<Self, StartError> {
         let mut faults = Vec::new();
-        let unknown = only.iter().filter(|name| !config.queues.contains_key(*name));
-        faults.extend(unknown.map(|name| {
-            let known: Vec<_> = config.queues.keys().map(|known| format!("{known:?}")).collect();
-            format!("queue {name:?} is not configured; add [queues.{name}], or use one of {}", known.join(", "))
-        }));
+        if config.trust.require_signature {
+            faults.push(
+                "[trust] require-signature = true is not supported by this version, and handlers would run unverified; \
+                 remove it"
+                    .to_owned(),
+            );
+        }
         let mut builder = Self::new().compiled(&config.cells.cache).engine(engine(config));
         builder.store = store_choice(config)?;
         builder.cells = config.cells.threads.and_then(NonZeroUsize::new);
-        for queue in config.queues.values().filter(|queue| only.is_empty() || only.iter().any(|n| *n == queue.name.as_str())) {
+        for queue in config.queues.values() {
             match self::queue(queue) {
                 Ok(queue) => builder = builder.queue(queue),
                 Err(fault) => faults.push(fault),
@@ -67,7 +68,8 @@ pub(crate) fn store_choice(config: &Config) -> Result<StoreChoice, StartError> {
     let Some(redis) = &config.redis else {
         return Ok(StoreChoice::Embedded(config.embedded.path.clone()));
     };
-    let options = ConnectOptions::from_url(redis.url.expose()).map_err(|fault| StartError::Store(fault.into()))?;
+    let options =
+        ConnectOptions::from_url(redis.url.expose()).map_err(|fault| StartError::Store(fault.into()))?;
     // One store serves all queues, so the longest series any of them asks for holds for each.
     let points = config.queues.values().map(|queue| queue.metrics_points).max().unwrap_or(0);
     let metrics_points = u32::try_from(points).unwrap_or(u32::MAX);
@@ -91,7 +93,9 @@ pub(crate) fn queue(config: &QueueConfig) -> Result<Queue, String> {
         protocol,
     } = config;
     if let Protocol::List(_) = protocol {
-        return Err(format!("[queues.{name}] protocol = \"list\" is not supported by this version; use \"bullmq\""));
+        return Err(format!(
+            "[queues.{name}] protocol = \"list\" is not supported by this version; use \"bullmq\""
+        ));
     }
     let routes = handlers.iter().fold(Routes::none(), |routes, (job, handler)| routes.with(job, handler));
     let mut settings = QueueSettings::new(QueueName::clone(name));
@@ -108,9 +112,16 @@ pub(crate) fn queue(config: &QueueConfig) -> Result<Queue, String> {
 }
 
 pub(crate) fn handler(config: &HandlerConfig) -> Result<Handler, String> {
-    let HandlerConfig { name, source, limits, grants, retries: _, names } = config;
+    let HandlerConfig { name, source, limits, grants, retries, names } = config;
+    if *retries == Retries::SameVersion {
+        return Err(format!(
+            "[handlers.{name}] retries = \"same-version\" is not supported by this version; use \"newest\""
+        ));
+    }
     let unsupported = |what: &str| {
-        Err(format!("[handlers.{name}] source = {what} is not supported by this version; give the path of a .wasm file"))
+        Err(format!(
+            "[handlers.{name}] source = {what} is not supported by this version; give the path of a .wasm file"
+        ))
     };
     let source = match source {
         HandlerSource::Path(path) => Source::File(path.clone()),

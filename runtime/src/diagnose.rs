@@ -99,7 +99,8 @@ pub async fn check(config: &Config) -> Findings {
         if let Err(fault) = configured::queue(queue) {
             findings.push(format!("queue {}", queue.name), Verdict::Fault, fault);
         } else {
-            let routes: Vec<String> = queue.handlers.iter().map(|(job, handler)| format!("{job} → {handler}")).collect();
+            let routes: Vec<String> =
+                queue.handlers.iter().map(|(job, handler)| format!("{job} → {handler}")).collect();
             findings.push(format!("queue {}", queue.name), Verdict::Ok, routes.join(", "));
         }
     }
@@ -121,7 +122,11 @@ async fn check_store(config: &Config, findings: &mut Findings) {
     };
     match timeout(PATIENCE, open.store.health()).await {
         Ok(Ok(StoreHealth { kind, latency, warnings })) => {
-            findings.push("store", Verdict::Ok, format!("{kind} answers in {:.2} ms", latency.as_secs_f64() * 1e3));
+            findings.push(
+                "store",
+                Verdict::Ok,
+                format!("{kind} answers in {:.2} ms", latency.as_secs_f64() * 1e3),
+            );
             for warning in warnings {
                 findings.push("store", Verdict::Warning, warning);
             }

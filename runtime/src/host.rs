@@ -7,23 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobcell_core::QueueName;
+use jobcell_handlers::Changed;
 use jobcell_server::{Metrics, Pages, Server, ServerError};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::builder::{Builder, StartError};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::runtime::{Runtime, Shutdown};
 use condition::Condition;
 use signals::{Asked, Signals};
 
 /// What `run` is told besides the configuration.
-#[derive(Debug, Clone, Default)]
-pub struct RunOptions {
-    /// Only these queues; empty for all.
-    pub queues: Vec<String>,
+pub struct RunOptions<'a> {
     /// End when every queue has nothing waiting, delayed or running.
     pub burst: bool,
+    /// Reads the configuration again, when HUP asks for it.
+    pub reread: &'a (dyn Fn() -> Result<Config, ConfigError> + Sync),
 }
 
 /// Why a host does not run.
@@ -44,13 +44,11 @@ pub enum HostError {
 ///
 /// # Errors
 /// When it does not start. What goes wrong later is retried, logged and shown by the health page.
-pub async fn run(config: &Config, options: &RunOptions) -> Result<Shutdown, HostError> {
+pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, HostError> {
     // First of all, so that a signal during the start is not lost.
     let mut signals = Signals::listen().map_err(HostError::Signals)?;
     let metrics = Arc::new(Metrics::new());
-    let builder = Builder::configured(config, &options.queues)?
-        .observer(Arc::clone(&metrics) as Arc<_>)
-        .burst(options.burst);
+    let builder = Builder::configured(config)?.observer(Arc::clone(&metrics) as Arc<_>).burst(options.burst);
     let queues = builder.queue_names();
     queues.iter().for_each(|queue| metrics.announce(queue));
     let mut runtime = builder.start().await?;
@@ -69,7 +67,7 @@ pub async fn run(config: &Config, options: &RunOptions) -> Result<Shutdown, Host
         let _ = stopped.wait_for(|stop| *stop).await;
     }));
     announce(&runtime, &condition, address);
-    let shutdown = steer(&mut runtime, &condition, &mut signals, config.shutdown.grace).await;
+    let shutdown = steer(&mut runtime, &condition, &mut signals, config, options.reread).await;
     stop_server.send_replace(true);
     // It ends by itself, bounded; an abort would cut answers short.
     let _ = serving.await;
@@ -90,7 +88,14 @@ fn announce(runtime: &Runtime, condition: &Condition, address: std::net::SocketA
 }
 
 /// Waits for the workers' end while signals come in.
-async fn steer(runtime: &mut Runtime, condition: &Condition, signals: &mut Signals, grace: Duration) -> Shutdown {
+async fn steer(
+    runtime: &mut Runtime,
+    condition: &Condition,
+    signals: &mut Signals,
+    config: &Config,
+    reread: &(dyn Fn() -> Result<Config, ConfigError> + Sync),
+) -> Shutdown {
+    let grace = config.shutdown.grace;
     let mut give_back_at: Option<Instant> = None;
     loop {
         let asked = tokio::select! {
@@ -124,20 +129,38 @@ async fn steer(runtime: &mut Runtime, condition: &Condition, signals: &mut Signa
                 runtime.unquiet();
                 condition.set_quiet(false);
             }
-            Asked::Reload => reload(runtime).await,
+            Asked::Reload => reload(runtime, config, reread).await,
         }
     }
 }
 
-async fn reload(runtime: &Runtime) {
-    let (changes, faults) = runtime.reload_handlers().await;
-    if changes.is_empty() && faults.is_empty() {
-        tracing::info!("handlers read again: nothing changed");
+/// Takes handlers and routes from the configuration as it is now; on any fault everything stays as it was.
+async fn reload(
+    runtime: &mut Runtime,
+    before: &Config,
+    reread: &(dyn Fn() -> Result<Config, ConfigError> + Sync),
+) {
+    let config = match reread() {
+        Ok(config) => config,
+        Err(faults) => {
+            tracing::error!(%faults, "configuration not changed; the one before goes on");
+            return;
+        }
+    };
+    let changed = match Builder::configured(&config) {
+        Ok(builder) => runtime.change(builder).await,
+        Err(fault) => Err(fault),
+    };
+    match changed {
+        Ok(changes) if changes.is_empty() => tracing::info!("read again: no handler has another version"),
+        Ok(changes) => {
+            for Changed { handler, from, to } in changes {
+                tracing::info!(handler, from = from.as_deref(), to = to.as_deref(), "handler changed");
+            }
+        }
+        Err(fault) => tracing::error!(%fault, "handlers not changed; those before go on"),
     }
-    for change in changes {
-        tracing::info!(handler = change.handler, from = change.from, to = change.to, "handler changed");
-    }
-    for fault in faults {
-        tracing::error!(%fault, "handler not changed; the version before goes on");
+    for section in config.needing_restart(before) {
+        tracing::warn!(section, "changed in the configuration; takes effect when the host is started anew");
     }
 }

@@ -103,7 +103,11 @@ pub enum InvokeError {
 ///
 /// # Errors
 /// When nothing could be run. What the attempt does is in [`Invoked`].
-pub async fn invoke(config: &Config, target: &Target, invocation: Invocation) -> Result<Invoked, InvokeError> {
+pub async fn invoke(
+    config: &Config,
+    target: &Target,
+    invocation: Invocation,
+) -> Result<Invoked, InvokeError> {
     let handler = find(config, target)?;
     let name = handler.name.clone();
     let artifact = handler.source.read(&name).await.map_err(LoadError::from)?;
@@ -162,7 +166,9 @@ fn find(config: &Config, target: &Target) -> Result<Handler, InvokeError> {
             let same = |handler: &&Handler| is_same(handler.source.path(), file);
             let configured: Vec<Handler> =
                 config.handlers.values().filter_map(|handler| configured::handler(handler).ok()).collect();
-            let name = || file.file_stem().map_or_else(|| "handler".to_owned(), |stem| stem.to_string_lossy().into());
+            let name = || {
+                file.file_stem().map_or_else(|| "handler".to_owned(), |stem| stem.to_string_lossy().into())
+            };
             Ok(configured.iter().find(same).cloned().unwrap_or_else(|| Handler::wasm(name(), file)))
         }
     }
@@ -189,7 +195,8 @@ fn describe(invoked: &mut Invoked, outcome: Outcome) {
         Outcome::Complete(result) => match serde_json::from_slice(&result) {
             Ok(value) => invoked.result = Some(value),
             Err(_) => {
-                invoked.reason = Some("the result is not JSON; on a BullMQ queue this would fail the attempt".to_owned());
+                invoked.reason =
+                    Some("the result is not JSON; on a BullMQ queue this would fail the attempt".to_owned());
                 invoked.result = Some(String::from_utf8_lossy(&result).into());
             }
         },
@@ -199,10 +206,14 @@ fn describe(invoked: &mut Invoked, outcome: Outcome) {
         Outcome::Retry { reason, after: Some(after) } => {
             invoked.reason = Some(format!("{reason} (again after {} ms)", after.as_millis()));
         }
-        Outcome::RateLimited(rest) => invoked.reason = Some(format!("the queue is to rest {} ms", rest.as_millis())),
+        Outcome::RateLimited(rest) => {
+            invoked.reason = Some(format!("the queue is to rest {} ms", rest.as_millis()));
+        }
         Outcome::DelayUntil(at) => invoked.reason = Some(format!("to run at {at} ms since 1970")),
         Outcome::Requeue => invoked.reason = Some("given back to the front of its queue".to_owned()),
-        Outcome::WaitForChildren => invoked.reason = Some("given back until its children are done".to_owned()),
+        Outcome::WaitForChildren => {
+            invoked.reason = Some("given back until its children are done".to_owned());
+        }
         Outcome::Stopped(stopped) => {
             invoked.stopped_by = Some(stopped.cause.as_str());
             invoked.reason = Some(stopped.reason);

@@ -40,8 +40,10 @@ impl Loader for WasmLoader {
             return Err(refused(format!("it is not configured; add [handlers.{name}]")));
         };
         let spec = HandlerSpec { name: name.to_owned(), limits, grants };
-        let options = AdmitOptions { cache: self.cache.clone(), ..AdmitOptions::new(name, spec.grants.clone()) };
-        let admitted = self.engine.admit(artifact.bytes, options).await.map_err(|fault| refused(fault.to_string()))?;
+        let options =
+            AdmitOptions { cache: self.cache.clone(), ..AdmitOptions::new(name, spec.grants.clone()) };
+        let admitted =
+            self.engine.admit(artifact.bytes, options).await.map_err(|fault| refused(fault.to_string()))?;
         let runner = HandlerRunner::new(&self.engine, &admitted, spec, self.services.clone())
             .map_err(|fault| refused(fault.to_string()))?;
         Ok(if names.is_empty() { Arc::new(runner) } else { Arc::new(Renaming { inner: runner, names }) })

@@ -61,7 +61,8 @@ impl NativeJob {
     /// # Errors
     /// A failure that is not tried again, with the place of the fault.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, NativeFailure> {
-        serde_json::from_slice(self.bytes()).map_err(|fault| NativeFailure::invalid(format!("payload: {fault}")))
+        serde_json::from_slice(self.bytes())
+            .map_err(|fault| NativeFailure::invalid(format!("payload: {fault}")))
     }
 
     /// Adds a line to the job's log.
@@ -156,7 +157,9 @@ impl NativeRunner {
                 match run.await {
                     Ok(value) => match serde_json::to_vec(&value) {
                         Ok(json) => Outcome::Complete(json.into()),
-                        Err(fault) => Outcome::Fatal(format!("the result cannot be encoded as JSON: {fault}")),
+                        Err(fault) => {
+                            Outcome::Fatal(format!("the result cannot be encoded as JSON: {fault}"))
+                        }
                     },
                     Err(NativeFailure(outcome)) => outcome,
                 }

@@ -7,17 +7,21 @@ use jobcell_core::clock::SystemClock;
 use jobcell_core::store::{Added, NewJob};
 use jobcell_core::wait::{self, Ending};
 use jobcell_core::worker::{Ended, Phase, Workers};
-use jobcell_core::{Clock, JobId, NameError, QueueName, Store, StoreError};
-use jobcell_handlers::{Changed, LoadError, Loader, Registry};
+use jobcell_core::{Clock, JobId, NameError, Observer, QueueName, Store, StoreError};
+use jobcell_handlers::{ChangeError, Changed, Registry};
 use jobcell_wasm::Engine;
 use tokio::time::timeout;
+
+use crate::builder::{Builder, StartError};
+use crate::stores::OpenStore;
 
 /// A running host. Dropping it ends its attempts and lets go of their jobs without waiting; [`Runtime::shutdown`] does
 /// so in good order.
 pub struct Runtime {
-    pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) loader: Option<Arc<dyn Loader>>,
+    /// The store with what goes beside it, for handlers that come later.
+    pub(crate) open: OpenStore,
+    pub(crate) observer: Arc<dyn Observer>,
     /// None when every handler is native.
     pub(crate) engine: Option<Engine>,
     pub(crate) workers: Workers,
@@ -64,7 +68,7 @@ impl Runtime {
         if let Some(id) = &job.options.job_id {
             JobId::custom(id)?;
         }
-        let added = self.store.add(&queue, vec![job], SystemClock.now()).await?;
+        let added = self.open.store.add(&queue, vec![job], SystemClock.now()).await?;
         let missing = || StoreError::Other("the store answered an add without an id".to_owned());
         Ok(added.first().map(Added::id).cloned().ok_or_else(missing)?)
     }
@@ -73,18 +77,23 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`Self::enqueue`].
-    pub async fn enqueue_and_wait(&self, queue: &str, job: NewJob, patience: Duration) -> Result<Ending, RuntimeError> {
+    pub async fn enqueue_and_wait(
+        &self,
+        queue: &str,
+        job: NewJob,
+        patience: Duration,
+    ) -> Result<Ending, RuntimeError> {
         let name = QueueName::new(queue)?;
         // Listen first: a job that is removed as soon as it ends is seen only in the events.
-        let after = wait::listen_from(&*self.store, &name).await?;
+        let after = wait::listen_from(&*self.open.store, &name).await?;
         let id = self.enqueue(queue, job).await?;
-        Ok(wait::for_ending(&*self.store, &name, &id, after, patience).await?)
+        Ok(wait::for_ending(&*self.open.store, &name, &id, after, patience).await?)
     }
 
     /// The store, for everything else.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+        &self.open.store
     }
 
     /// The handlers and their active versions.
@@ -93,12 +102,20 @@ impl Runtime {
         &self.registry
     }
 
-    /// Reads the handlers' sources again and activates what is new; what cannot be loaded keeps its version.
-    pub async fn reload_handlers(&self) -> (Vec<Changed>, Vec<LoadError>) {
-        match &self.loader {
-            Some(loader) => self.registry.reload(&**loader).await,
-            None => (Vec::new(), Vec::new()),
-        }
+    /// Takes handlers, their limits and grants, secrets, blob stores and routes from this builder in place of those
+    /// that run. All or nothing. Its store, queue settings and threads are not looked at: those need a restart.
+    ///
+    /// # Errors
+    /// Everything that stands against it; what runs goes on then.
+    pub async fn change(&mut self, builder: Builder) -> Result<Vec<Changed>, StartError> {
+        let change = builder.into_change(self)?;
+        let changed = match self.registry.change(&*change.loader, change.sources, change.routes).await {
+            Ok(changed) => changed,
+            Err(ChangeError::Handlers(faults)) => return Err(StartError::Handlers(faults)),
+            Err(ChangeError::Routes(faults)) => return Err(StartError::Routes(faults)),
+        };
+        self.engine = Some(change.engine);
+        Ok(changed)
     }
 
     /// Stops claiming without ending; [`Self::unquiet`] goes on.
@@ -149,7 +166,7 @@ impl Runtime {
 
     /// Closes the store. For callers that waited for [`Self::ended`] themselves.
     pub async fn close(self) {
-        self.store.close().await;
+        self.open.store.close().await;
     }
 }
 

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jobcell_core::Store;
 use jobcell_core::cache::Cache;
 use jobcell_core::publish::Publisher;
-use jobcell_core::Store;
 use jobcell_embedded::{EmbeddedOptions, EmbeddedStore, InProcessPublisher};
-use jobcell_redis::{BullStore, ConnectError, ConnectOptions, Redis, RedisCache, RedisPublisher, StoreOptions};
+use jobcell_redis::{
+    BullStore, ConnectError, ConnectOptions, Redis, RedisCache, RedisPublisher, StoreOptions,
+};
 
 /// A store that is open, with the cache and the publisher beside it.
 #[derive(Clone)]
@@ -58,7 +60,8 @@ impl StoreChoice {
 
 async fn open_embedded(directory: PathBuf) -> Result<OpenStore, OpenError> {
     // Opening reads and repairs files.
-    let opening = tokio::task::spawn_blocking(move || EmbeddedStore::open(directory, EmbeddedOptions::default()));
+    let opening =
+        tokio::task::spawn_blocking(move || EmbeddedStore::open(directory, EmbeddedOptions::default()));
     let store = opening.await.map_err(|panic| OpenError::Panic(panic.to_string()))??;
     tracing::info!(directory = %store.directory().display(), "no Redis is configured: jobs live in the embedded store");
     Ok(OpenStore {

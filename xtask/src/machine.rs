@@ -43,7 +43,7 @@ pub(crate) const WASM_TARGET: Need = Need::Target("wasm32-wasip2");
 /// The store of the tests and of the measurements.
 pub(crate) const REDIS: Need = Need::Program(&Program {
     command: "redis-server",
-    at_least: Some((Version(6, 2), "BullMQ's own minimum")),
+    at_least: Some((Version(6, 2), "BullMQ")),
     apt: "redis-server",
     brew: "redis",
     dnf: "redis",
@@ -52,7 +52,7 @@ pub(crate) const REDIS: Need = Need::Program(&Program {
 /// Runs the BullMQ peers.
 pub(crate) const NODE: Need = Need::Program(&Program {
     command: "node",
-    at_least: Some((Version(18, 0), "the BullMQ peers")),
+    at_least: Some((Version(18, 0), "BullMQ")),
     apt: "nodejs",
     brew: "node",
     dnf: "nodejs",

@@ -9,5 +9,5 @@ pub mod registry;
 pub mod routes;
 
 pub use artifact::{Artifact, ArtifactError, Digest, Source};
-pub use registry::{Changed, HandlerState, LoadError, Loader, Registry};
+pub use registry::{ChangeError, Changed, HandlerState, LoadError, Loader, Registry};
 pub use routes::{Routes, UnknownHandler};

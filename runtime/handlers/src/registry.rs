@@ -56,22 +56,37 @@ pub struct HandlerState {
     pub digest: Option<String>,
 }
 
-/// What a reload changed.
+/// What a change did to one handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// The handler.
     pub handler: String,
-    /// The version before.
-    pub from: String,
-    /// The version now.
-    pub to: String,
+    /// The version before; none when it is new.
+    pub from: Option<String>,
+    /// The version now; none when it is gone.
+    pub to: Option<String>,
+}
+
+/// A change that was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Handlers that cannot be read or are refused: all of them.
+    #[error("{}", lines(.0))]
+    Handlers(Vec<LoadError>),
+    /// Routes that would lead to handlers that do not exist: all of them.
+    #[error("{}", lines(.0))]
+    Routes(Vec<UnknownHandler>),
+}
+
+fn lines<E: std::fmt::Display>(faults: &[E]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// The handlers of a host. Reading is wait-free; changing is one swap, so that a job sees the old version or the new
 /// one and never a mix.
 pub struct Registry {
     active: ArcSwap<HashMap<String, Active>>,
-    routes: HashMap<QueueName, Routes>,
+    routes: ArcSwap<HashMap<QueueName, Routes>>,
     /// One change at a time.
     changing: Mutex<()>,
 }
@@ -80,7 +95,7 @@ impl Registry {
     /// With these routes and no handlers yet.
     #[must_use]
     pub fn new(routes: HashMap<QueueName, Routes>) -> Self {
-        Self { active: ArcSwap::default(), routes, changing: Mutex::default() }
+        Self { active: ArcSwap::default(), routes: ArcSwap::from_pointee(routes), changing: Mutex::default() }
     }
 
     /// Registers a runner that needs no loading, as the embedding program brings it.
@@ -95,48 +110,49 @@ impl Registry {
     /// When it cannot be read or is refused; what was active before stays.
     pub async fn load(&self, loader: &dyn Loader, handler: &str, source: Source) -> Result<(), LoadError> {
         let _changing = self.changing.lock().await;
-        let artifact = source.read(handler).await?;
-        let digest = artifact.digest;
-        let runner = loader.load(handler, artifact).await?;
-        self.replace(handler.to_owned(), Active { runner, source: Some((source, digest)) });
+        let active = load_one(loader, handler, source).await?;
+        self.replace(handler.to_owned(), active);
         Ok(())
     }
 
-    /// Reads every source again and activates what is new, each handler by itself: one that cannot be loaded keeps its
-    /// version. Jobs that run finish on theirs.
-    pub async fn reload(&self, loader: &dyn Loader) -> (Vec<Changed>, Vec<LoadError>) {
+    /// Puts another set of handlers and routes in place of this one: native handlers stay, the given sources are read
+    /// and loaded anew, everything else goes. All or nothing; jobs that run finish on the version they started with.
+    ///
+    /// # Errors
+    /// Every handler that cannot be loaded, or every route that would lead nowhere. What was active stays.
+    pub async fn change(
+        &self,
+        loader: &dyn Loader,
+        sources: Vec<(String, Source)>,
+        routes: HashMap<QueueName, Routes>,
+    ) -> Result<Vec<Changed>, ChangeError> {
         let _changing = self.changing.lock().await;
-        let (mut changes, mut faults) = (Vec::new(), Vec::new());
-        let sources: Vec<(String, Active)> =
-            self.active.load().iter().map(|(name, active)| (name.clone(), active.clone())).collect();
-        for (handler, active) in sources {
-            let Some((source, before)) = active.source else {
-                continue;
-            };
-            match self.reload_one(loader, &handler, source, before).await {
-                Ok(None) => {}
-                Ok(Some(to)) => changes.push(Changed { handler, from: before.short(), to: to.short() }),
+        let before = self.active.load_full();
+        let mut after: HashMap<String, Active> = before
+            .iter()
+            .filter(|(_, active)| active.source.is_none())
+            .map(|(name, active)| (name.clone(), active.clone()))
+            .collect();
+        let mut faults = Vec::new();
+        for (handler, source) in sources {
+            match load_one(loader, &handler, source).await {
+                Ok(active) => drop(after.insert(handler, active)),
                 Err(fault) => faults.push(fault),
             }
         }
-        (changes, faults)
-    }
-
-    async fn reload_one(
-        &self,
-        loader: &dyn Loader,
-        handler: &str,
-        source: Source,
-        before: Digest,
-    ) -> Result<Option<Digest>, LoadError> {
-        let artifact = source.read(handler).await?;
-        let digest = artifact.digest;
-        if digest == before {
-            return Ok(None);
+        if !faults.is_empty() {
+            return Err(ChangeError::Handlers(faults));
         }
-        let runner = loader.load(handler, artifact).await?;
-        self.replace(handler.to_owned(), Active { runner, source: Some((source, digest)) });
-        Ok(Some(digest))
+        let dangling = dangling(&routes, &after);
+        if !dangling.is_empty() {
+            return Err(ChangeError::Routes(dangling));
+        }
+        let changes = changes(&before, &after);
+        // A job between the two swaps may find its handler gone; with the handlers first it finds a new one unrouted,
+        // which cannot happen, since routes are only looked up by jobs that come later.
+        self.active.store(Arc::new(after));
+        self.routes.store(Arc::new(routes));
+        Ok(changes)
     }
 
     fn replace(&self, handler: String, active: Active) {
@@ -169,27 +185,50 @@ impl Registry {
     /// Routes that lead nowhere.
     #[must_use]
     pub fn dangling(&self) -> Vec<UnknownHandler> {
-        let all = self.active.load();
-        let mut known: Vec<String> = all.keys().cloned().collect();
-        known.sort();
-        let mut dangling = Vec::new();
-        for (queue, routes) in &self.routes {
-            for (job_name, handler) in routes.iter().filter(|(_, handler)| !all.contains_key(*handler)) {
-                dangling.push(UnknownHandler {
-                    queue: queue.clone(),
-                    job_name: job_name.to_owned(),
-                    handler: handler.to_owned(),
-                    known: known.clone(),
-                });
-            }
-        }
-        dangling
+        dangling(&self.routes.load(), &self.active.load())
     }
+}
+
+async fn load_one(loader: &dyn Loader, handler: &str, source: Source) -> Result<Active, LoadError> {
+    let artifact = source.read(handler).await?;
+    let digest = artifact.digest;
+    let runner = loader.load(handler, artifact).await?;
+    Ok(Active { runner, source: Some((source, digest)) })
+}
+
+fn dangling(routes: &HashMap<QueueName, Routes>, active: &HashMap<String, Active>) -> Vec<UnknownHandler> {
+    let mut known: Vec<String> = active.keys().cloned().collect();
+    known.sort();
+    let mut dangling = Vec::new();
+    for (queue, routes) in routes {
+        for (job_name, handler) in routes.iter().filter(|(_, handler)| !active.contains_key(*handler)) {
+            dangling.push(UnknownHandler {
+                queue: queue.clone(),
+                job_name: job_name.to_owned(),
+                handler: handler.to_owned(),
+                known: known.clone(),
+            });
+        }
+    }
+    dangling
+}
+
+/// Handlers that came, went or have another version, by name.
+fn changes(before: &HashMap<String, Active>, after: &HashMap<String, Active>) -> Vec<Changed> {
+    let version =
+        |set: &HashMap<String, Active>, name: &str| set.get(name).map(|a| a.runner.version().to_owned());
+    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    names
+        .into_iter()
+        .map(|name| Changed { handler: name.clone(), from: version(before, name), to: version(after, name) })
+        .filter(|changed| changed.from != changed.to)
+        .collect()
 }
 
 impl Router for Registry {
     fn route(&self, queue: &QueueName, job_name: &str) -> Route {
-        let Some(routes) = self.routes.get(queue) else {
+        let routes = self.routes.load();
+        let Some(routes) = routes.get(queue) else {
             return Route::Nobody(Routes::none().nobody(queue, job_name));
         };
         let Some(handler) = routes.handler(job_name) else {
@@ -256,26 +295,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reload_swaps_what_is_new_and_keeps_what_is_bad() {
+    async fn a_change_is_made_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("a.wasm");
-        let registry = Registry::new(HashMap::from([(queue(), Routes::all("a"))]));
+        let (file, other) = (dir.path().join("a.wasm"), dir.path().join("b.wasm"));
+        let routes = || HashMap::from([(queue(), Routes::all("a"))]);
+        let registry = Registry::new(routes());
         std::fs::write(&file, "one").unwrap();
+        std::fs::write(&other, "bad").unwrap();
         registry.load(&Fake, "a", Source::File(file.clone())).await.unwrap();
         let one = version(registry.route(&queue(), "x"));
+        let a = || ("a".to_owned(), Source::File(file.clone()));
 
-        assert!(registry.reload(&Fake).await.0.is_empty(), "nothing changed");
-
-        std::fs::write(&file, "bad").unwrap();
-        let (changes, faults) = registry.reload(&Fake).await;
-        assert!(changes.is_empty() && faults.len() == 1);
-        assert_eq!(version(registry.route(&queue(), "x")), one);
+        assert_eq!(registry.change(&Fake, vec![a()], routes()).await.unwrap(), [], "nothing changed");
 
         std::fs::write(&file, "two").unwrap();
-        let (changes, faults) = registry.reload(&Fake).await;
-        assert!(faults.is_empty());
-        assert_eq!(changes[0].from, one);
-        assert_eq!(version(registry.route(&queue(), "x")), changes[0].to);
+        let both = vec![a(), ("b".to_owned(), Source::File(other.clone()))];
+        let fault = registry.change(&Fake, both, routes()).await.unwrap_err();
+        assert!(fault.to_string().contains("\"b\" is refused"), "{fault}");
+        assert_eq!(version(registry.route(&queue(), "x")), one, "one bad handler keeps all");
+
+        let nowhere = HashMap::from([(queue(), Routes::all("c"))]);
+        assert!(matches!(registry.change(&Fake, vec![a()], nowhere).await, Err(ChangeError::Routes(_))));
+        assert_eq!(version(registry.route(&queue(), "x")), one);
+
+        let changes = registry.change(&Fake, vec![a()], routes()).await.unwrap();
+        assert_eq!(changes[0].from, Some(one));
+        assert_eq!(Some(version(registry.route(&queue(), "x"))), changes[0].to);
     }
 
     #[tokio::test]

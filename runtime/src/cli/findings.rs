@@ -1,5 +1,6 @@
 //! `jobcell check` and `jobcell doctor`: faults of the configuration and what was found beyond it, together.
 
+use jobcell_wasm::{Clearing, EngineReport};
 use serde::Serialize;
 
 use super::console::{Console, visible};
@@ -12,8 +13,33 @@ use crate::diagnose::{self, Environment, Finding, Findings, Verdict};
 struct Report {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    environment: Option<Environment>,
+    environment: Option<Machine>,
     findings: Vec<Finding>,
+}
+
+/// What this machine offers, as `--json` prints it.
+#[derive(Serialize)]
+struct Machine {
+    jobcell: &'static str,
+    wasmtime: &'static str,
+    system: String,
+    cores: usize,
+    /// Null when it does not start.
+    engine: Option<EngineReport>,
+    /// Why it does not start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine_fault: Option<String>,
+}
+
+impl From<Environment> for Machine {
+    fn from(environment: Environment) -> Self {
+        let Environment { jobcell, wasmtime, system, cores, engine } = environment;
+        let (engine, engine_fault) = match engine {
+            Ok(engine) => (Some(engine), None),
+            Err(fault) => (None, Some(fault)),
+        };
+        Self { jobcell, wasmtime, system, cores, engine, engine_fault }
+    }
 }
 
 pub(super) async fn check(loaded: Loaded, console: &mut Console<'_>) -> Result<Exit, Failure> {
@@ -26,7 +52,7 @@ pub(super) async fn doctor(loaded: Loaded, console: &mut Console<'_>) -> Result<
 
 async fn report(loaded: Loaded, with_environment: bool, console: &mut Console<'_>) -> Result<Exit, Failure> {
     let Loaded { mut config, faults } = loaded;
-    let environment = with_environment.then(|| diagnose::environment(&config));
+    let environment: Option<Machine> = with_environment.then(|| diagnose::environment(&config).into());
     let mut findings: Vec<Finding> = faults.iter().map(of_fault).collect();
     let warnings = config.warnings.iter();
     findings.extend(warnings.map(|warning| finding("config", Verdict::Warning, warning.clone())));
@@ -93,16 +119,17 @@ fn exit(faults: &[Fault], found: &Findings) -> Exit {
 
 fn describe(report: &Report) -> String {
     let mut shown = String::new();
-    if let Some(Environment { jobcell, wasmtime, system, cores, engine }) = &report.environment {
+    if let Some(Machine { jobcell, wasmtime, system, cores, engine, engine_fault }) = &report.environment {
         let engine = match engine {
-            Ok(engine) => format!(
-                "{} cells, memory up to {} MiB, cleared by {:?}, interrupts every {} ms",
-                engine.cells,
-                engine.memory_max >> 20,
-                engine.clearing,
-                engine.tick_ms
+            Some(EngineReport { cells, memory_max, clearing, tick_ms, .. }) => format!(
+                "{cells} cells, memory up to {} MiB, cleared by {}, interrupts every {tick_ms} ms",
+                memory_max >> 20,
+                match clearing {
+                    Clearing::PagemapScan => "the kernel's page map".to_owned(),
+                    Clearing::Remapping(why) => format!("mapping anew ({why})"),
+                },
             ),
-            Err(fault) => format!("does not start: {fault}"),
+            None => format!("does not start: {}", engine_fault.as_deref().unwrap_or("unknown")),
         };
         shown += &format!(
             "jobcell   {jobcell}\nwasmtime  {wasmtime}\nsystem    {system}\ncores     {cores}\nengine    {engine}\n\n"

@@ -354,6 +354,15 @@ fn config_faults_are_bad_usage_for_every_command() {
 }
 
 #[test]
+fn the_doctor_tells_about_this_machine() {
+    let place = Place::new();
+    place.run(&["doctor"]).is(Exit::Done, &["wasmtime", "cores", "ok       store: embedded"]);
+    let (exit, value) = place.json(&["doctor"]);
+    assert_eq!((exit, value["ok"].as_bool()), (Exit::Done, Some(true)));
+    assert!(value["environment"]["engine"]["cells"].as_u64().is_some_and(|cells| cells > 0), "{value}");
+}
+
+#[test]
 fn running_without_queues_says_what_to_write() {
     Place::new().run(&["run"]).is(Exit::Usage, &["no queue is configured", "[queues.emails]"]);
     let place = Place::new().configured("[handlers.h]\nsource = \"h.wasm\"\n[queues.q]\nhandler = \"h\"\n");

@@ -10,8 +10,8 @@ use jobcell_core::store::StoreHealth;
 use jobcell_core::{Clock, QueueName, Store};
 use jobcell_handlers::Registry;
 use jobcell_server::{
-    Gauges, HandlerGauge, HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus, Snapshot,
-    Status, StoreReport, queue_gauges,
+    Gauges, HandlerGauge, HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus,
+    Snapshot, Status, StoreReport, queue_gauges,
 };
 use jobcell_wasm::Engine;
 use tokio::time::timeout;
@@ -36,7 +36,7 @@ pub(super) struct Condition {
 impl Condition {
     pub(super) fn new(runtime: &Runtime, redis: bool, queues: Vec<QueueName>) -> Self {
         Self {
-            store: Arc::clone(&runtime.store),
+            store: Arc::clone(&runtime.open.store),
             registry: Arc::clone(&runtime.registry),
             engine: runtime.engine.clone(),
             queues,
@@ -110,9 +110,12 @@ impl Health for Condition {
         };
         let kind = if self.redis { "redis" } else { "embedded" };
         let store = match &answer {
-            Ok(StoreHealth { kind, latency, warnings }) => {
-                StoreReport { kind: kind.clone(), up: true, latency: Some(*latency), warnings: warnings.clone() }
-            }
+            Ok(StoreHealth { kind, latency, warnings }) => StoreReport {
+                kind: kind.clone(),
+                up: true,
+                latency: Some(*latency),
+                warnings: warnings.clone(),
+            },
             Err(_) => StoreReport { kind: kind.to_owned(), up: false, latency: None, warnings: Vec::new() },
         };
         let mut queues = std::collections::BTreeMap::new();
@@ -132,7 +135,9 @@ impl Health for Condition {
             },
             redis,
             store,
-            handlers: handlers.map(|h| (h.name, HandlerHealth { version: h.version, state: "active" })).collect(),
+            handlers: handlers
+                .map(|h| (h.name, HandlerHealth { version: h.version, state: "active" }))
+                .collect(),
             queues,
             version: env!("CARGO_PKG_VERSION"),
             wasmtime: jobcell_wasm::WASMTIME_VERSION,

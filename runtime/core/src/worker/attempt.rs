@@ -50,7 +50,11 @@ pub(super) async fn run(
         return Finish { id, token, verdict, recorded: Recorded::default(), keep_logs };
     }
     let now = surroundings.clock.now();
-    let outcome = route_and_run(scene, &id, &job, now, cancel, &io).await;
+    let run = AssertUnwindSafe(route_and_run(scene, &id, &job, now, cancel, &io)).catch_unwind();
+    // Without an end the job would be renewed and keep its slot for ever.
+    let outcome = run.await.unwrap_or_else(|_| {
+        Outcome::stopped(StopCause::Host, "the host panicked around this attempt; its log has the message")
+    });
     let verdict = decide(&job, &settings.policy, outcome, surroundings.clock.now(), (surroundings.entropy)());
     Finish { id, token, verdict, recorded: io.take(), keep_logs }
 }
@@ -66,7 +70,7 @@ async fn route_and_run(
     let Scene { surroundings, settings } = scene;
     let (queue, observer) = (&settings.queue, &surroundings.observer);
     if job.attempts_started <= 1 {
-        let due = job.timestamp + job.options.delay;
+        let due = job.timestamp.saturating_add(job.options.delay);
         observer.on(&Event::Started {
             queue: queue.clone(),
             waited: Duration::from_millis(now.saturating_sub(due)),

@@ -68,6 +68,8 @@ struct Driver {
     /// The store is left alone until then, after so many failures in a row.
     retry_at: Option<Instant>,
     failures: u32,
+    /// The last renewal failed: locks run out while the next one is awaited.
+    renew_again: bool,
     /// The last batch failed for good: find the culprit by writing ends one by one.
     singly: bool,
     tokens: u64,
@@ -113,6 +115,7 @@ impl Driver {
             limited_until: None,
             retry_at: None,
             failures: 0,
+            renew_again: false,
             singly: false,
             tokens: 0,
             give_back_until: None,
@@ -251,6 +254,9 @@ impl Driver {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
             self.drained = false;
+            if std::mem::take(&mut self.renew_again) {
+                self.renew();
+            }
         }
     }
 
@@ -291,7 +297,10 @@ impl Driver {
                     let lost = locks.into_iter().filter(|(id, _)| lost.contains(id)).collect::<Vec<_>>();
                     lost.into_iter().for_each(|(_, token)| self.lock_lost(&token));
                 }
-                Err(error) => self.failed("renew", &error),
+                Err(error) => {
+                    self.renew_again = true;
+                    self.failed("renew", &error);
+                }
             },
         }
     }
@@ -312,7 +321,9 @@ impl Driver {
     fn start(&mut self, claimed: Claimed, phase: Phase) {
         let cancel = CancellationToken::new();
         let io = Arc::new(AttemptIo::default());
-        self.held.insert(&claimed, cancel.clone(), Arc::clone(&io));
+        if let Some(before) = self.held.insert(&claimed, cancel.clone(), Arc::clone(&io)) {
+            self.lock_lost(&before);
+        }
         if phase == Phase::GiveBack {
             // The claim was under way when everything was told to stop.
             self.held.attempt_ended(&claimed.token);
@@ -364,11 +375,17 @@ impl Driver {
 
     /// The job is still active and locked: it needs another end.
     fn answer_refusal(&mut self, finish: Finish, refusal: Refusal) {
+        let stopping = self.phase() == Phase::GiveBack;
         let Some(held) = self.held.get_mut(&finish.token) else {
             return;
         };
         let Some(job) = held.job.clone() else { return };
         held.vain_waits += 1;
+        if refusal == Refusal::NothingToWaitFor && stopping {
+            self.sum.given_back += 1;
+            self.ended.push(Finish { verdict: Verdict::Release, ..finish });
+            return;
+        }
         if refusal == Refusal::NothingToWaitFor && held.vain_waits <= VAIN_WAITS_MAX {
             let (cancel, io) = (held.cancel.clone(), Arc::clone(&held.io));
             io.put_back(finish.recorded);
@@ -401,7 +418,8 @@ impl Driver {
     /// Nothing is known to be written: the same ends are sent again. Should they have been written after all, the
     /// repeat is refused.
     fn finish_failed(&mut self, mut finishes: Vec<Finish>, error: &StoreError) {
-        if error.is_transient() {
+        // Rights can be mended while the lock holds; a result that is thrown away cannot.
+        if error.is_transient() || matches!(error, StoreError::Denied(_)) {
             self.failed("finish", error);
         } else if finishes.len() > 1 {
             tracing::error!(queue = %self.scene.settings.queue, %error, "a batch of ends was refused; writing them one by one");
@@ -435,8 +453,9 @@ impl Driver {
         match wake {
             Ok(Wake::Now | Wake::TimedOut) => {
                 self.drained = false;
-                if self.free() == 0 && matches!(wake, Ok(Wake::Now)) {
-                    // The slots filled up while the watch waited: somebody else may have one free.
+                let takes = self.free() > 0 && self.phase() == Phase::Run;
+                if !takes && matches!(wake, Ok(Wake::Now)) {
+                    // The slots filled up, or claiming ended, while the watch waited: somebody else may have one free.
                     self.in_flight.push(self.calls.wake());
                 }
             }

@@ -28,15 +28,25 @@ pub(super) struct Held {
 #[derive(Default)]
 pub(super) struct HeldJobs {
     by_token: HashMap<Token, Held>,
+    /// The token each job was claimed under last, the only one that can still have its lock.
+    newest: HashMap<JobId, Token>,
     running: usize,
 }
 
 impl HeldJobs {
-    pub(super) fn insert(&mut self, claimed: &Claimed, cancel: CancellationToken, io: Arc<AttemptIo>) {
+    /// Adds a job. Returns the token it was held under before: that lock is lost, or else it could not have been
+    /// claimed.
+    pub(super) fn insert(
+        &mut self,
+        claimed: &Claimed,
+        cancel: CancellationToken,
+        io: Arc<AttemptIo>,
+    ) -> Option<Token> {
         let job = claimed.job.as_ref().ok().cloned();
         let held = Held { id: claimed.id.clone(), job, cancel, io, running: true, vain_waits: 0 };
         self.by_token.insert(claimed.token.clone(), held);
         self.running += 1;
+        self.newest.insert(claimed.id.clone(), claimed.token.clone())
     }
 
     pub(super) fn get_mut(&mut self, token: &Token) -> Option<&mut Held> {
@@ -69,6 +79,9 @@ impl HeldJobs {
 
     pub(super) fn remove(&mut self, token: &Token) -> Option<Held> {
         let held = self.by_token.remove(token)?;
+        if self.newest.get(&held.id) == Some(token) {
+            self.newest.remove(&held.id);
+        }
         if held.running {
             self.running -= 1;
         }
@@ -88,9 +101,9 @@ impl HeldJobs {
         self.by_token.is_empty()
     }
 
-    /// What has to be renewed.
+    /// What has to be renewed: one lock a job, so that the loss of an old one is not taken for that of the new one.
     pub(super) fn locks(&self) -> Vec<(JobId, Token)> {
-        self.by_token.iter().map(|(token, held)| (held.id.clone(), token.clone())).collect()
+        self.newest.iter().map(|(id, token)| (id.clone(), token.clone())).collect()
     }
 
     /// Ends every attempt that goes on.

@@ -92,6 +92,79 @@ async fn a_lost_lock_cancels_the_attempt_and_drops_its_result() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_that_comes_back_while_its_old_attempt_runs_is_run_once_at_a_time() {
+    let store = Fake::with([job("1", "slow")]);
+    let runs = std::sync::atomic::AtomicUsize::new(0);
+    let runner = FakeRunner::new(move |_, _| match runs.fetch_add(1, Ordering::SeqCst) {
+        0 => Step::UntilCancelled,
+        _ => Step::After(Duration::from_secs(60), done()),
+    });
+    runner.set_deadline(LONG);
+    let mut workers = Workers::start(&host(&store, &runner), vec![settings(2)], false);
+    runner.until_running(1).await;
+    store.stall("1");
+    // The new attempt outlives several renewals: what is lost is the old lock, not the new one.
+    store.until(|s| s.completed() == 1).await;
+    assert_eq!(runner.stopped_for("1"), Some(StopCause::LockLost));
+    assert_eq!(runner.runs("1"), 2);
+    workers.drain();
+    assert_eq!(timeout(LONG, workers.ended()).await.unwrap(), Ended::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_failed_is_made_up_as_soon_as_the_store_is_back() {
+    let store = Fake::with([job("1", "slow")]);
+    let runner = FakeRunner::new(|_, _| Step::After(Duration::from_secs(25), done()));
+    let mut workers = Workers::start(&host(&store, &runner), vec![settings(1)], false);
+    runner.until_running(1).await;
+    // Away for the renewal at 10 s; the next one would be at 20 s.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    store.go_away();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    store.come_back();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(store.renewals.load(Ordering::SeqCst), 1);
+    workers.drain();
+    timeout(LONG, workers.ended()).await.unwrap();
+    assert_eq!(store.completed(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rights_that_are_mended_in_time_cost_no_result() {
+    let store = Fake::with([job("1", "ok")]);
+    store.fail_finishes((0..5).map(|_| StoreError::Denied("NOPERM".into())));
+    let runner = FakeRunner::new(|_, _| Step::Now(done()));
+    assert_eq!(burst(&store, &runner, 1).await, Ended::default());
+    assert_eq!((store.completed(), runner.runs("1")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_that_comes_while_draining_is_passed_on() {
+    let store = Fake::with([job("1", "slow")]);
+    let runner = FakeRunner::new(|_, _| Step::After(Duration::from_secs(20), done()));
+    let settings = QueueSettings { poll: Duration::from_secs(60), ..settings(2) };
+    let mut workers = Workers::start(&host(&store, &runner), vec![settings], false);
+    runner.until_running(1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    workers.drain();
+    store.push(job("2", "slow"));
+    store.until(|s| s.wakes.load(Ordering::SeqCst) == 1).await;
+    timeout(LONG, workers.ended()).await.unwrap();
+    assert_eq!((store.completed(), store.waiting()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_around_an_attempt_fails_that_attempt_and_frees_its_slot() {
+    let store = Fake::with([job("1", "unroutable"), job("2", "ok")]);
+    let runner = FakeRunner::new(|_, _| Step::Now(done()));
+    burst(&store, &runner, 1).await;
+    assert_eq!(store.completed(), 1);
+    assert!(
+        matches!(&store.verdicts("1")[..], [Verdict::Fail { reason, .. }] if reason.contains("panicked"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn locks_are_renewed_while_an_attempt_goes_on() {
     let store = Fake::with([job("1", "slow")]);
     let runner = FakeRunner::new(|_, _| Step::After(Duration::from_secs(95), done()));

@@ -138,6 +138,7 @@ struct FakeRouter(Arc<FakeRunner>);
 impl Router for FakeRouter {
     fn route(&self, _: &QueueName, job_name: &str) -> Route {
         match job_name {
+            "unroutable" => panic!("scripted"),
             "unrouted" => Route::Nobody(format!("nobody takes {job_name:?}")),
             _ => Route::To(Arc::clone(&self.0) as Arc<_>),
         }
@@ -203,6 +204,15 @@ impl Fake {
     /// Somebody else takes the job's lock.
     pub(super) fn steal(&self, id: &str) {
         self.lock().stolen.insert(id.to_owned());
+    }
+
+    /// Somebody finds the running job without a lock and puts it back among the waiting ones.
+    pub(super) fn stall(&self, id: &str) {
+        let mut state = self.lock();
+        let (job, _) = state.active.remove(id).expect("the job runs");
+        state.waiting.push_front(job);
+        drop(state);
+        self.work.notify_one();
     }
 
     /// Waiting for children is refused for this job.
@@ -366,10 +376,10 @@ impl Store for Fake {
     ) -> Result<Vec<JobId>, StoreError> {
         let mut state = self.answer()?;
         self.renewals.fetch_add(1, Ordering::SeqCst);
-        let stolen: Vec<JobId> =
-            locks.iter().map(|(id, _)| id.clone()).filter(|id| state.stolen.contains(id.as_str())).collect();
-        stolen.iter().for_each(|id| drop(state.active.remove(id)));
-        Ok(stolen)
+        let State { active, stolen, .. } = &mut *state;
+        active.retain(|id, _| !stolen.contains(id.as_str()));
+        let lost = locks.iter().filter(|(id, token)| active.get(id).is_none_or(|(_, held)| held != token));
+        Ok(lost.map(|(id, _)| id.clone()).collect())
     }
 
     async fn recover_stalled(
