@@ -121,12 +121,15 @@ async fn check_store(config: &Config, findings: &mut Findings) {
         }
     };
     match timeout(PATIENCE, open.store.health()).await {
-        Ok(Ok(StoreHealth { kind, latency, warnings })) => {
+        Ok(Ok(StoreHealth { kind, latency, faults, warnings })) => {
             findings.push(
                 "store",
                 Verdict::Ok,
                 format!("{kind} answers in {:.2} ms", latency.as_secs_f64() * 1e3),
             );
+            for fault in faults {
+                findings.push("store", Verdict::Fault, fault);
+            }
             for warning in warnings {
                 findings.push("store", Verdict::Warning, warning);
             }

@@ -4,7 +4,6 @@ mod condition;
 mod signals;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jobcell_core::QueueName;
 use jobcell_handlers::Changed;
@@ -47,6 +46,9 @@ pub enum HostError {
 pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, HostError> {
     // First of all, so that a signal during the start is not lost.
     let mut signals = Signals::listen().map_err(HostError::Signals)?;
+    // Before any job runs: a host that cannot listen must not have done half its work.
+    let server = Server::bind(config.server.listen).await?;
+    let address = server.local_addr();
     let metrics = Arc::new(Metrics::new());
     let builder = Builder::configured(config)?.observer(Arc::clone(&metrics) as Arc<_>).burst(options.burst);
     let queues = builder.queue_names();
@@ -54,18 +56,11 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
     let mut runtime = builder.start().await?;
     let condition = Arc::new(Condition::new(&runtime, config.redis.is_some(), queues));
     let pages = Pages { health: Arc::clone(&condition) as _, gauges: Arc::clone(&condition) as _, metrics };
-    let server = match Server::bind(config.server.listen, pages).await {
-        Ok(server) => server,
-        Err(error) => {
-            runtime.shutdown(Duration::ZERO).await;
-            return Err(error.into());
-        }
-    };
     let (stop_server, mut stopped) = watch::channel(false);
-    let address = server.local_addr();
-    let serving = tokio::spawn(server.serve(async move {
+    let serving = tokio::spawn(server.serve(pages, async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     }));
+    condition.log_store().await;
     announce(&runtime, &condition, address);
     let shutdown = steer(&mut runtime, &condition, &mut signals, config, options.reread).await;
     stop_server.send_replace(true);

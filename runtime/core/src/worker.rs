@@ -8,6 +8,7 @@
 //! Stopping goes through [`Phase`]s: `Run` → (`Quiet`) → `Drain` → `GiveBack`.
 
 mod attempt;
+mod burst;
 mod calls;
 mod driver;
 mod held;
@@ -118,22 +119,33 @@ pub struct Ended {
 
 /// The workers of a host.
 pub struct Workers {
-    phase: signal::Sender<Phase>,
+    phase: Arc<signal::Sender<Phase>>,
     tasks: JoinSet<Ended>,
     sum: Ended,
 }
 
 impl Workers {
-    /// Starts a worker for each queue on the current runtime. With `burst` a worker ends by itself once its queue
-    /// has nothing waiting, delayed or running.
+    /// Starts a worker for each queue on the current runtime. With `burst` they end by themselves once none of the
+    /// queues has anything waiting, delayed or running.
     #[must_use]
     pub fn start(surroundings: &Surroundings, queues: Vec<QueueSettings>, burst: bool) -> Self {
-        let (phase, _) = signal::channel(Phase::Run);
+        let phase = Arc::new(signal::Sender::new(Phase::Run));
         let mut tasks = JoinSet::new();
+        let mut shares = if burst {
+            let (shares, activity) = burst::Busy::shares(queues.len());
+            let (store, phase) = (Arc::clone(&surroundings.store), Arc::clone(&phase));
+            let names = queues.iter().map(|settings| settings.queue.clone()).collect();
+            tasks.spawn(async move {
+                burst::end_when_done(store, names, activity, phase).await;
+                Ended::default()
+            });
+            shares
+        } else {
+            Vec::new()
+        };
         for settings in queues {
-            let surroundings = surroundings.clone();
-            let phase = phase.subscribe();
-            tasks.spawn(driver::run(surroundings, settings, phase, burst));
+            let (surroundings, phase, busy) = (surroundings.clone(), phase.subscribe(), shares.pop());
+            tasks.spawn(driver::run(surroundings, settings, phase, busy));
         }
         Self { phase, tasks, sum: Ended::default() }
     }

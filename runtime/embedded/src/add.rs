@@ -33,6 +33,14 @@ impl Checked {
                 "priority {priority} is out of range; use 0 for none, or 1 (first) to {PRIORITY_MAX} (last)"
             )));
         }
+        // Stored and not honoured, it would let run twice what the producer wants to run once.
+        if let Some(deduplication) = &job.options.deduplication {
+            return Err(StoreError::Rejected(format!(
+                "deduplication id {:?}: the embedded store does not deduplicate yet; give the job an id of its own (a \
+                 second one with the same id is not added), or use Redis",
+                deduplication.id
+            )));
+        }
         job.parent = match (job.parent.take(), job.options.parent.as_ref()) {
             (Some(parent), _) => Some(parent),
             (None, Some(named)) => {
@@ -110,4 +118,22 @@ fn next_id(tx: &mut Tx<'_>, number: u32) -> Result<JobId> {
     let queue = tx.queue_mut(number);
     queue.last_id += 1;
     crate::rows::job_id(&queue.last_id.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use jobcell_core::JobOptions;
+    use jobcell_core::options::Deduplication;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_deduplicated_is_refused_and_never_added_twice() {
+        let deduplication = Some(Deduplication { id: "mail-7".into(), ..Deduplication::default() });
+        let options = JobOptions { deduplication, ..JobOptions::default() };
+        let job = NewJob { options, ..NewJob::new("send", "{}") };
+        let Err(StoreError::Rejected(reason)) = Checked::new(job) else { panic!("it was taken") };
+        assert!(reason.contains("\"mail-7\"") && reason.contains("use Redis"), "{reason}");
+        assert!(Checked::new(NewJob::new("send", "{}")).is_ok());
+    }
 }

@@ -83,8 +83,16 @@ fn open(path: &Path, cache_bytes: usize) -> Result<Database, EmbeddedError> {
     let database = Database::builder()
         .set_cache_size(cache_bytes)
         .set_repair_callback(move |repair| {
-            let percent = repair.progress() * 100.0;
-            tracing::info!(path = shown, percent, "embedded store was not closed cleanly; checking it");
+            // Once for people; a large file's progress is for those who look for it.
+            if repair.progress() == 0.0 {
+                tracing::info!(path = shown, "embedded store was not closed cleanly; checking it");
+            } else {
+                tracing::debug!(
+                    path = shown,
+                    percent = repair.progress() * 100.0,
+                    "checking the embedded store"
+                );
+            }
         })
         .create(path);
     let database = database.map_err(|e| EmbeddedError::database(path, e.into()))?;

@@ -308,7 +308,7 @@ impl Store for EmbeddedStore {
                 warnings.push(format!("only {free} MiB are free for the store in {shown}; free space there"));
             }
         }
-        Ok(StoreHealth { kind: "embedded".into(), latency, warnings })
+        Ok(StoreHealth { kind: "embedded".into(), latency, faults: Vec::new(), warnings })
     }
 
     async fn close(&self) {

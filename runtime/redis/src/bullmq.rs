@@ -12,6 +12,7 @@ mod health;
 mod read;
 mod record;
 mod store;
+mod unanswered;
 mod waiter;
 
 pub use store::{BullStore, StoreOptions};

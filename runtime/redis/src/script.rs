@@ -49,6 +49,7 @@ macro_rules! scripts {
 scripts! {
     FINISH = [QUEUES, FAMILY, JOBS, DEDUP, RETENTION, RECORDED, OUTCOME, METRICS] "finish.lua";
     ADD = [QUEUES, FAMILY, JOBS, DEDUP] "add.lua";
+    UNCLAIM = [QUEUES] "unclaim.lua";
     RENEW = [] "renew.lua";
     STALLED = [QUEUES] "stalled.lua";
     PROGRESS = [QUEUES] "progress.lua";

@@ -9,9 +9,9 @@
 //! # async fn run(health: Arc<dyn Health>, gauges: Arc<dyn Gauges>) -> Result<(), ServerError> {
 //! let metrics = Arc::new(Metrics::new());
 //! let pages = Pages { health, gauges, metrics };
-//! let server = Server::bind(([127, 0, 0, 1], 8787).into(), pages).await?;
+//! let server = Server::bind(([127, 0, 0, 1], 8787).into()).await?;
 //! println!("listening on {}", server.local_addr());
-//! server.serve(async { /* ends when the host stops */ }).await;
+//! server.serve(pages, async { /* ends when the host stops */ }).await;
 //! # Ok(())
 //! # }
 //! ```

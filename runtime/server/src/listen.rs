@@ -22,7 +22,6 @@ use crate::routes::{Pages, router};
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    router: Router,
 }
 
 /// Why the server does not start.
@@ -81,15 +80,15 @@ impl ServerError {
 // === impl Server ===
 
 impl Server {
-    /// Takes the address. Connections wait until [`Self::serve`].
+    /// Takes the address. Connections wait until [`Self::serve`]: what is shown may still be coming up.
     ///
     /// # Errors
     /// When the address is in use, not allowed or not this machine's.
-    pub async fn bind(address: SocketAddr, pages: Pages) -> Result<Self, ServerError> {
+    pub async fn bind(address: SocketAddr) -> Result<Self, ServerError> {
         let fault = |source| ServerError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(fault)?;
         let address = listener.local_addr().map_err(fault)?;
-        Ok(Self { listener, address, router: router(pages) })
+        Ok(Self { listener, address })
     }
 
     /// The address, with the port that was given for port 0.
@@ -98,11 +97,12 @@ impl Server {
         self.address
     }
 
-    /// Serves until `shutdown` is done, then lets open answers finish for up to 3 s.
+    /// Serves these pages until `shutdown` is done, then lets open answers finish for up to 3 s.
     ///
     /// Cancel safety: a dropped future stops accepting and cuts open connections.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, router, .. } = self;
+    pub async fn serve(self, pages: Pages, shutdown: impl Future<Output = ()>) {
+        let Self { listener, .. } = self;
+        let router = router(pages);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
         // Also when this future is dropped.

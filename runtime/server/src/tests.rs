@@ -96,9 +96,9 @@ impl Running {
         let (health, gauges): (Arc<dyn Health>, Arc<dyn Gauges>) =
             (Arc::clone(&fake) as _, Arc::clone(&fake) as _);
         let pages = Pages { health, gauges, metrics: Arc::clone(&metrics) };
-        let server = Server::bind(([127, 0, 0, 1], 0).into(), pages).await.unwrap();
+        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let (address, stop) = (server.local_addr(), CancellationToken::new());
-        let task = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
+        let task = tokio::spawn(server.serve(pages, stop.clone().cancelled_owned()));
         Self { address, metrics, fake, stop, task }
     }
 
@@ -173,9 +173,7 @@ async fn errors_are_problem_documents() {
 #[tokio::test]
 async fn a_port_in_use_names_address_cause_and_fix() {
     let running = Running::start(Fake::default()).await;
-    let fake = Arc::clone(&running.fake);
-    let pages = Pages { health: Arc::clone(&fake) as _, gauges: fake, metrics: Arc::clone(&running.metrics) };
-    let Err(error) = Server::bind(running.address, pages).await else { panic!("the port was free") };
+    let Err(error) = Server::bind(running.address).await else { panic!("the port was free") };
     let told = error.to_string();
     for part in [&running.address.to_string(), "in use", "server.listen", "JOBCELL_SERVER__LISTEN"] {
         assert!(told.contains(part), "{told}");

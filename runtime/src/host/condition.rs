@@ -66,6 +66,17 @@ impl Condition {
         }
     }
 
+    /// Logs what an operator should know of the store before trusting it with jobs.
+    pub(super) async fn log_store(&self) {
+        let Ok(StoreHealth { faults, warnings, .. }) = self.store_health().await else { return };
+        for fault in faults {
+            tracing::error!("store: {fault}");
+        }
+        for warning in warnings {
+            tracing::warn!("store: {warning}");
+        }
+    }
+
     async fn queue_health(&self, queue: &QueueName) -> Option<QueueHealth> {
         let ask = async {
             let jobs = self.store.counts(queue).await.ok()?;
@@ -110,11 +121,11 @@ impl Health for Condition {
         };
         let kind = if self.redis { "redis" } else { "embedded" };
         let store = match &answer {
-            Ok(StoreHealth { kind, latency, warnings }) => StoreReport {
+            Ok(StoreHealth { kind, latency, faults, warnings }) => StoreReport {
                 kind: kind.clone(),
                 up: true,
                 latency: Some(*latency),
-                warnings: warnings.clone(),
+                warnings: faults.iter().chain(warnings).cloned().collect(),
             },
             Err(_) => StoreReport { kind: kind.to_owned(), up: false, latency: None, warnings: Vec::new() },
         };

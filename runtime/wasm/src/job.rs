@@ -20,11 +20,11 @@ const HEADERS_MAX: usize = 16;
 // === impl Texts ===
 
 impl Texts {
-    pub(crate) fn new(attempt: &Attempt) -> Self {
+    pub(crate) fn new(attempt: &Attempt, key_prefix: &str) -> Self {
         let Attempt { queue, job, .. } = attempt;
         Self {
             // Ids start anew when a queue is wiped; the time of making tells such namesakes apart.
-            idempotency_key: format!("{queue}:{}:{}", job.id, job.timestamp),
+            idempotency_key: format!("{key_prefix}:{queue}:{}:{}", job.id, job.timestamp),
             carried: job.options.telemetry.as_deref().map(carried).unwrap_or_default(),
         }
     }

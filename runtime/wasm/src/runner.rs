@@ -157,7 +157,7 @@ async fn call(
     course.start = store.data().started.elapsed();
     course.phase = Phase::Running;
     let attempt = store.data().attempt.clone();
-    let texts = job::Texts::new(&attempt);
+    let texts = job::Texts::new(&attempt, &template.services().key_prefix);
     let headers = texts.headers();
     handler.call_handle(&mut *store, texts.job(&attempt, &headers)).await
 }

@@ -37,7 +37,7 @@ pub(crate) enum Stop {
         wanted: usize,
     },
     /// The deadline passed.
-    #[error("the deadline of {after:?} passed while the handler was {doing}")]
+    #[error("the deadline of {:?} passed while the handler was {doing}", whole_ms(*after))]
     Deadline {
         /// From the start of the attempt to its deadline.
         after: Duration,
@@ -177,6 +177,12 @@ fn plain(trap: Trap) -> String {
     text.strip_prefix("wasm trap: ").map_or_else(|| text.clone(), str::to_owned)
 }
 
+/// Rounded: nobody configures less than a millisecond.
+fn whole_ms(duration: Duration) -> Duration {
+    let ms = (duration + Duration::from_micros(500)).as_millis();
+    Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
 fn why(cause: StopCause) -> &'static str {
     match cause {
         StopCause::Cancelled => "the job was cancelled",
@@ -288,8 +294,11 @@ mod tests {
         assert_eq!(stop.cause(), StopCause::Memory);
         let text = stop.to_string();
         assert!(text.contains("64 MiB") && text.contains("65600 KiB"), "{text}");
-        let text = Stop::Deadline { after: Duration::from_secs(30), doing: "computing" }.to_string();
-        assert!(text.contains("30s"), "{text}");
+        // The time until the cell was made has already gone by when the rest is measured.
+        for after in [Duration::from_secs(30), Duration::from_nanos(29_999_988_533)] {
+            let text = Stop::Deadline { after, doing: "computing" }.to_string();
+            assert!(text.contains("deadline of 30s passed"), "{text}");
+        }
     }
 
     #[test]

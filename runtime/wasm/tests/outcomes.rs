@@ -42,7 +42,7 @@ async fn the_handler_is_told_everything_about_its_job() {
     let expected = serde_json::json!({
         "id": "order-7", "queue": "tested", "name": "job", "bytes": 5, "attempt": 2, "max_attempts": 5, "starts": 3,
         "stalls": 1, "enqueued_at": 1_700_000_000_000_u64, "deadline": 1_700_000_030_000_u64,
-        "idempotency_key": "tested:order-7:1700000000000", "tenant": "acme", "parent": "bull:parents:9",
+        "idempotency_key": "bull:tested:order-7:1700000000000", "tenant": "acme", "parent": "bull:parents:9",
         "headers": [["traceparent", "00-1-2-01"], ["tracestate", "a=b"]],
     });
     assert_eq!(seen, expected);

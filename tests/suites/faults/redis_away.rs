@@ -55,7 +55,9 @@ fn a_result_is_written_after_redis_came_back() {
     redis.down();
     wait::until("the host is not ready", || (host.get("/readyz")?.0 == 503).then_some(()));
     // The handler ends meanwhile: its result has nowhere to go yet.
-    std::thread::sleep(Duration::from_secs(2));
+    wait::until("the handler has ended", || {
+        host.get("/metrics")?.1.lines().any(|line| line == "jobcell_cells_active 0").then_some(())
+    });
     redis.up();
     let back = Instant::now();
     wait::until("the result is written", || (site.job("work", &id)["state"] == "completed").then_some(()));

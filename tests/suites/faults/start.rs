@@ -67,7 +67,7 @@ fn handlers_are_read_again_when_asked_and_a_bad_one_is_not_taken() {
     run(1);
     site.write("basic.wasm", &first[..first.len() / 2]);
     host.signal(Signal::HUP);
-    host.wait_log("handler not changed");
+    host.wait_log("handlers not changed");
     run(2);
     site.write("basic.wasm", another_version(&first));
     host.signal(Signal::HUP);

@@ -88,6 +88,8 @@ pub struct StoreHealth {
     pub kind: String,
     /// The round trip of one small call.
     pub latency: Duration,
-    /// Things an operator should mend, each with the fix.
+    /// Why it must not be trusted with jobs as it is, each with the fix.
+    pub faults: Vec<String>,
+    /// What an operator should mend, each with the fix.
     pub warnings: Vec<String>,
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::burst::Busy;
 use super::calls::{self, Calls};
 use super::held::HeldJobs;
 use super::watch::Watch;
@@ -35,21 +36,22 @@ const VAIN_WAITS_MAX: u32 = 3;
 /// How long ends may take to be written after everything was told to stop.
 const GIVE_BACK_BOUND: Duration = Duration::from_secs(5);
 
-/// Works the queue until the phase or `burst` ends it.
+/// Works the queue until the phase ends it.
 pub(super) async fn run(
     surroundings: Surroundings,
     settings: QueueSettings,
     phase: signal::Receiver<Phase>,
-    burst: bool,
+    busy: Option<Busy>,
 ) -> Ended {
     let _stalls = AbortOnDropHandle::new(tokio::spawn(stalls::run(surroundings.clone(), settings.clone())));
-    Driver::new(surroundings, settings, phase, burst).run().await
+    Driver::new(surroundings, settings, phase, busy).run().await
 }
 
 struct Driver {
     scene: Arc<Scene>,
     phase: signal::Receiver<Phase>,
-    burst: bool,
+    /// In burst mode only.
+    busy: Option<Busy>,
     calls: Calls,
     in_flight: FuturesUnordered<BoxFuture<'static, calls::Ended>>,
     finishes_in_flight: usize,
@@ -84,7 +86,7 @@ impl Driver {
         surroundings: Surroundings,
         settings: QueueSettings,
         phase: signal::Receiver<Phase>,
-        burst: bool,
+        busy: Option<Busy>,
     ) -> Self {
         let calls = Calls {
             store: Arc::clone(&surroundings.store),
@@ -100,7 +102,7 @@ impl Driver {
         Self {
             scene: Arc::new(Scene { surroundings, settings }),
             phase,
-            burst,
+            busy,
             calls,
             in_flight: FuturesUnordered::new(),
             finishes_in_flight: 0,
@@ -131,7 +133,7 @@ impl Driver {
     async fn run(mut self) -> Ended {
         let mut renewals = self.renewals();
         loop {
-            if self.pump().await {
+            if self.pump() {
                 return self.leave();
             }
             let timer = self.timer();
@@ -163,9 +165,10 @@ impl Driver {
     // --- what comes next ---
 
     /// Starts the calls that can be started. True when the work is over.
-    async fn pump(&mut self) -> bool {
+    fn pump(&mut self) -> bool {
         let phase = self.phase();
-        if self.over(phase).await {
+        self.tell_busy();
+        if self.over(phase) {
             return true;
         }
         if self.retry_at.is_some_and(|at| at > Instant::now()) {
@@ -193,17 +196,20 @@ impl Driver {
     }
 
     /// Whether everything is done that this phase wants done.
-    async fn over(&mut self, phase: Phase) -> bool {
+    fn over(&self, phase: Phase) -> bool {
         let idle = self.held.is_empty() && self.in_flight.is_empty();
         match phase {
             Phase::Drain => idle,
             Phase::GiveBack => idle || self.give_back_until.is_some_and(|until| until <= Instant::now()),
-            Phase::Run | Phase::Quiet => {
-                self.burst && idle && self.drained && {
-                    let counts = self.scene.surroundings.store.counts(&self.scene.settings.queue).await;
-                    counts.is_ok_and(|counts| counts.pending() == 0)
-                }
-            }
+            Phase::Run | Phase::Quiet => false,
+        }
+    }
+
+    /// Tells whoever waits for all queues to be done.
+    fn tell_busy(&mut self) {
+        let busy = !(self.drained && self.held.is_empty() && self.in_flight.is_empty());
+        if let Some(tell) = &mut self.busy {
+            tell.set(busy);
         }
     }
 

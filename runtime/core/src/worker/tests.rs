@@ -46,6 +46,22 @@ async fn a_burst_runs_everything_and_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_burst_over_several_queues_ends_when_all_are_done() {
+    // The fake keeps one list for all queues: whoever claims first runs, and the other must not end meanwhile.
+    let store = Fake::with([job("1", "first")]);
+    let (later, runner) =
+        (Arc::clone(&store), FakeRunner::new(|_, _| Step::After(Duration::from_secs(3), done())));
+    let other = QueueSettings::new(QueueName::new("other").unwrap());
+    let mut workers = Workers::start(&host(&store, &runner), vec![settings(1), other], true);
+    runner.until_running(1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    later.push(job("2", "second"));
+    later.push_silently(job("3", "third"));
+    assert_eq!(timeout(LONG, workers.ended()).await.unwrap(), Ended::default());
+    assert_eq!((store.completed(), store.waiting()), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_is_never_claimed_without_a_free_slot() {
     let store = Fake::with((0..50).map(|i| job(&i.to_string(), "slow")));
     let runner = FakeRunner::new(|_, _| Step::After(Duration::from_millis(30), done()));

@@ -41,6 +41,7 @@ impl BullStore {
         request: Option<&ClaimRequest>,
         now: Millis,
     ) -> Result<FinishReply, StoreError> {
+        self.give_back_unanswered(queue).await;
         let keys = self.keys(queue);
         let mut call = script::FINISH.call(&keys.meta());
         call.arg(now).arg(self.options.metrics_points).arg(finishes.len());
@@ -54,16 +55,25 @@ impl BullStore {
         for finish in finishes {
             encode(&mut call, finish)?;
         }
+        // Where there is no connection nothing is sent.
+        let sent = self.redis.is_up();
         let value = match call.send(&self.redis).await {
             Ok(value) => value,
             Err(e) => {
+                if let Some(request) = request.filter(|_| sent) {
+                    self.unanswered.add(queue, request);
+                }
                 let ids: Vec<&JobId> = finishes.iter().map(|finish| &finish.id).collect();
                 return Err(self.explain(e, &keys, &ids).await);
             }
         };
         let [codes, jobs, rest, due, dropped, faults] = reply::tuple(value)?;
         for (id, cause) in reply::pairs(faults)? {
-            tracing::error!(key = keys.of(&id), cause, "a job's end cannot be written; mend or delete the key");
+            tracing::error!(
+                key = keys.of(&id),
+                cause,
+                "a job's end cannot be written; mend or delete the key"
+            );
         }
         let codes = reply::array(codes)?;
         let finished: Result<Vec<_>, StoreError> =

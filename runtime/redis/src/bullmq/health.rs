@@ -36,17 +36,17 @@ fn judge(info: &str, save: Option<&str>, latency: std::time::Duration) -> StoreH
         (None, Some(version)) => ("dragonfly", version, false),
         (None, None) => ("redis", field("redis_version").unwrap_or("unknown"), true),
     };
-    let mut warnings = Vec::new();
+    let (mut faults, mut warnings) = (Vec::new(), Vec::new());
     if judged && numbers(version).is_some_and(|version| version < VERSION_MIN) {
         let (major, minor) = VERSION_MIN;
-        warnings.push(format!(
+        faults.push(format!(
             "redis {version} is too old: some commands are missing; run {major}.{minor} or newer"
         ));
     }
     if let Some(policy) = field("maxmemory_policy")
         && policy != "noeviction"
     {
-        warnings.push(format!(
+        faults.push(format!(
             "maxmemory-policy is {policy}: jobs may vanish when memory is short; CONFIG SET maxmemory-policy noeviction, and the same in redis.conf"
         ));
     }
@@ -70,9 +70,9 @@ fn judge(info: &str, save: Option<&str>, latency: std::time::Duration) -> StoreH
         }
     }
     if field("role") == Some("slave") {
-        warnings.push("this is a replica, which refuses writes; connect to the master".to_owned());
+        faults.push("this is a replica, which refuses writes; connect to the master".to_owned());
     }
-    StoreHealth { kind: format!("{kind} {version}"), latency, warnings }
+    StoreHealth { kind: format!("{kind} {version}"), latency, faults, warnings }
 }
 
 fn numbers(version: &str) -> Option<(u32, u32)> {
@@ -85,7 +85,8 @@ mod tests {
     use super::*;
 
     fn warnings(info: &str, save: Option<&str>) -> Vec<String> {
-        judge(info, save, std::time::Duration::ZERO).warnings
+        let StoreHealth { faults, warnings, .. } = judge(info, save, std::time::Duration::ZERO);
+        faults.into_iter().chain(warnings).collect()
     }
 
     #[test]

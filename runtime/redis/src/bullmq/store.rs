@@ -12,6 +12,7 @@ use jobcell_core::{Job, JobId, JobState, Millis, QueueName, Store, StoreError};
 use redis::{RedisError, Value};
 
 use super::events::Readers;
+use super::unanswered::Unanswered;
 use super::waiter::MarkerWaiter;
 use crate::connect::{ConnectError, ConnectOptions};
 use crate::error;
@@ -34,6 +35,7 @@ pub struct BullStore {
     pub(super) redis: Redis,
     pub(super) options: StoreOptions,
     pub(super) readers: Readers,
+    pub(super) unanswered: Unanswered,
 }
 
 // === impl BullStore ===
@@ -51,7 +53,7 @@ impl BullStore {
     #[must_use]
     pub fn new(redis: Redis, options: StoreOptions) -> Self {
         let readers = Readers::new(redis.options().clone());
-        Self { redis, options, readers }
+        Self { redis, options, readers, unanswered: Unanswered::default() }
     }
 
     /// The connection, for the other things that live in the same Redis.
@@ -164,7 +166,10 @@ impl Store for BullStore {
 
     async fn wake(&self, queue: &QueueName) -> Result<(), StoreError> {
         let marker = self.keys(queue).of("marker");
-        self.redis.call(redis::cmd("ZADD").arg(marker).arg(0).arg("0")).await.map_err(|e| self.redis.error(&e))?;
+        self.redis
+            .call(redis::cmd("ZADD").arg(marker).arg(0).arg("0"))
+            .await
+            .map_err(|e| self.redis.error(&e))?;
         Ok(())
     }
 

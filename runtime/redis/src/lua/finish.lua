@@ -295,9 +295,20 @@ if want > 0 then
           deferred = true
         end
       end
+      local mine = false
       if named then
         local token = claimed == 0 and ARGV[6] or string.format('%.0f', ARGV[6] + claimed)
-        call('SET', job .. ':lock', ARGV[5] .. ':' .. token, 'PX', ARGV[7])
+        token = ARGV[5] .. ':' .. token
+        mine = call('SET', job .. ':lock', token, 'PX', ARGV[7], 'NX')
+        if not mine then
+          -- Either its id was waiting twice and it runs, or the lock is a leftover.
+          mine = not call('LPOS', active, id, 'RANK', '2')
+          if mine then
+            call('SET', job .. ':lock', token, 'PX', ARGV[7])
+          end
+        end
+      end
+      if mine then
         starts = starts and tonumber(starts) + 1 or '1'
         if ARGV[8] == '' then
           call('HSET', job, 'processedOn', ARGV[1], 'ats', starts)
@@ -311,6 +322,8 @@ if want > 0 then
         if not deferred then
           spent = spent + 1
         end
+      elseif named then
+        call('LREM', active, '1', id)
       else
         call('LREM', active, '1', id)
         call('DEL', job .. ':lock')

@@ -83,8 +83,12 @@ function M.delay(q, id, due)
   M.event(q, 'delayed', 'jobId', id, 'delay', string.format('%.0f', due))
 end
 
--- Moves up to 1000 due jobs to the waiting ones.
+-- Moves up to 1000 due jobs to the waiting ones. While a queue is paused and has no `paused` list they stay: a client of
+-- the older major version that adds a job makes that list, and on resuming puts it over `wait` and what we had put there.
 function M.promote(q, now)
+  if q.paused and call('EXISTS', q.prefix .. 'paused') == 0 then
+    return
+  end
   local key = q.prefix .. 'delayed'
   local ids = call('ZRANGEBYSCORE', key, 0, (now + 1) * 4096 - 1, 'LIMIT', 0, 1000)
   if #ids == 0 then

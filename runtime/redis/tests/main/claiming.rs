@@ -174,3 +174,31 @@ async fn a_claim_after_a_finish_shares_its_round_trip() {
         ]
     );
 }
+
+#[tokio::test]
+async fn an_id_that_waits_twice_is_run_once() {
+    let mut b = Bench::new().await;
+    b.add(vec![plain("a"), plain("b")]).await;
+    let _: i64 = b.raw.run(&["LPUSH", "bull:q:wait", "1", "2", "1"]).await;
+    let claimed = b.claim(9).await;
+    assert_eq!(ids(&claimed), ["1", "2"], "in one claim");
+    let _: i64 = b.raw.run(&["LPUSH", "bull:q:wait", "1"]).await;
+    assert!(b.claim(1).await.jobs.is_empty(), "while it runs");
+    for job in &claimed.jobs {
+        assert_eq!(b.finish(&job.id, &job.token, complete("1")).await.finished, [Ok(())]);
+    }
+    for list in ["bull:q:wait", "bull:q:active"] {
+        assert!(b.raw.list(list).await.is_empty(), "{list}");
+    }
+    let events = b.raw.events("q").await;
+    assert_eq!(events.iter().filter(|e| e.starts_with("event completed")).count(), 2);
+}
+
+#[tokio::test]
+async fn a_lock_that_was_left_behind_does_not_keep_a_waiting_job_from_running() {
+    let mut b = Bench::new().await;
+    b.add(vec![plain("a")]).await;
+    let _: String = b.raw.run(&["SET", "bull:q:1:lock", "old", "PX", "60000"]).await;
+    let (job, token, _) = b.take().await;
+    assert_eq!(b.finish(&job, &token, complete("1")).await.finished, [Ok(())]);
+}

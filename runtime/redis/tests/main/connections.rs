@@ -183,5 +183,5 @@ async fn health_tells_version_latency_and_faults() {
     assert!(health.warnings.iter().any(|w| w.contains("nothing is saved")), "{health:?}");
     let _: () = b.raw.run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
     let health = b.store.health().await.unwrap();
-    assert!(health.warnings.iter().any(|w| w.contains("noeviction")), "{health:?}");
+    assert!(health.faults.iter().any(|w| w.contains("noeviction")), "{health:?}");
 }

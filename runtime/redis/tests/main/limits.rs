@@ -129,6 +129,20 @@ async fn while_paused_the_list_that_exists_is_used() {
 }
 
 #[tokio::test]
+async fn nothing_comes_due_into_a_list_that_an_older_client_would_overwrite() {
+    let mut b = Bench::new().await;
+    let _: i64 = b.raw.run(&["HSET", "bull:q:meta", "version", "bullmq:6.7.0"]).await;
+    b.add(vec![job("due", JobOptions { delay: 10, ..JobOptions::default() })]).await;
+    b.store.pause(&b.q).await.unwrap();
+    assert!(b.store.claim(&b.q, &claim(1, NOW + 20)).await.unwrap().jobs.is_empty());
+    // An older client adds and resumes.
+    let _: i64 = b.raw.run(&["LPUSH", "bull:q:paused", "x"]).await;
+    let _: String = b.raw.run(&["RENAME", "bull:q:paused", "bull:q:wait"]).await;
+    let _: i64 = b.raw.run(&["HDEL", "bull:q:meta", "paused"]).await;
+    assert_eq!(ids(&b.store.claim(&b.q, &claim(9, NOW + 20)).await.unwrap()), ["1"]);
+}
+
+#[tokio::test]
 async fn resuming_merges_lists_that_clients_of_both_majors_split() {
     let mut b = Bench::new().await;
     b.add(vec![plain("a"), plain("b")]).await;

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use jobcell_core::store::{Claim, Finish};
-use jobcell_core::{JobState, Store};
+use jobcell_core::{JobOptions, JobState, Store};
+use jobcell_redis::{BullStore, ConnectOptions};
 
-use crate::server::{Bench, NOW, claim, complete, finish, plain};
+use crate::server::{Bench, NOW, claim, complete, finish, ids, job, plain, queue};
 
 const JOBS: usize = 2000;
 
@@ -42,8 +43,42 @@ async fn no_job_is_lost_or_done_twice_while_connections_are_killed() {
     assert_eq!((completed.len(), distinct.len()), (JOBS, JOBS));
 }
 
+#[tokio::test]
+async fn jobs_whose_claim_was_never_answered_are_given_back_at_once_and_count_as_no_stall() {
+    let mut b = Bench::new().await;
+    let high = JobOptions { priority: 1, ..JobOptions::default() };
+    b.add(vec![plain("a"), plain("b"), plain("c"), job("d", high)]).await;
+    let (kept, token, _) = b.take().await;
+    let lossy = b.server.lossy().await;
+    let store = BullStore::connect(ConnectOptions::from_url(&lossy.url()).unwrap()).await.unwrap();
+    store.claim(&queue("other"), &claim(1, NOW)).await.unwrap();
+
+    lossy.lose_replies(true);
+    let e = store.claim(&b.q, &claim(9, NOW)).await.unwrap_err();
+    assert!(e.is_transient(), "{e}");
+    lossy.lose_replies(false);
+    assert_eq!(b.raw.list("bull:q:active").await, ["4", "3", "2", "1"], "the script ran");
+
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let claimed = loop {
+        match store.claim(&b.q, &claim(9, NOW)).await {
+            Ok(claimed) => break claimed,
+            Err(e) => assert!(e.is_transient() && Instant::now() < deadline, "{e}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!(ids(&claimed), ["2", "3", "4"], "in their order");
+    assert!(!b.raw.hash("bull:q:2").await.contains_key("stc"));
+    for job in &claimed.jobs {
+        assert_eq!(b.finish(&job.id, &job.token, complete("1")).await.finished, [Ok(())]);
+    }
+    // Another's job is left alone.
+    assert_eq!(b.finish(&kept, &token, complete("1")).await.finished, [Ok(())]);
+    assert_eq!(b.store.counts(&b.q).await.unwrap().get(JobState::Completed), 4);
+}
+
 /// Claims and finishes until everything is done. A claim whose reply is lost leaves jobs that are found as stalled.
-async fn work(store: jobcell_redis::BullStore, q: jobcell_core::QueueName) -> usize {
+async fn work(store: BullStore, q: jobcell_core::QueueName) -> usize {
     let mut accepted = 0;
     let mut ends: Vec<Finish> = Vec::new();
     let stalled = jobcell_core::store::StallPolicy { interval: Duration::from_millis(50), max: 1000 };
