@@ -174,12 +174,12 @@ fn check_and_doctor_report_on_both_stores() {
 }
 
 #[test]
-fn check_warns_of_a_redis_that_would_lose_jobs() {
+fn check_refuses_a_redis_that_would_lose_jobs() {
     let stage = Stage::redis();
     let site = stage.site(BASIC);
     let redis = stage.redis.as_ref().unwrap();
     redis.client().run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
-    let _ = site.cli(&["check"]).answers(&["warning", "maxmemory-policy is allkeys-lru", "noeviction"]);
+    let _ = site.cli(&["check"]).exits(1).says(&["fault", "maxmemory-policy is allkeys-lru", "noeviction"]);
 }
 
 #[test]
