@@ -1,5 +1,6 @@
 //! What a producer may ask of a job, in the spelling that BullMQ stores in the job's `opts` field.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::Millis;
@@ -21,13 +22,13 @@ pub struct JobOptions {
     #[serde(skip_serializing_if = "is_zero", deserialize_with = "whole")]
     pub priority: u64,
     /// Puts the job in front of the queue instead of at its end.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false", deserialize_with = "truthy")]
     pub lifo: bool,
     /// The id the producer chose.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "text_option")]
     pub job_id: Option<String>,
     /// When the producer made the job.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole_option")]
     pub timestamp: Option<Millis>,
     /// What becomes of the job once it completed; none leaves it to the worker.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,19 +52,19 @@ pub struct JobOptions {
     #[serde(rename = "tm", skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<String>,
     /// The telemetry context must not be handed on.
-    #[serde(rename = "omc", skip_serializing_if = "is_false")]
+    #[serde(rename = "omc", skip_serializing_if = "is_false", deserialize_with = "truthy")]
     pub omit_context: bool,
     /// On final failure the parent fails too.
-    #[serde(rename = "fpof", skip_serializing_if = "is_false")]
+    #[serde(rename = "fpof", skip_serializing_if = "is_false", deserialize_with = "truthy")]
     pub fail_parent_on_failure: bool,
     /// On final failure the parent goes on at once.
-    #[serde(rename = "cpof", skip_serializing_if = "is_false")]
+    #[serde(rename = "cpof", skip_serializing_if = "is_false", deserialize_with = "truthy")]
     pub continue_parent_on_failure: bool,
     /// On final failure the parent no longer waits for this child, and can read why.
-    #[serde(rename = "idof", skip_serializing_if = "is_false")]
+    #[serde(rename = "idof", skip_serializing_if = "is_false", deserialize_with = "truthy")]
     pub ignore_dependency_on_failure: bool,
     /// On final failure the parent no longer waits for this child.
-    #[serde(rename = "rdof", skip_serializing_if = "is_false")]
+    #[serde(rename = "rdof", skip_serializing_if = "is_false", deserialize_with = "truthy")]
     pub remove_dependency_on_failure: bool,
     /// Ours: milliseconds one attempt may take; the handler's own deadline still holds.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole_option")]
@@ -77,6 +78,7 @@ pub struct JobOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParentRef {
     /// The parent's id.
+    #[serde(deserialize_with = "text")]
     pub id: String,
     /// `<prefix>:<queue>` of the parent.
     pub queue: String,
@@ -141,10 +143,10 @@ pub enum Keep {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeepLimits {
     /// The newest so many.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole_option")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bound_option")]
     pub count: Option<u64>,
     /// Those finished within so many seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole_option")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bound_option")]
     pub age: Option<u64>,
     /// How many old ones one finish may remove; none is 1000.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole_option")]
@@ -210,7 +212,8 @@ impl<'de> Deserialize<'de> for Backoff {
         enum Wire {
             Fixed(f64),
             Rule {
-                #[serde(rename = "type")]
+                // A rule without a name waits the same each time.
+                #[serde(rename = "type", default = "BackoffKind::fixed")]
                 kind: BackoffKind,
                 #[serde(default)]
                 delay: Option<f64>,
@@ -226,6 +229,10 @@ impl<'de> Deserialize<'de> for Backoff {
 }
 
 impl BackoffKind {
+    fn fixed() -> Self {
+        Self::Fixed
+    }
+
     /// The name on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -269,7 +276,59 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 }
 
 fn whole_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    Ok(Option::<f64>::deserialize(deserializer)?.map(clamp))
+    Ok(number_option(deserializer)?.map(clamp))
+}
+
+/// A bound, which below zero is none.
+fn bound_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(number_option(deserializer)?.filter(|n| *n >= 0.0).map(clamp))
+}
+
+/// What producers in loosely typed languages store for a number, a flag or an id.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Loose {
+    Flag(bool),
+    Whole(i64),
+    Number(f64),
+    Text(String),
+}
+
+#[expect(clippy::cast_precision_loss, reason = "times and counts are far below 2^53")]
+fn number_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    Ok(match Option::<Loose>::deserialize(deserializer)? {
+        None => None,
+        Some(Loose::Flag(flag)) => Some(f64::from(u8::from(flag))),
+        Some(Loose::Whole(n)) => Some(n as f64),
+        Some(Loose::Number(n)) => Some(n),
+        Some(Loose::Text(text)) => match text.trim().parse() {
+            Ok(n) => Some(n),
+            Err(_) => return Err(D::Error::custom(format!("{text:?} is not a number"))),
+        },
+    })
+}
+
+fn truthy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(match Option::<Loose>::deserialize(deserializer)? {
+        None => false,
+        Some(Loose::Flag(flag)) => flag,
+        Some(Loose::Whole(n)) => n != 0,
+        Some(Loose::Number(n)) => n != 0.0,
+        Some(Loose::Text(text)) => !text.is_empty(),
+    })
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text_option(deserializer)?.ok_or_else(|| D::Error::custom("null is not an id"))
+}
+
+fn text_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<Loose>::deserialize(deserializer)?.map(|value| match value {
+        Loose::Flag(flag) => flag.to_string(),
+        Loose::Whole(n) => n.to_string(),
+        Loose::Number(n) => n.to_string(),
+        Loose::Text(text) => text,
+    }))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -322,6 +381,26 @@ mod tests {
         );
         assert_eq!(o.remove_on_fail, Some(Keep::All));
         assert_eq!(parse(r#"{"removeOnComplete":0}"#).remove_on_complete, Some(Keep::None));
+    }
+
+    #[test]
+    fn what_means_something_is_taken_whatever_its_type() {
+        let o = parse(
+            r#"{"timestamp":1700000000000.5,"lifo":1,"attempts":"3","jobId":17,"parent":{"id":4,"queue":"bull:q"},
+                "backoff":{"delay":9},"delay":true,"fpof":0}"#,
+        );
+        assert_eq!((o.timestamp, o.lifo, o.attempts), (Some(1_700_000_000_000), true, 3));
+        assert_eq!((o.job_id.as_deref(), o.parent.unwrap().id.as_str()), (Some("17"), "4"));
+        assert_eq!(o.backoff, Some(Backoff { kind: BackoffKind::Fixed, delay: 9, jitter: None }));
+        assert_eq!((o.delay, o.fail_parent_on_failure), (1, false));
+        assert!(serde_json::from_str::<JobOptions>(r#"{"attempts":"many"}"#).is_err());
+    }
+
+    #[test]
+    fn a_negative_bound_keeps_everything() {
+        assert_eq!(parse(r#"{"removeOnComplete":{"count":-1}}"#).remove_on_complete, Some(Keep::All));
+        let aged = parse(r#"{"removeOnComplete":{"count":-1,"age":60}}"#).remove_on_complete;
+        assert_eq!(aged, Some(Keep::UpTo(KeepLimits { age: Some(60), ..KeepLimits::default() })));
     }
 
     #[test]

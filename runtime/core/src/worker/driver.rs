@@ -27,6 +27,9 @@ use crate::store::{
 
 /// Finish calls in flight. One is with the store while the next is on its way; more would only make batches smaller.
 const FINISHES_IN_FLIGHT: usize = 2;
+/// Ends that are worth a second call while the first is in flight: a call of eight costs the store half as much a job as
+/// eight calls.
+const FINISHES_TOGETHER: usize = 8;
 /// Jobs in one call: bounds how long one script holds the store, and the size of a reply.
 const BATCH_MAX: usize = 64;
 /// The wait after a failed call grows from the first to the second.
@@ -174,7 +177,7 @@ impl Driver {
         if self.retry_at.is_some_and(|at| at > Instant::now()) {
             return false;
         }
-        while !self.ended.is_empty() && self.finishes_in_flight < FINISHES_IN_FLIGHT {
+        while self.finish_is_due() {
             let size = if self.singly { 1 } else { BATCH_MAX };
             let batch: Vec<Finish> = self.ended.drain(..size.min(self.ended.len())).collect();
             let claim = self.claim_request(phase);
@@ -193,6 +196,18 @@ impl Driver {
             self.watch.begin(self.scene.settings.poll);
         }
         false
+    }
+
+    /// Whether ends should go out now. With a call in flight they wait for its answer, unless they are many or nothing
+    /// else will join them.
+    fn finish_is_due(&self) -> bool {
+        match self.finishes_in_flight {
+            0 => !self.ended.is_empty(),
+            n if n < FINISHES_IN_FLIGHT => {
+                self.ended.len() >= FINISHES_TOGETHER || (!self.ended.is_empty() && self.held.running() == 0)
+            }
+            _ => false,
+        }
     }
 
     /// Whether everything is done that this phase wants done.
@@ -407,7 +422,11 @@ impl Driver {
                 fail(&job, policy, &reason, &[])
             }
             other => {
-                let reason = format!("Job {} cannot end this way: {other}", finish.id);
+                let reason = match other {
+                    // BullMQ's words: people search for them.
+                    Refusal::PendingChildren => format!("Job {} has pending dependencies", finish.id),
+                    other => format!("Job {} cannot end this way: {other}", finish.id),
+                };
                 let outcome = Outcome::Retry { reason, after: None };
                 decide(
                     &job,

@@ -103,7 +103,7 @@ mod tests {
             Some(""),
         );
         assert_eq!(all.len(), 5, "{all:?}");
-        for (warning, fix) in all.iter().zip(["6.2", "noeviction", "appendonly yes", "log", "master"]) {
+        for (warning, fix) in all.iter().zip(["6.2", "noeviction", "master", "appendonly yes", "log"]) {
             assert!(warning.contains(fix), "{warning}");
         }
         let snapshots = warnings("redis_version:7.2.0\r\naof_enabled:0\r\n", Some("3600 1"));

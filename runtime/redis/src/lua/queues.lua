@@ -16,9 +16,10 @@ end
 
 -- The list that takes waiting jobs. While a queue is paused, clients of one major version put them into `paused` and
 -- those of the other into `wait`, and resuming by the older one overwrites `wait`: so never make the second list
--- where the first exists.
+-- where the first exists. Where neither does and a newer client has been seen, an older one may still make `paused`, and
+-- a newer one `wait`: false, neither is safe.
 function M.list(q)
-  if q.target then
+  if q.target ~= nil then
     return q.target
   end
   local key = q.prefix .. 'wait'
@@ -28,9 +29,7 @@ function M.list(q)
       key = paused
     elseif call('EXISTS', key) == 0 then
       local major = tonumber(string.match(q.version or '', '^bullmq:(%d+)'))
-      if not major or major < 6 then
-        key = paused
-      end
+      key = (not major or major < 6) and paused or false
     end
   end
   q.target = key
@@ -65,7 +64,15 @@ function M.place(q, id, priority, front)
     end
     call('ZADD', q.prefix .. 'prioritized', score, id)
   else
-    call(front and 'RPUSH' or 'LPUSH', M.list(q), id)
+    local list = M.list(q)
+    if not list then
+      -- It is due among the delayed ones, in the order the jobs were made, and waits as soon as the queue goes on.
+      local made = tonumber(call('HGET', q.prefix .. id, 'timestamp')) or 0
+      call('ZADD', q.prefix .. 'delayed', made * 4096, id)
+      q.delayed = true
+      return
+    end
+    call(front and 'RPUSH' or 'LPUSH', list, id)
   end
   q.pushed = true
 end

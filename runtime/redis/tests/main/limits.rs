@@ -118,14 +118,35 @@ async fn while_paused_the_list_that_exists_is_used() {
     b.add(vec![plain("b")]).await;
     assert_eq!(b.raw.list("bull:q:wait").await, ["2", "1"]);
     // With neither list, by the version of the newest producer.
-    for (version, list) in
-        [("bullmq:6.0.0", "wait"), ("bullmq:5.81.5", "paused"), ("bullmq-pro:7.1", "paused")]
-    {
-        let _: i64 = b.raw.run(&["DEL", "bull:q:wait", "bull:q:paused"]).await;
+    for (version, set, kind) in [
+        ("bullmq:6.0.0", "delayed", "ZCARD"),
+        ("bullmq:5.81.5", "paused", "LLEN"),
+        ("bullmq-pro:7.1", "paused", "LLEN"),
+    ] {
+        let _: i64 = b.raw.run(&["DEL", "bull:q:wait", "bull:q:paused", "bull:q:delayed"]).await;
         let _: i64 = b.raw.run(&["HSET", "bull:q:meta", "version", version]).await;
         b.add(vec![plain("n")]).await;
-        assert_eq!(b.raw.list(&format!("bull:q:{list}")).await.len(), 1, "{version}");
+        let n: i64 = b.raw.run(&[kind, &format!("bull:q:{set}")]).await;
+        assert_eq!(n, 1, "{version}");
     }
+}
+
+#[tokio::test]
+async fn what_is_put_back_while_paused_survives_a_resume_by_an_older_client() {
+    let mut b = Bench::new().await;
+    // A newer client only looks; an older one pauses, adds and resumes.
+    let _: i64 = b.raw.run(&["HSET", "bull:q:meta", "version", "bullmq:6.7.0"]).await;
+    b.add(vec![plain("a"), plain("b")]).await;
+    let claimed = b.claim(2).await;
+    let _: i64 = b.raw.run(&["HSET", "bull:q:meta", "paused", "1"]).await;
+    let retry = Verdict::Retry { reason: "r".into(), stacktrace: vec![], delay: Duration::ZERO, lifo: false };
+    b.finish(&claimed.jobs[0].id, &claimed.jobs[0].token, retry).await;
+    b.finish(&claimed.jobs[1].id, &claimed.jobs[1].token, Verdict::Release).await;
+    assert!(b.store.claim(&b.q, &claim(9, NOW + 20)).await.unwrap().jobs.is_empty());
+    let _: i64 = b.raw.run(&["LPUSH", "bull:q:paused", "x"]).await;
+    let _: String = b.raw.run(&["RENAME", "bull:q:paused", "bull:q:wait"]).await;
+    let _: i64 = b.raw.run(&["HDEL", "bull:q:meta", "paused"]).await;
+    assert_eq!(ids(&b.store.claim(&b.q, &claim(9, NOW + 20)).await.unwrap()), ["1", "2"]);
 }
 
 #[tokio::test]
