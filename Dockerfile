@@ -25,7 +25,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 10001 jobcell \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/jobcell --shell /usr/sbin/nologin jobcell \
- && install --directory --owner=jobcell --group=jobcell --mode=0750 /var/lib/jobcell /var/cache/jobcell
+ && install --directory --owner=jobcell --group=jobcell --mode=0750 /var/lib/jobcell /var/lib/jobcell/uploads /var/cache/jobcell
 COPY --from=build /out/jobcell /usr/local/bin/jobcell
 COPY --from=build /out/handlers /usr/share/jobcell/handlers
 USER 10001:10001

@@ -45,7 +45,8 @@ use fault::Faults;
 use grants::Declared;
 use node::{Node, Value};
 use reader::Reader;
-use table::{Entry, Section, nearest};
+pub(crate) use table::nearest;
+use table::{Entry, Section};
 
 /// Everything the host is told.
 #[derive(Debug, Clone)]
@@ -156,13 +157,13 @@ pub fn load_all(request: &Request) -> Loaded {
     let mut warnings = Vec::new();
     let (file, document) = read_file(&request.file, &faults);
     let mut root = document.unwrap_or_else(|| Node::table(Origin::Default));
-    redis::overlay(&mut root, &request.environment, &faults, &mut warnings);
+    redis::overlay(&mut root, &request.environment, &faults);
     request.environment.overlay(&mut root, &ROOT, &faults);
     if let Some(url) = &request.redis {
         let path = ["redis".to_owned(), "url".to_owned()];
         root.set(&path, Node::new(Value::Text(url.clone()), Origin::Flag("--redis")));
     }
-    redis::complete(&mut root, &request.environment);
+    redis::complete(&mut root, &request.environment, &faults, &mut warnings);
     let config = Config { file, warnings, ..read(&root, request, &faults) };
     Loaded { config, faults: faults.into_sorted() }
 }

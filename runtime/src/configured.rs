@@ -21,14 +21,7 @@ impl Builder {
     /// # Errors
     /// When it asks for something that this version cannot do: all such faults at once.
     pub fn configured(config: &Config) -> Result<Self, StartError> {
-        let mut faults = Vec::new();
-        if config.trust.require_signature {
-            faults.push(
-                "[trust] require-signature = true is not supported by this version, and handlers would run unverified; \
-                 remove it"
-                    .to_owned(),
-            );
-        }
+        let mut faults: Vec<String> = trust(config).err().into_iter().collect();
         let mut builder = Self::new().compiled(&config.cells.cache).engine(engine(config));
         builder.store = store_choice(config)?;
         builder.cells = config.cells.threads.and_then(NonZeroUsize::new);
@@ -41,7 +34,7 @@ impl Builder {
         for handler in config.handlers.values() {
             match self::handler(handler) {
                 Ok(handler) => builder = builder.handler(handler),
-                Err(fault) => faults.push(fault),
+                Err(found) => faults.extend(found),
             }
         }
         for (name, secret) in &config.secrets {
@@ -52,6 +45,37 @@ impl Builder {
         }
         if faults.is_empty() { Ok(builder) } else { Err(StartError::Config(faults)) }
     }
+}
+
+/// What is asked of handlers' signatures.
+pub(crate) fn trust(config: &Config) -> Result<(), String> {
+    if config.trust.require_signature {
+        return Err(
+            "[trust] require-signature = true is not supported by this version, and handlers would run \
+                    unverified; remove it"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// What is configured and has no effect in this version, but harms nothing: said when a host starts, and by `check`.
+pub(crate) fn without_effect(config: &Config) -> Vec<String> {
+    let mut said = Vec::new();
+    if !config.server.tokens.is_empty() {
+        said.push(
+            "[server] tokens has no effect: the API that tokens guard is not in this version. Health and metrics are \
+             open to whoever reaches server.listen"
+                .to_owned(),
+        );
+    }
+    if !config.trust.keys.is_empty() && !config.trust.require_signature {
+        said.push(
+            "[trust] keys has no effect: this version does not verify signatures, and runs handlers unverified"
+                .to_owned(),
+        );
+    }
+    said
 }
 
 /// The engine's settings.
@@ -111,22 +135,37 @@ pub(crate) fn queue(config: &QueueConfig) -> Result<Queue, String> {
     Ok(Queue { settings, routes })
 }
 
-pub(crate) fn handler(config: &HandlerConfig) -> Result<Handler, String> {
+/// A handler, or everything that this version cannot do of what it asks for.
+pub(crate) fn handler(config: &HandlerConfig) -> Result<Handler, Vec<String>> {
     let HandlerConfig { name, source, limits, grants, retries, names } = config;
+    let mut faults = Vec::new();
     if *retries == Retries::SameVersion {
-        return Err(format!(
+        faults.push(format!(
             "[handlers.{name}] retries = \"same-version\" is not supported by this version; use \"newest\""
         ));
     }
+    if !grants.kv.is_empty() {
+        faults.push(format!(
+            "[handlers.{name}.grants] kv is not supported by this version, which has no key-value buckets; remove it, \
+             or use cache = true for values that may vanish"
+        ));
+    }
     let unsupported = |what: &str| {
-        Err(format!(
+        format!(
             "[handlers.{name}] source = {what} is not supported by this version; give the path of a .wasm file"
-        ))
+        )
     };
     let source = match source {
-        HandlerSource::Path(path) => Source::File(path.clone()),
-        HandlerSource::Store => return unsupported("\"store\""),
-        HandlerSource::Oci(_) => return unsupported("\"oci://…\""),
+        HandlerSource::Path(path) => Ok(Source::File(path.clone())),
+        HandlerSource::Store => Err(unsupported("\"store\"")),
+        HandlerSource::Oci(_) => Err(unsupported("\"oci://…\"")),
+    };
+    let source = match source {
+        Ok(source) if faults.is_empty() => source,
+        found => {
+            faults.extend(found.err());
+            return Err(faults);
+        }
     };
     Ok(Handler {
         name: name.clone(),
@@ -135,4 +174,42 @@ pub(crate) fn handler(config: &HandlerConfig) -> Result<Handler, String> {
         grants: grants.clone(),
         names: BTreeMap::clone(names),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, FileChoice, Request};
+
+    fn config(toml: &str) -> Config {
+        let file = FileChoice::Text("jobcell.toml".into(), toml.to_owned());
+        config::load(&Request { file, ..Request::default() }).unwrap()
+    }
+
+    #[test]
+    fn what_this_version_cannot_do_is_refused_all_at_once() {
+        let config = config(
+            "[handlers.a]\nsource = \"store\"\nretries = \"same-version\"\ngrants = { kv = [\"media\"] }\n\
+             [trust]\nrequire-signature = true\n\
+             keys = [\"ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"]\n",
+        );
+        let Err(StartError::Config(faults)) = Builder::configured(&config) else { panic!("it is refused") };
+        assert_eq!(faults.len(), 4, "{faults:#?}");
+        for (fault, part) in faults.iter().zip(["[trust]", "retries", "[handlers.a.grants] kv", "source"]) {
+            assert!(fault.contains(part) && fault.contains("not supported by this version"), "{fault}");
+        }
+        assert!(without_effect(&config).is_empty(), "what is refused is not also warned of");
+    }
+
+    #[test]
+    fn what_has_no_effect_is_said() {
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let config = config(&format!(
+            "[server]\ntokens = [{{ name = \"ops\", role = \"viewer\", sha256 = \"{digest}\" }}]\n[trust]\n\
+             keys = [\"ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"]\n"
+        ));
+        assert!(Builder::configured(&config).is_ok());
+        let said = without_effect(&config);
+        assert!(said.len() == 2 && said[0].contains("tokens") && said[1].contains("keys"), "{said:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! `jobcell check` and `jobcell doctor`: everything that can be found out before it matters, all at once.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::builder;
 use crate::config::Config;
 use crate::configured;
 use crate::handler::Handler;
+use crate::loader::without_name;
 use crate::stores::OpenStore;
 
 /// How long the store may take to answer.
@@ -51,6 +53,8 @@ pub struct Findings {
     pub store_unreachable: bool,
     /// At least one handler is refused.
     pub handler_refused: bool,
+    /// The configuration asks for what this version cannot do.
+    pub unsupported: bool,
 }
 
 /// What this machine offers.
@@ -75,6 +79,11 @@ impl Findings {
         self.findings.push(Finding { subject: subject.into(), verdict, message: message.into() });
     }
 
+    fn push_unsupported(&mut self, subject: impl Into<String>, fault: String) {
+        self.unsupported = true;
+        self.push(subject, Verdict::Fault, fault);
+    }
+
     /// The worst verdict.
     #[must_use]
     pub fn worst(&self) -> Verdict {
@@ -85,6 +94,12 @@ impl Findings {
 /// Reaches the store, looks at its policy, opens blob stores and admits every handler.
 pub async fn check(config: &Config) -> Findings {
     let mut findings = Findings::default();
+    for warning in configured::without_effect(config) {
+        findings.push("config", Verdict::Warning, warning);
+    }
+    if let Err(fault) = configured::trust(config) {
+        findings.push_unsupported("trust", fault);
+    }
     check_store(config, &mut findings).await;
     for (name, blobs) in &config.blobs {
         let probed = async { BlobStore::open(&blobs.url)?.probe().await };
@@ -97,7 +112,7 @@ pub async fn check(config: &Config) -> Findings {
     check_handlers(config, &mut findings).await;
     for queue in config.queues.values() {
         if let Err(fault) = configured::queue(queue) {
-            findings.push(format!("queue {}", queue.name), Verdict::Fault, fault);
+            findings.push_unsupported(format!("queue {}", queue.name), fault);
         } else {
             let routes: Vec<String> =
                 queue.handlers.iter().map(|(job, handler)| format!("{job} → {handler}")).collect();
@@ -108,6 +123,17 @@ pub async fn check(config: &Config) -> Findings {
 }
 
 async fn check_store(config: &Config, findings: &mut Findings) {
+    if config.redis.is_none() && !config.embedded.path.exists() {
+        let (verdict, message) = match unmade(&config.embedded.path) {
+            Ok(message) => (Verdict::Ok, message),
+            Err(fault) => {
+                findings.store_unreachable = true;
+                (Verdict::Fault, fault)
+            }
+        };
+        findings.push("store", verdict, message);
+        return;
+    }
     let opened = match configured::store_choice(config) {
         Ok(choice) => choice.open().await.map_err(|fault| fault.to_string()),
         Err(fault) => Err(fault.to_string()),
@@ -146,6 +172,27 @@ async fn check_store(config: &Config, findings: &mut Findings) {
     open.store.close().await;
 }
 
+/// About an embedded store that nobody has made yet. To look must leave nothing behind.
+fn unmade(directory: &Path) -> Result<String, String> {
+    let shown = directory.display();
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    let above = absolute.ancestors().skip(1).find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let needed = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    match rustix::fs::access(above, needed) {
+        Ok(()) if above.is_dir() => {
+            Ok(format!("embedded: {shown} does not exist yet and will be created at the first run"))
+        }
+        Ok(()) => Err(format!(
+            "the embedded store cannot create {shown}: {} is no directory; correct embedded.path",
+            above.display()
+        )),
+        Err(cause) => Err(format!(
+            "the embedded store cannot create {shown} in {}: {cause}; make it writable for this user",
+            above.display()
+        )),
+    }
+}
+
 async fn check_handlers(config: &Config, findings: &mut Findings) {
     let engine = match Engine::new(configured::engine(config)) {
         Ok(engine) => engine,
@@ -154,8 +201,10 @@ async fn check_handlers(config: &Config, findings: &mut Findings) {
             return;
         }
     };
-    let cache = match CompileCache::open(&config.cells.cache) {
-        Ok(cache) => Some(cache),
+    // A cache that is not there yet is left to the first run: to look must leave nothing behind.
+    let opened = config.cells.cache.exists().then(|| CompileCache::open(&config.cells.cache)).transpose();
+    let cache = match opened {
+        Ok(cache) => cache,
         Err(fault) => {
             findings.push("cells.cache", Verdict::Fault, fault.to_string());
             None
@@ -163,15 +212,18 @@ async fn check_handlers(config: &Config, findings: &mut Findings) {
     };
     for handler in config.handlers.values() {
         let subject = format!("handler {}", handler.name);
-        let checked = match configured::handler(handler) {
-            Ok(handler) => check_handler(config, &engine, cache.clone(), handler).await,
-            Err(fault) => Err(fault),
+        let known = match configured::handler(handler) {
+            Ok(known) => known,
+            Err(faults) => {
+                faults.into_iter().for_each(|fault| findings.push_unsupported(subject.clone(), fault));
+                continue;
+            }
         };
-        match checked {
+        match check_handler(config, &engine, cache.clone(), known).await {
             Ok(message) => findings.push(subject, Verdict::Ok, message),
             Err(fault) => {
                 findings.handler_refused = true;
-                findings.push(subject, Verdict::Fault, fault);
+                findings.push(subject, Verdict::Fault, without_name(&handler.name, &fault));
             }
         }
     }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::builder::{Builder, StartError};
 use crate::config::{Config, ConfigError};
+use crate::configured;
 use crate::runtime::{Runtime, Shutdown};
 use condition::Condition;
 use signals::{Asked, Signals};
@@ -62,11 +63,22 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
     }));
     condition.log_store().await;
     announce(&runtime, &condition, address);
-    let shutdown = steer(&mut runtime, &condition, &mut signals, config, options.reread).await;
+    for warning in configured::without_effect(config) {
+        tracing::warn!("{warning}");
+    }
+    let shutdown = {
+        let steered = steer(&mut runtime, &condition, &mut signals, config, options.reread);
+        tokio::select! {
+            shutdown = steered => shutdown,
+            never = condition.warn_of_paused(), if options.burst => match never {},
+        }
+    };
     stop_server.send_replace(true);
     // It ends by itself, bounded; an abort would cut answers short.
     let _ = serving.await;
     runtime.close().await;
+    let Shutdown { given_back, abandoned } = shutdown;
+    tracing::info!(given_back, abandoned, "stopped");
     Ok(shutdown)
 }
 
@@ -157,5 +169,95 @@ async fn reload(
     }
     for section in config.needing_restart(before) {
         tracing::warn!(section, "changed in the configuration; takes effect when the host is started anew");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Mutex, PoisonError};
+
+    use tracing::subscriber::DefaultGuard;
+
+    use super::*;
+    use crate::NewJob;
+    use crate::config::{FileChoice, Request, load};
+    use crate::native::NativeJob;
+    use crate::queue::Queue;
+
+    /// The log of the thread that a test runs on.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn start() -> (Self, DefaultGuard) {
+            let log = Self::default();
+            let writer = log.clone();
+            let subscriber =
+                tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+            (log, tracing::subscriber::set_default(subscriber))
+        }
+
+        fn lines(&self, part: &str) -> Vec<String> {
+            let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let text = String::from_utf8(bytes).unwrap();
+            text.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_line_says_how_the_host_stopped() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = "ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let toml = format!(
+            "[embedded]\npath = \"store\"\n[server]\nlisten = \"127.0.0.1:0\"\n[trust]\nkeys = [\"{key}\"]\n"
+        );
+        let file = FileChoice::Text(directory.path().join("jobcell.toml"), toml);
+        let config = load(&Request { file, ..Request::default() }).unwrap();
+        let (log, _guard) = Log::start();
+        // Without queues a burst ends at once.
+        run(&config, RunOptions { burst: true, reread: &|| Err(ConfigError(Vec::new())) }).await.unwrap();
+        let stopped = log.lines("stopped");
+        assert_eq!(stopped.len(), 1, "{stopped:?}");
+        for part in ["INFO", "given_back=0", "abandoned=0"] {
+            assert!(stopped[0].contains(part), "{stopped:?}");
+        }
+        assert_eq!(log.lines("[trust] keys has no effect").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_paused_queue_that_a_burst_waits_for_is_named_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = ["paused", "empty", "open"].map(|name| QueueName::new(name).unwrap());
+        let mut builder = Builder::new()
+            .embedded(directory.path())
+            .native("h", |_: NativeJob| async { Ok(serde_json::Value::Null) });
+        for name in &names {
+            builder = builder.queue(Queue::new(name.as_str()).to("h"));
+        }
+        let runtime = builder.start().await.unwrap();
+        for name in &names[..2] {
+            runtime.store().pause(name).await.unwrap();
+        }
+        runtime.enqueue("paused", NewJob::new("n", "{}")).await.unwrap();
+        let condition = Condition::new(&runtime, false, names.to_vec());
+        let (log, _guard) = Log::start();
+        // Long enough for it to look several times.
+        let looking = tokio::time::timeout(condition::PAUSE_LOOK * 5 / 2, condition.warn_of_paused());
+        assert!(looking.await.is_err(), "it goes on until it is dropped");
+        let said = log.lines("paused and not empty");
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("WARN") && said[0].contains("queue=\"paused\""), "{said:?}");
+        runtime.shutdown(std::time::Duration::ZERO).await;
     }
 }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jobcell_core::event::Silent;
 use jobcell_core::{Attempt, AttemptIo, Clock, Job, JobId, Outcome, QueueName, Receipt, Report, SystemClock};
-use jobcell_handlers::{Artifact, LoadError, Loader};
+use jobcell_handlers::{Artifact, ArtifactError, LoadError, Loader};
 use jobcell_wasm::{Engine, EngineConfig, WasmError};
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::builder::{self, StartError};
-use crate::config::Config;
+use crate::config::{Config, HandlerConfig, HandlerSource};
 use crate::configured;
 use crate::handler::Handler;
 use crate::loader::WasmLoader;
@@ -88,6 +88,14 @@ pub enum InvokeError {
         /// What there is.
         known: String,
     },
+    /// The file that was named cannot be read.
+    #[error("{} cannot be read: {cause}; build it, or correct the path", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
     /// It cannot be read or is refused.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -110,7 +118,12 @@ pub async fn invoke(
 ) -> Result<Invoked, InvokeError> {
     let handler = find(config, target)?;
     let name = handler.name.clone();
-    let artifact = handler.source.read(&name).await.map_err(LoadError::from)?;
+    let artifact = handler.source.read(&name).await.map_err(|fault| match (target, fault) {
+        (Target::File(_), ArtifactError::Unreadable { path, cause, .. }) => {
+            InvokeError::Unreadable { path, cause }
+        }
+        (_, fault) => InvokeError::Load(fault.into()),
+    })?;
     let secrets: BTreeMap<String, String> =
         config.secrets.iter().map(|(name, secret)| (name.clone(), secret.expose().to_owned())).collect();
     let blobs = config.blobs.iter().map(|(name, blobs)| (name.clone(), blobs.url.clone())).collect();
@@ -160,16 +173,22 @@ fn find(config: &Config, target: &Target) -> Result<Handler, InvokeError> {
                 };
                 return Err(InvokeError::Unknown { name: name.clone(), known });
             };
-            configured::handler(handler).map_err(|fault| StartError::Config(vec![fault]).into())
+            configured::handler(handler).map_err(|faults| StartError::Config(faults).into())
         }
         Target::File(file) => {
-            let same = |handler: &&Handler| is_same(handler.source.path(), file);
-            let configured: Vec<Handler> =
-                config.handlers.values().filter_map(|handler| configured::handler(handler).ok()).collect();
+            let same = |handler: &&HandlerConfig| match &handler.source {
+                HandlerSource::Path(path) => is_same(path, file),
+                HandlerSource::Store | HandlerSource::Oci(_) => false,
+            };
             let name = || {
                 file.file_stem().map_or_else(|| "handler".to_owned(), |stem| stem.to_string_lossy().into())
             };
-            Ok(configured.iter().find(same).cloned().unwrap_or_else(|| Handler::wasm(name(), file)))
+            match config.handlers.values().find(same) {
+                Some(handler) => {
+                    configured::handler(handler).map_err(|faults| StartError::Config(faults).into())
+                }
+                None => Ok(Handler::wasm(name(), file)),
+            }
         }
     }
 }

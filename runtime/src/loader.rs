@@ -35,7 +35,10 @@ impl WasmLoader {
 #[async_trait]
 impl Loader for WasmLoader {
     async fn load(&self, name: &str, artifact: Artifact) -> Result<Arc<dyn Runner>, LoadError> {
-        let refused = |reason: String| LoadError::Refused { handler: name.to_owned(), reason };
+        let refused = |reason: String| LoadError::Refused {
+            handler: name.to_owned(),
+            reason: without_name(name, &reason),
+        };
         let Some(Handler { limits, grants, names, .. }) = self.handlers.get(name).cloned() else {
             return Err(refused(format!("it is not configured; add [handlers.{name}]")));
         };
@@ -47,6 +50,14 @@ impl Loader for WasmLoader {
         let runner = HandlerRunner::new(&self.engine, &admitted, spec, self.services.clone())
             .map_err(|fault| refused(fault.to_string()))?;
         Ok(if names.is_empty() { Arc::new(runner) } else { Arc::new(Renaming { inner: runner, names }) })
+    }
+}
+
+/// A reason to go behind the handler's name, which some reasons begin with.
+pub(crate) fn without_name(name: &str, reason: &str) -> String {
+    match reason.strip_prefix(&format!("handler {name:?}")) {
+        Some(rest) => rest.strip_prefix(": ").map_or_else(|| format!("it{rest}"), str::to_owned),
+        None => reason.to_owned(),
     }
 }
 
@@ -79,5 +90,31 @@ impl Runner for Renaming {
             Arc::make_mut(&mut attempt.job).name.clone_from(name);
         }
         self.inner.run(attempt).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jobcell_wasm::{AdmitError, WasmError};
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_its_handler_once() {
+        let told = |reason: String| {
+            let reason = without_name("a", &reason);
+            LoadError::Refused { handler: "a".to_owned(), reason }.to_string()
+        };
+        let ungranted = AdmitError::NotGranted {
+            handler: "a".to_owned(),
+            imports: vec!["jobcell:job/cache".to_owned()],
+            toml: "cache = true".to_owned(),
+        };
+        let told_ungranted = told(ungranted.to_string());
+        assert!(told_ungranted.starts_with("handler \"a\" is refused: it imports"), "{told_ungranted}");
+        let faulty =
+            WasmError::Handler { handler: "a".to_owned(), faults: vec!["no store \"b\"".to_owned()] };
+        assert_eq!(told(faulty.to_string()), "handler \"a\" is refused: no store \"b\"");
+        assert_eq!(told("it is empty".to_owned()), "handler \"a\" is refused: it is empty");
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobcell_core::clock::SystemClock;
+use jobcell_core::event::{Event, SwapKind};
 use jobcell_core::store::{Added, NewJob};
 use jobcell_core::wait::{self, Ending};
 use jobcell_core::worker::{Ended, Phase, Workers};
@@ -115,6 +116,11 @@ impl Runtime {
             Err(ChangeError::Routes(faults)) => return Err(StartError::Routes(faults)),
         };
         self.engine = Some(change.engine);
+        for Changed { handler, from, to } in &changed {
+            if let Some(kind) = SwapKind::between(from.as_deref(), to.as_deref()) {
+                self.observer.on(&Event::Swapped { handler: handler.clone(), kind });
+            }
+        }
         Ok(changed)
     }
 

@@ -40,6 +40,8 @@ pub mod claim;
 #[doc(hidden)]
 pub mod concurrency;
 #[doc(hidden)]
+pub mod deduplication;
+#[doc(hidden)]
 pub mod events;
 #[doc(hidden)]
 pub mod finish;
@@ -333,6 +335,43 @@ macro_rules! store_conformance {
                 a_child_that_is_not_kept_still_counts
                 a_duplicate_child_is_waited_for_once
             }
+            deduplication {
+                a_duplicate_is_not_added
+                a_duplicate_in_the_same_batch_is_not_added
+                ids_and_queues_are_apart
+                an_empty_id_is_rejected
+                of_many_at_once_one_is_added
+                a_completed_owner_frees_its_id
+                an_owner_keeps_its_id_until_it_fails_for_good
+                a_recovered_owner_keeps_its_id
+                a_removed_owner_frees_its_id
+                a_drained_owner_frees_its_id
+                who_lost_the_id_does_not_free_it
+                a_chosen_id_that_exists_takes_no_deduplication_id
+                a_time_to_live_outlasts_its_owner
+                a_time_to_live_ends_before_its_owner
+                a_time_to_live_ends_after_its_owner
+                a_time_to_live_of_nothing_is_none
+                an_extending_duplicate_starts_the_time_anew
+                other_duplicates_leave_the_time
+                a_delayed_owner_is_replaced
+                a_replacement_is_told
+                an_owner_that_is_not_delayed_is_not_replaced
+                a_replacement_keeps_the_time_unless_it_extends
+                a_replacement_without_a_time_holds_until_its_end
+                the_last_duplicate_of_a_running_owner_runs_after_it
+                a_duplicate_of_a_waiting_owner_is_not_kept
+                a_kept_job_waits_for_the_owners_last_attempt
+                a_kept_job_has_its_options
+                a_kept_lifo_job_goes_in_front
+                a_kept_job_can_be_claimed_with_the_finish
+                a_kept_job_whose_id_is_taken_is_not_made
+                a_kept_job_takes_the_time_from_the_id
+                a_removed_owner_takes_the_kept_job_along
+                a_parent_waits_for_the_kept_job_too
+                a_held_back_job_is_told
+                a_kept_job_is_told_before_its_owners_end
+            }
             concurrency {
                 a_job_is_given_to_one_worker_only
                 of_many_finishes_one_is_accepted
@@ -370,6 +409,7 @@ mod tests {
         ("events", include_str!("conformance/events.rs")),
         ("waiter", include_str!("conformance/waiter.rs")),
         ("children", include_str!("conformance/children.rs")),
+        ("deduplication", include_str!("conformance/deduplication.rs")),
         ("concurrency", include_str!("conformance/concurrency.rs")),
         ("model", include_str!("conformance/model.rs")),
     ];

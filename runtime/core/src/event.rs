@@ -38,7 +38,7 @@ pub enum Event {
         /// What it cost.
         receipt: Receipt,
     },
-    /// A finish was not accepted; the result is dropped.
+    /// The end of an attempt was not written; its result is dropped. [`Event::Ended`] came before it all the same.
     Refused {
         /// The queue.
         queue: QueueName,
@@ -54,7 +54,7 @@ pub enum Event {
         /// The job.
         id: JobId,
     },
-    /// A job of a vanished worker is waiting again.
+    /// A job whose lock had run out is waiting again: its worker vanished, or was cut off from the store.
     Stalled {
         /// The queue.
         queue: QueueName,
@@ -77,6 +77,49 @@ pub enum Event {
         /// The capability.
         capability: &'static str,
     },
+    /// A handler changed while the host runs. What it starts with is no change.
+    Swapped {
+        /// The handler.
+        handler: String,
+        /// How.
+        kind: SwapKind,
+    },
+}
+
+/// How a handler of a running host changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SwapKind {
+    /// It is new.
+    Load,
+    /// Another version takes its jobs.
+    Change,
+    /// It is gone.
+    Remove,
+}
+
+// === impl SwapKind ===
+
+impl SwapKind {
+    /// What leads from one version to the other, where none is no handler. None when there is nothing on either side.
+    #[must_use]
+    pub fn between(from: Option<&str>, to: Option<&str>) -> Option<Self> {
+        match (from, to) {
+            (None, Some(_)) => Some(Self::Load),
+            (Some(_), Some(_)) => Some(Self::Change),
+            (Some(_), None) => Some(Self::Remove),
+            (None, None) => None,
+        }
+    }
+
+    /// As a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Change => "change",
+            Self::Remove => "remove",
+        }
+    }
 }
 
 /// Hears every [`Event`]. Called on the hot path: must not block.
@@ -91,4 +134,18 @@ pub struct Silent;
 
 impl Observer for Silent {
     fn on(&self, _: &Event) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swap_is_named_by_what_was_and_what_is() {
+        let kind = |from, to| SwapKind::between(from, to).map(SwapKind::as_str);
+        assert_eq!(kind(None, Some("b")), Some("load"));
+        assert_eq!(kind(Some("a"), Some("b")), Some("change"));
+        assert_eq!(kind(Some("a"), None), Some("remove"));
+        assert_eq!(kind(None, None), None);
+    }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueName(Arc<str>);
 
-/// The id of a job, unique within its queue. Never empty, at most 4096 bytes.
+/// The id of a job, unique within its queue. Never empty. One that is chosen here has at most 4096 bytes; other
+/// producers may choose longer ones, and their jobs are run like any.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(Arc<str>);
 
@@ -80,21 +81,21 @@ impl QueueName {
 // === impl JobId ===
 
 impl JobId {
-    /// Takes an id as the store gave it; only bounds its length.
+    /// Takes an id as the store gave it, however long: a job that cannot be named could not be ended either.
     ///
     /// # Errors
-    /// When it is empty or over 4096 bytes.
+    /// When it is empty.
     pub fn new(id: impl AsRef<str>) -> Result<Self, NameError> {
         let id = id.as_ref();
         if id.is_empty() {
             return Err(NameError::EmptyJob);
         }
-        bounded("job id", id, JOB_BYTES_MAX)?;
         Ok(Self(id.into()))
     }
 
     /// Takes an id that a producer chose. BullMQ's rule: not an integer (those are counted by the store), not `0` or
-    /// starting with `0:`, and no `:` except in the three-part ids of scheduled jobs.
+    /// starting with `0:`, and no `:` except in the three-part ids of scheduled jobs. At
+    /// most 4096 bytes.
     ///
     /// # Errors
     /// When the id breaks the rule.
@@ -110,6 +111,7 @@ impl JobId {
         if id.contains(':') && id.split(':').count() != 3 {
             return reserved("it has a ':', which separates the parts of a key");
         }
+        bounded("job id", id, JOB_BYTES_MAX)?;
         Self::new(id)
     }
 
@@ -176,5 +178,13 @@ mod tests {
         for good in ["order-7", "007", "repeat:x:1700000000000", "7a"] {
             assert!(JobId::custom(good).is_ok(), "{good:?}");
         }
+    }
+
+    #[test]
+    fn only_a_chosen_job_id_is_bounded() {
+        let long = "x".repeat(4097);
+        let told = JobId::custom(&long).unwrap_err().to_string();
+        assert!(told.contains("4097") && told.contains("4096"), "{told}");
+        assert_eq!(JobId::new(&long).unwrap().as_str(), long);
     }
 }

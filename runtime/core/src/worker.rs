@@ -8,6 +8,7 @@
 //! Stopping goes through [`Phase`]s: `Run` → (`Quiet`) → `Drain` → `GiveBack`.
 
 mod attempt;
+mod batch;
 mod burst;
 mod calls;
 mod driver;

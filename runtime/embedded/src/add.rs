@@ -13,8 +13,9 @@ const PRIORITY_MAX: u64 = 2_097_151;
 
 /// A job that passed the checks that need no store, ready to be written.
 pub(crate) struct Checked {
-    job: NewJob,
-    id: Option<JobId>,
+    pub(crate) job: NewJob,
+    /// The id that its producer chose.
+    pub(crate) id: Option<JobId>,
     options: Vec<u8>,
 }
 
@@ -33,12 +34,10 @@ impl Checked {
                 "priority {priority} is out of range; use 0 for none, or 1 (first) to {PRIORITY_MAX} (last)"
             )));
         }
-        // Stored and not honoured, it would let run twice what the producer wants to run once.
-        if let Some(deduplication) = &job.options.deduplication {
+        if job.options.deduplication.as_ref().is_some_and(|deduplication| deduplication.id.is_empty()) {
             return Err(StoreError::Rejected(format!(
-                "deduplication id {:?}: the embedded store does not deduplicate yet; give the job an id of its own (a \
-                 second one with the same id is not added), or use Redis",
-                deduplication.id
+                "job {:?}: its deduplication id is empty; give it one",
+                job.name
             )));
         }
         job.parent = match (job.parent.take(), job.options.parent.as_ref()) {
@@ -81,7 +80,7 @@ pub(crate) fn add(tx: &mut Tx<'_>, queue: &QueueName, jobs: &[Checked], now: Mil
 }
 
 fn add_one(tx: &mut Tx<'_>, number: u32, checked: &Checked, now: Millis) -> Result<Added> {
-    let Checked { job, id, options } = checked;
+    let Checked { job, id, options: _ } = checked;
     if let Some(id) = id
         && tx.exists(number, id.as_str())?
     {
@@ -95,45 +94,39 @@ fn add_one(tx: &mut Tx<'_>, number: u32, checked: &Checked, now: Millis) -> Resu
         Some(id) => id.clone(),
         None => next_id(tx, number)?,
     };
+    if let Some(rule) = &job.options.deduplication
+        && let Some(owner) = tx.admit(number, &id, checked, rule, now)?
+    {
+        return Ok(Added::Deduplicated(owner));
+    }
+    store(tx, number, &id, checked, now)?;
+    Ok(Added::New(id))
+}
+
+/// Writes a job under an id that is free, and puts it where it waits.
+pub(crate) fn store(tx: &mut Tx<'_>, number: u32, id: &JobId, checked: &Checked, now: Millis) -> Result<()> {
+    let Checked { job, options, .. } = checked;
     let timestamp = job.timestamp(now);
     let body = Body { name: job.name.as_str().into(), timestamp, options, data: &job.data }.encode()?;
     tx.change().bodies.insert((number, id.as_str()), body.as_slice())?;
     let mut record = Record::new(&job.options, job.parent.as_ref());
     tx.tell(number, "added", &[("jobId", id.as_str()), ("name", &job.name)]);
     if record.delay > 0 {
-        tx.make_delayed(number, &id, &mut record, timestamp.saturating_add(job.options.delay))?;
+        tx.make_delayed(number, id, &mut record, timestamp.saturating_add(job.options.delay))?;
     } else {
         let front = record.lifo && record.priority == 0;
-        tx.make_ready(number, &id, &mut record, front, None)?;
+        tx.make_ready(number, id, &mut record, front, None)?;
     }
     if let Some(parent) = &job.parent {
-        let child = children::key(&tx.queue_name(number), &id);
+        let child = children::key(&tx.queue_name(number), id);
         tx.attach_child(parent, &child)?;
     }
-    Ok(Added::New(id))
+    Ok(())
 }
 
 /// The next counted id. A producer cannot have chosen it: whole numbers are not for choosing.
-fn next_id(tx: &mut Tx<'_>, number: u32) -> Result<JobId> {
+pub(crate) fn next_id(tx: &mut Tx<'_>, number: u32) -> Result<JobId> {
     let queue = tx.queue_mut(number);
     queue.last_id += 1;
     crate::rows::job_id(&queue.last_id.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use jobcell_core::JobOptions;
-    use jobcell_core::options::Deduplication;
-
-    use super::*;
-
-    #[test]
-    fn what_is_not_deduplicated_is_refused_and_never_added_twice() {
-        let deduplication = Some(Deduplication { id: "mail-7".into(), ..Deduplication::default() });
-        let options = JobOptions { deduplication, ..JobOptions::default() };
-        let job = NewJob { options, ..NewJob::new("send", "{}") };
-        let Err(StoreError::Rejected(reason)) = Checked::new(job) else { panic!("it was taken") };
-        assert!(reason.contains("\"mail-7\"") && reason.contains("use Redis"), "{reason}");
-        assert!(Checked::new(NewJob::new("send", "{}")).is_ok());
-    }
 }

@@ -87,6 +87,7 @@ pub(crate) fn remove(tx: &mut Tx<'_>, queue: &QueueName, id: &JobId) -> Result<R
     }
     tx.take(number, &record)?;
     tx.detach_child(number, id, &record)?;
+    tx.disown(number, id, &record)?;
     tx.erase(number, id, &record)?;
     tx.tell(number, "removed", &[("jobId", id.as_str()), ("prev", record.state().as_str())]);
     Ok(Removed::Yes)
@@ -153,6 +154,7 @@ fn remove_whole(tx: &mut Tx<'_>, number: u32, id: &JobId, record: &Record) -> Re
         if next.is_none() {
             tx.detach_child(number, &id, &record)?;
         }
+        tx.disown(number, &id, &record)?;
         tx.erase(number, &id, &record)?;
     }
     Ok(())

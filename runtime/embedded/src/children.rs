@@ -287,6 +287,18 @@ impl Tx<'_> {
 
     /// A child is being removed: its parent does not wait for it any more.
     pub(crate) fn detach_child(&mut self, number: u32, id: &JobId, record: &Record) -> Result<()> {
+        self.forget_child(number, id, record, true)
+    }
+
+    /// As [`Self::detach_child`]. Without `release` a parent that waits for nobody else stays where it is: the caller
+    /// attaches another child in the same verb.
+    pub(crate) fn forget_child(
+        &mut self,
+        number: u32,
+        id: &JobId,
+        record: &Record,
+        release: bool,
+    ) -> Result<()> {
         let Some(parent) = &record.parent else { return Ok(()) };
         let child = key(&self.queue_name(number), id);
         let Some(mut parent) = self.find_parent(parent)? else { return Ok(()) };
@@ -294,7 +306,7 @@ impl Tx<'_> {
             return Ok(());
         }
         self.set_child(&mut parent, &child, None, &[])?;
-        let done = parent.record.pending == 0;
+        let done = release && parent.record.pending == 0;
         self.settle_parent(parent, done)
     }
 

@@ -12,7 +12,7 @@ use jobcell_core::store::Malformed;
 pub enum EmbeddedError {
     /// Another process has it open, or this one already.
     #[error(
-        "the embedded store in {} is in use{}; only one process may use it at a time: stop that one, or give this one another directory",
+        "the embedded store in {} is in use{}; only one process may use it at a time: stop it, or configure Redis, which many processes can share",
         directory.display(), pid.map(|pid| format!(" by process {pid}")).unwrap_or_default()
     )]
     InUse {

@@ -173,6 +173,8 @@ fn complete(
     keep: &Keep,
     now: Millis,
 ) -> Result<()> {
+    // Before its parent hears of it: a job that was kept back may be a child of the same parent.
+    tx.owner_finished(number, id, &record, now)?;
     if let Some(parent) = record.parent.clone() {
         let child = children::key(&tx.queue_name(number), id);
         tx.child_completed(&parent, &child, result)?;
@@ -197,6 +199,7 @@ fn fail(
     attempts_max: u64,
     now: Millis,
 ) -> Result<()> {
+    tx.owner_finished(number, id, &record, now)?;
     if let Some(parent) = record.parent.clone() {
         let child = children::key(&tx.queue_name(number), id);
         tx.child_failed(&parent, &child, record.on_failure, reason)?;

@@ -27,6 +27,7 @@ mod admin;
 mod cache;
 mod children;
 mod claim;
+mod dedup;
 mod error;
 mod events;
 mod file;

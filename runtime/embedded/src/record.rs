@@ -54,6 +54,9 @@ pub(crate) struct Record {
     pub(crate) on_failure: OnFailure,
     #[serde(rename = "i", skip_serializing_if = "is_default")]
     pub(crate) lifo: bool,
+    /// Where its end is noted; also when it does not own the id any more.
+    #[serde(rename = "k", skip_serializing_if = "Option::is_none")]
+    pub(crate) deduplication_id: Option<String>,
 }
 
 /// The parent of a child.
@@ -115,6 +118,7 @@ impl Record {
             parent: parent.map(ParentKey::from),
             on_failure: OnFailure::of(options),
             lifo: options.lifo,
+            deduplication_id: options.deduplication.as_ref().map(|d| d.id.clone()),
             ..Self::default()
         }
     }
@@ -156,7 +160,6 @@ impl Record {
     pub(crate) fn job(&self, id: &JobId, body: &Body<'_>) -> Result<Job, Malformed> {
         let options: JobOptions =
             serde_json::from_slice(body.options).map_err(|e| malformed("options", &e))?;
-        let deduplication_id = options.deduplication.as_ref().map(|d| d.id.clone());
         Ok(Job {
             id: id.clone(),
             name: body.name.clone().into_owned(),
@@ -179,7 +182,7 @@ impl Record {
             processed_by: self.processed_by.clone(),
             parent_key: self.parent.as_ref().map(ParentKey::full),
             scheduler: None,
-            deduplication_id,
+            deduplication_id: self.deduplication_id.clone(),
         })
     }
 }

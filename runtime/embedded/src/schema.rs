@@ -27,6 +27,13 @@ pub(crate) const LOGS: TableDefinition<'static, (u32, &str, u64), &str> = TableD
 /// (queue, parent, full key of the child) → [`crate::children::Child`].
 pub(crate) const CHILDREN: TableDefinition<'static, (u32, &str, &str), &[u8]> =
     TableDefinition::new("children");
+/// (queue, deduplication id) → (until when it is taken, by which job).
+pub(crate) const OWNERS: TableDefinition<'static, (u32, &str), (u64, &str)> = TableDefinition::new("owners");
+/// (queue, until when it is taken, deduplication id): what to sweep out of [`OWNERS`].
+pub(crate) const OWNERS_DUE: TableDefinition<'static, (u32, u64, &str), ()> =
+    TableDefinition::new("owners_due");
+/// (queue, deduplication id) → [`crate::record::Body`] of the job to be made when the owner finishes.
+pub(crate) const NEXTS: TableDefinition<'static, (u32, &str), &[u8]> = TableDefinition::new("nexts");
 /// (queue, number of the first event) → the events that one commit told.
 pub(crate) const EVENTS: TableDefinition<'static, (u32, u64), &[u8]> = TableDefinition::new("events");
 /// Key → (when it expires, value) of the cache.

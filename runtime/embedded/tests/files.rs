@@ -60,6 +60,8 @@ async fn the_same_process_cannot_open_it_twice() {
         matches!(refused, EmbeddedError::InUse { pid: Some(pid), .. } if pid == std::process::id()),
         "{refused}"
     );
+    let told = refused.to_string();
+    assert!(told.ends_with("stop it, or configure Redis, which many processes can share"), "{told}");
     drop(store);
     assert!(open(directory.path()).is_ok());
 }

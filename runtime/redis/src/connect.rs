@@ -97,6 +97,14 @@ pub enum ConnectError {
         /// What Redis said.
         cause: String,
     },
+    /// Somebody else has the port.
+    #[error(
+        "something answers at {address} that is not Redis; correct the address (REDIS_URL), or write rediss:// if it is Redis behind TLS"
+    )]
+    NotRedis {
+        /// Where.
+        address: String,
+    },
     /// It is there but cannot work now.
     #[error("redis at {address} is not ready: {cause}; it is tried again")]
     NotReady {
@@ -230,8 +238,10 @@ impl ConnectOptions {
             client.get_multiplexed_async_connection_with_config(&config).await.map_err(explain)?;
         // A missing password and a server that still loads its data only show with the first command.
         let ping = redis::cmd("PING");
-        match tokio::time::timeout(CONNECT_TIMEOUT, ping.query_async::<()>(&mut connection)).await {
-            Ok(Ok(())) => Ok(connection),
+        match tokio::time::timeout(CONNECT_TIMEOUT, ping.query_async::<String>(&mut connection)).await {
+            Ok(Ok(pong)) if pong == "PONG" => Ok(connection),
+            // Other protocols have lines that begin with a plus too.
+            Ok(Ok(_)) => Err(ConnectError::NotRedis { address: self.address() }),
             Ok(Err(e)) => Err(explain(e)),
             Err(_) => Err(ConnectError::Timeout { address: self.address() }),
         }
@@ -283,7 +293,11 @@ impl ConnectError {
             | Self::Timeout { .. }
             | Self::NotReady { .. }
             | Self::Other { .. } => true,
-            Self::Url { .. } | Self::Scheme { .. } | Self::Denied { .. } | Self::Database { .. } => false,
+            Self::Url { .. }
+            | Self::Scheme { .. }
+            | Self::Denied { .. }
+            | Self::Database { .. }
+            | Self::NotRedis { .. } => false,
         }
     }
 
@@ -291,6 +305,9 @@ impl ConnectError {
         let (address, cause) = (options.address(), error::describe(e));
         if let Some(fix) = error::login_fix(e) {
             return Self::Denied { address, cause, fix };
+        }
+        if error::is_foreign(e) {
+            return Self::NotRedis { address };
         }
         if e.is_timeout() {
             return Self::Timeout { address };
@@ -315,9 +332,10 @@ impl From<ConnectError> for jobcell_core::StoreError {
     fn from(e: ConnectError) -> Self {
         match e {
             ConnectError::Denied { .. } => Self::Denied(e.to_string()),
-            ConnectError::Url { .. } | ConnectError::Scheme { .. } | ConnectError::Database { .. } => {
-                Self::Other(e.to_string())
-            }
+            ConnectError::Url { .. }
+            | ConnectError::Scheme { .. }
+            | ConnectError::Database { .. }
+            | ConnectError::NotRedis { .. } => Self::Other(e.to_string()),
             ConnectError::Refused { .. }
             | ConnectError::Name { .. }
             | ConnectError::Timeout { .. }

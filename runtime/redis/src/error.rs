@@ -31,6 +31,11 @@ pub(crate) fn login_fix(e: &RedisError) -> Option<&'static str> {
     (e.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) || has_code(e, "NOPERM")).then_some(ALLOW)
 }
 
+/// True when what came back is not Redis's protocol.
+pub(crate) fn is_foreign(e: &RedisError) -> bool {
+    e.kind() == ErrorKind::Parse
+}
+
 /// Replies that go away by themselves or by mending the server, without any change here.
 const PASSING: [&str; 10] = [
     "LOADING",

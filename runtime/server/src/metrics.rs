@@ -3,6 +3,10 @@
 //! Labels are bounded: queues and handlers are those of the configuration, everything else is one of a few words.
 //! Counting happens for every job, so the series of a job are looked up once and kept (`series`); how queues stand is
 //! asked for at each scrape (`scrape`).
+//!
+//! `jobcell_jobs_total` counts attempts as they end, before their ends are written. What was not written then is in
+//! `jobcell_ends_refused_total{queue,reason}`, or in `jobcell_locks_lost_total` when the lock was known to be lost
+//! before the attempt ended: such a job runs again, and is counted again.
 
 mod scrape;
 mod series;
@@ -12,6 +16,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jobcell_core::event::{Event, Observer};
+use jobcell_core::store::Refusal;
 use jobcell_core::{QueueName, Receipt, StopCause};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
@@ -32,6 +37,8 @@ pub struct Metrics {
     cell_start: Histogram,
     traps: Family<TrapLabels, Counter>,
     denied: Family<DeniedLabels, Counter>,
+    swaps: Family<SwapLabels, Counter>,
+    ends_refused: Family<RefusedLabels, Counter>,
     locks_lost: Counter,
     stalled: Counter,
     store_seconds: Family<StoreLabels, Histogram, fn() -> Histogram>,
@@ -47,6 +54,18 @@ struct TrapLabels {
 struct DeniedLabels {
     handler: String,
     capability: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SwapLabels {
+    handler: String,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    queue: String,
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -77,6 +96,8 @@ impl Metrics {
             cell_start: Histogram::new(CELL_START_SECONDS),
             traps: Family::default(),
             denied: Family::default(),
+            swaps: Family::default(),
+            ends_refused: Family::default(),
             locks_lost: Counter::default(),
             stalled: Counter::default(),
             store_seconds: Family::new_with_constructor(|| Histogram::new(STORE_SECONDS)),
@@ -98,14 +119,20 @@ impl Metrics {
 
     /// Hands out every metric: name without the `_total` that the encoder gives counters, help, values.
     fn each(&self, mut take: impl FnMut(&str, &str, &dyn EncodeMetric) -> fmt::Result) -> fmt::Result {
-        let Self { jobs, cell_start, traps, denied, locks_lost, stalled, store_seconds } = self;
+        let Self { jobs, cell_start, traps, denied, swaps, ends_refused, locks_lost, stalled, store_seconds } =
+            self;
         jobs.each(&mut take)?;
         take("jobcell_cell_start_seconds", "Time to make a cell.", cell_start)?;
         take("jobcell_traps", "Attempts that were stopped or broke, by reason.", traps)?;
         take("jobcell_denied", "Things that handlers asked for and were not granted.", denied)?;
+        take("jobcell_swaps", "Handlers loaded, changed or removed while the host runs.", swaps)?;
+        let help = "Ends of attempts that the store did not take; the result was dropped.";
+        take("jobcell_ends_refused", help, ends_refused)?;
         let help = "Locks that ran out or were taken while their job ran; its result was dropped.";
         take("jobcell_locks_lost", help, locks_lost)?;
-        take("jobcell_stalled", "Jobs recovered from hosts that vanished.", stalled)?;
+        let help =
+            "Jobs recovered after their lock ran out: their host vanished, or was cut off from the store.";
+        take("jobcell_stalled", help, stalled)?;
         take("jobcell_store_seconds", "Time for a call to the store, by command.", store_seconds)
     }
 }
@@ -120,8 +147,10 @@ impl Observer for Metrics {
                     self.traps.get_or_create(&TrapLabels { handler: handler.clone(), reason }).inc();
                 }
             }
-            // A refused finish has no metric of its own: the lock that was lost before it is counted.
-            Event::Refused { .. } => {}
+            Event::Refused { queue, refusal, id: _ } => {
+                let labels = RefusedLabels { queue: queue.to_string(), reason: reason(*refusal) };
+                self.ends_refused.get_or_create(&labels).inc();
+            }
             Event::LockLost { .. } => drop(self.locks_lost.inc()),
             Event::Stalled { .. } => drop(self.stalled.inc()),
             Event::StoreCall { verb, took, ok: _ } => {
@@ -130,6 +159,10 @@ impl Observer for Metrics {
             }
             Event::Denied { handler, capability } => {
                 self.denied.get_or_create(&DeniedLabels { handler: handler.clone(), capability }).inc();
+            }
+            Event::Swapped { handler, kind } => {
+                let labels = SwapLabels { handler: handler.clone(), kind: kind.as_str() };
+                self.swaps.get_or_create(&labels).inc();
             }
             // Events of later versions of the core are counted once this crate knows them.
             _ => {}
@@ -150,6 +183,20 @@ fn trap(cause: StopCause) -> Option<&'static str> {
         | StopCause::Payload
         | StopCause::Host => Some(cause.as_str()),
         StopCause::Cancelled | StopCause::Shutdown | StopCause::LockLost => None,
+    }
+}
+
+/// The refusal as a label.
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Missing => "missing",
+        Refusal::LockExpired => "lock-expired",
+        Refusal::LockTaken => "lock-taken",
+        Refusal::NotActive => "not-active",
+        Refusal::Unwritable => "unwritable",
+        Refusal::PendingChildren => "pending-children",
+        Refusal::FailedChildren => "failed-children",
+        Refusal::NothingToWaitFor => "nothing-to-wait-for",
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jobcell_core::event::Event;
-use jobcell_core::store::Counts;
+use jobcell_core::event::{Event, SwapKind};
+use jobcell_core::store::{Counts, Refusal};
 use jobcell_core::{JobId, Observer, QueueName, Receipt, StopCause};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -236,7 +236,11 @@ fn everything_happens(metrics: &Metrics) {
         ended("media", "stopped", Some(StopCause::Memory)),
         ended("media", "stopped", Some(StopCause::Shutdown)),
         Event::LockLost { queue: queue.clone(), id: id.clone() },
+        Event::Refused { queue: queue.clone(), id: id.clone(), refusal: Refusal::LockTaken },
         Event::Stalled { queue, id },
+        Event::Swapped { handler: "media".to_owned(), kind: SwapKind::Change },
+        Event::Swapped { handler: "media".to_owned(), kind: SwapKind::Change },
+        Event::Swapped { handler: "media".to_owned(), kind: SwapKind::Remove },
         Event::StoreCall { verb: "claim", took: Duration::from_micros(300), ok: true },
         Event::Denied { handler: "media".to_owned(), capability: "http" },
     ] {
@@ -245,7 +249,7 @@ fn everything_happens(metrics: &Metrics) {
 }
 
 /// Every name of the public contract that has a source, as its `TYPE` line in Prometheus text.
-const CONTRACT: [&str; 17] = [
+const CONTRACT: [&str; 19] = [
     "jobcell_jobs_total counter",
     "jobcell_job_seconds histogram",
     "jobcell_queue_jobs gauge",
@@ -258,6 +262,8 @@ const CONTRACT: [&str; 17] = [
     "jobcell_traps_total counter",
     "jobcell_denied_total counter",
     "jobcell_handler_info gauge",
+    "jobcell_swaps_total counter",
+    "jobcell_ends_refused_total counter",
     "jobcell_locks_lost_total counter",
     "jobcell_stalled_total counter",
     "jobcell_store_seconds histogram",
@@ -295,6 +301,9 @@ async fn the_metrics_page_keeps_the_contract() {
         r#"jobcell_traps_total{handler="media",reason="memory"} 1"#.to_owned(),
         r#"jobcell_denied_total{handler="media",capability="http"} 1"#.to_owned(),
         r#"jobcell_handler_info{handler="media",version="0123456789ab",state="active"} 1"#.to_owned(),
+        r#"jobcell_swaps_total{handler="media",kind="change"} 2"#.to_owned(),
+        r#"jobcell_swaps_total{handler="media",kind="remove"} 1"#.to_owned(),
+        format!(r#"jobcell_ends_refused_total{{{queue},reason="lock-taken"}} 1"#),
         "jobcell_locks_lost_total 1".to_owned(),
         "jobcell_stalled_total 1".to_owned(),
         r#"jobcell_store_seconds_count{command="claim"} 1"#.to_owned(),
@@ -302,6 +311,10 @@ async fn the_metrics_page_keeps_the_contract() {
     ] {
         assert!(page.lines().any(|shown| shown == line), "missing {line}\n{page}");
     }
+    let help = page.lines().find(|line| line.starts_with("# HELP jobcell_jobs_total")).unwrap();
+    assert!(help.contains("jobcell_ends_refused_total"), "{help}");
+    let help = page.lines().find(|line| line.starts_with("# HELP jobcell_stalled_total")).unwrap();
+    assert!(help.contains("cut off"), "a vanished host is only one reason: {help}");
     assert!(!page.contains("shutdown"), "a shutdown is no trap\n{page}");
     assert_eq!(running.fake.collected.load(Ordering::SeqCst), 1, "the second scrape came within a second");
     running.stop().await;

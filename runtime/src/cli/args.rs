@@ -95,16 +95,16 @@ pub(super) struct EnqueueArgs {
     #[arg(long, value_name = "ID")]
     pub(super) id: Option<String>,
     /// Start no sooner than after this: milliseconds, or a duration such as 5m
-    #[arg(long, value_name = "MS", value_parser = values::delay)]
+    #[arg(long, value_name = "MS", allow_hyphen_values = true, value_parser = values::delay)]
     pub(super) delay: Option<Duration>,
     /// 1 runs first, 2097151 last; without one the job runs before all that have one
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=2_097_151))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=2_097_151))]
     pub(super) priority: Option<u64>,
     /// How often the job is tried in all
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) attempts: Option<u64>,
     /// How long to wait between attempts: fixed:MS or exponential:MS
-    #[arg(long, value_name = "KIND:MS", value_parser = values::backoff)]
+    #[arg(long, value_name = "KIND:MS", allow_hyphen_values = true, value_parser = values::backoff)]
     pub(super) backoff: Option<Backoff>,
     /// Put the job in front of the queue
     #[arg(long)]
@@ -152,10 +152,10 @@ pub(super) enum JobCommand {
         #[arg(long, value_delimiter = ',', value_name = "STATE")]
         state: Vec<JobState>,
         /// At most so many of each state
-        #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+        #[arg(long, default_value_t = 20, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=1000))]
         limit: u64,
         /// Leave out so many of each state
-        #[arg(long, default_value_t = 0, value_name = "N")]
+        #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
         offset: u64,
     },
     /// Print a job's log
@@ -236,6 +236,6 @@ pub(super) struct InvokeArgs {
     #[arg(long, value_name = "QUEUE")]
     pub(super) queue: Option<String>,
     /// The number of the attempt, as the handler sees it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) attempt: Option<u64>,
 }

@@ -4,7 +4,6 @@ use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use jobcell_core::{NameError, StoreError};
-use jobcell_handlers::LoadError;
 
 use crate::builder::StartError;
 use crate::config::ConfigError;
@@ -109,7 +108,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
             StartError::Store(_) => Exit::StoreUnreachable,
-            StartError::Handlers(faults) => exit_of_loads(faults),
+            StartError::Handlers(_) => Exit::Refused,
             StartError::Config(_) | StartError::Routes(_) | StartError::Twice { .. } => Exit::Usage,
             StartError::Wasm(_) | StartError::Threads(_) => Exit::Failed,
         };
@@ -130,15 +129,10 @@ impl From<InvokeError> for Failure {
     fn from(error: InvokeError) -> Self {
         let exit = match error {
             InvokeError::Config(error) => return error.into(),
-            InvokeError::Unknown { .. } => Exit::Usage,
-            InvokeError::Load(ref fault) => exit_of_loads(std::slice::from_ref(fault)),
+            InvokeError::Unknown { .. } | InvokeError::Unreadable { .. } => Exit::Usage,
+            InvokeError::Load(_) => Exit::Refused,
             InvokeError::Wasm(_) => Exit::Failed,
         };
         Self::new(exit, error.to_string())
     }
-}
-
-fn exit_of_loads(faults: &[LoadError]) -> Exit {
-    let is_refused = |fault: &LoadError| matches!(fault, LoadError::Refused { .. });
-    if faults.iter().any(is_refused) { Exit::Refused } else { Exit::Failed }
 }

@@ -104,7 +104,7 @@ fn leave_faulty(config: &mut Config, faults: &[Fault]) {
 }
 
 fn exit(faults: &[Fault], found: &Findings) -> Exit {
-    if !faults.is_empty() {
+    if !faults.is_empty() || found.unsupported {
         Exit::Usage
     } else if found.store_unreachable {
         Exit::StoreUnreachable

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::args::{QueueChoice, QueueCommand};
 use super::console::{Console, table, visible};
 use super::exit::{Exit, Failure};
+use crate::config::nearest;
 
 /// A queue as `--json` prints it.
 #[derive(Serialize)]
@@ -46,14 +47,12 @@ pub(super) async fn run(
         }
         QueueCommand::Counts { queue: Some(queue) } => {
             let queue = QueueName::new(queue)?;
-            if let Some(hint) =
-                unknown_queue(store, &queue).await.filter(|_| !configured.contains(queue.as_str()))
-            {
-                console.note(&hint);
-            }
+            note_unknown(store, configured, &queue, console).await;
             show(store, configured, BTreeSet::from([queue]), console).await?;
         }
         QueueCommand::Pause(choice) => {
+            // Before it is done: from then on the store knows the queue.
+            note_chosen(store, configured, &choice, console).await?;
             for_each(store, &choice, console, async |queue: &QueueName| {
                 store.pause(queue).await?;
                 Ok((done(queue, Some(true), None), format!("queue {queue} is paused on every host\n")))
@@ -61,6 +60,7 @@ pub(super) async fn run(
             .await?;
         }
         QueueCommand::Resume(choice) => {
+            note_chosen(store, configured, &choice, console).await?;
             for_each(store, &choice, console, async |queue: &QueueName| {
                 store.resume(queue).await?;
                 Ok((done(queue, Some(false), None), format!("queue {queue} goes on\n")))
@@ -71,6 +71,7 @@ pub(super) async fn run(
             let which =
                 choice.queue.as_ref().map_or("every queue".to_owned(), |name| format!("queue {name:?}"));
             let what = if delayed { "all waiting and delayed jobs" } else { "all waiting jobs" };
+            note_chosen(store, configured, &choice, console).await?;
             console.confirm(&format!("removing {what} of {which}"))?;
             for_each(store, &choice, console, async |queue: &QueueName| {
                 let removed = store.drain(queue, delayed).await?;
@@ -139,15 +140,46 @@ async fn show(
     })
 }
 
+async fn note_chosen(
+    store: &dyn Store,
+    configured: &BTreeSet<String>,
+    choice: &QueueChoice,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    if let Some(queue) = &choice.queue {
+        note_unknown(store, configured, &QueueName::new(queue)?, console).await;
+    }
+    Ok(())
+}
+
+/// Says that nothing is known of a queue. It is no fault: the queue may come later.
+async fn note_unknown(
+    store: &dyn Store,
+    configured: &BTreeSet<String>,
+    queue: &QueueName,
+    console: &mut Console<'_>,
+) {
+    let Ok(stored) = store.queues().await else { return };
+    let mut known: BTreeSet<&str> = stored.iter().map(QueueName::as_str).collect();
+    known.extend(configured.iter().map(String::as_str));
+    if known.contains(queue.as_str()) {
+        return;
+    }
+    let hint = match nearest(queue.as_str(), known) {
+        Some(nearest) => format!("did you mean {nearest:?}?"),
+        None => "no queue is known".to_owned(),
+    };
+    console
+        .note(&format!("note: nothing is known of a queue {queue:?}, neither here nor in the store; {hint}"));
+}
+
 /// A sentence about a queue that the store does not have; none when it has it, or cannot be asked.
 pub(super) async fn unknown_queue(store: &dyn Store, queue: &QueueName) -> Option<String> {
     let known = store.queues().await.ok()?;
     if known.contains(queue) {
         return None;
     }
-    let likeness = |name: &&QueueName| strsim::jaro_winkler(name.as_str(), queue.as_str());
-    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    Some(match nearest {
+    Some(match nearest(queue.as_str(), known.iter().map(QueueName::as_str)) {
         Some(nearest) => format!("the store has no queue {queue:?}; did you mean {nearest:?}?"),
         None => format!("the store has no queue {queue:?}, nor any other"),
     })

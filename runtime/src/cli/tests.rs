@@ -178,11 +178,15 @@ fn bad_input_is_bad_usage_and_adds_nothing() {
         (&["enqueue", "q", ""], "name is empty"),
         (&["enqueue", "q", "n", "--backoff", "linear:1"], "fixed:MS or exponential:MS"),
         (&["enqueue", "q", "n", "--priority", "0"], "2097151"),
+        (&["enqueue", "q", "n", "--delay", "-5"], "write milliseconds such as 5000"),
+        (&["enqueue", "q", "n", "--attempts", "-5"], "invalid value '-5' for '--attempts <N>'"),
         (&["enqueue", "q"], "NAME"),
         (&["job", "list", "q", "--state", "paused"], "waiting-children"),
         (&["nonsense"], "unrecognized"),
     ] {
-        place.run(words).is(Exit::Usage, &[part]);
+        let ran = place.run(words);
+        ran.is(Exit::Usage, &[part]);
+        assert!(!ran.err.contains("'-- "), "no advice that would do something else: {}", ran.err);
         let (exit, value) = place.json(words);
         assert_eq!(exit, Exit::Usage, "{words:?}");
         assert!(value["error"]["message"].as_str().unwrap().contains(part), "{value}");
@@ -206,6 +210,12 @@ fn queues_are_counted_paused_and_drained() {
     place.run(&["queue", "counts", "mail"]).is(Exit::Done, &["WAITING-CHILDREN", "paused"]);
     place.run(&["queue", "resume", "--all"]).is(Exit::Done, &["queue mail goes on"]);
     place.run(&["queue", "counts", "mial"]).is(Exit::Done, &["did you mean \"mail\"?"]);
+    let unknown = "nothing is known of a queue \"othr\"";
+    place.run(&["queue", "counts", "othr"]).is(Exit::Done, &[unknown, "did you mean \"other\"?"]);
+    place.run(&["queue", "pause", "othr"]).is(Exit::Done, &[unknown, "\"other\"?", "othr is paused"]);
+    let known = place.run(&["queue", "pause", "other"]);
+    known.is(Exit::Done, &["other is paused"]);
+    assert_eq!(known.err, "", "a configured queue is known");
     place.run(&["queue", "pause"]).is(Exit::Usage, &["--all"]);
     place.run(&["queue", "drain", "mail"]).is(Exit::Usage, &["cannot be undone", "--yes"]);
     assert_eq!(place.json(&["queue", "counts", "mail"]).1[0]["waiting"], 3);
@@ -356,10 +366,44 @@ fn config_faults_are_bad_usage_for_every_command() {
 #[test]
 fn the_doctor_tells_about_this_machine() {
     let place = Place::new();
-    place.run(&["doctor"]).is(Exit::Done, &["wasmtime", "cores", "ok       store: embedded"]);
+    place
+        .run(&["doctor"])
+        .is(Exit::Done, &["wasmtime", "cores", "ok       store: embedded", "at the first run"]);
+    place.run(&["check"]).is(Exit::Done, &["at the first run"]);
+    let left: Vec<_> = std::fs::read_dir(place.directory.path()).unwrap().flatten().collect();
+    assert_eq!(left.len(), 1, "to look leaves nothing behind: {left:?}");
+    drop(place.store());
+    place.run(&["check"]).is(Exit::Done, &["ok       store: embedded", "answers in"]);
     let (exit, value) = place.json(&["doctor"]);
     assert_eq!((exit, value["ok"].as_bool()), (Exit::Done, Some(true)));
     assert!(value["environment"]["engine"]["cells"].as_u64().is_some_and(|cells| cells > 0), "{value}");
+}
+
+#[test]
+fn a_store_that_cannot_be_made_is_a_fault_of_check() {
+    let place = Place::new();
+    std::fs::write(place.directory.path().join("file"), "").unwrap();
+    let config = "[embedded]\npath = \"file/store\"\n";
+    std::fs::write(place.directory.path().join("jobcell.toml"), config).unwrap();
+    place.run(&["check"]).is(Exit::StoreUnreachable, &["FAULT    store", "cannot create"]);
+}
+
+#[test]
+fn what_this_version_cannot_do_ends_check_as_it_ends_run() {
+    let key = "keys = [\"ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"]\n";
+    let handler = "[queues.q]\nhandler = \"h\"\n[handlers.h]\nsource = \"h.wasm\"\n";
+    for (toml, part) in [
+        (format!("{handler}[trust]\nrequire-signature = true\n{key}"), "require-signature"),
+        (format!("{handler}retries = \"same-version\"\n"), "same-version"),
+        (format!("{handler}grants = {{ kv = [\"b\"] }}\n"), "kv is not supported by this version"),
+        (format!("{handler}[redis]\nurl = \"redis+cluster://h1,h2\"\n"), "not supported by this version"),
+    ] {
+        let place = Place::new().configured(&toml);
+        place.run(&["check"]).is(Exit::Usage, &["FAULT", part]);
+        place.run(&["run"]).is(Exit::Usage, &[part]);
+    }
+    let place = Place::new().configured(&format!("[trust]\n{key}"));
+    place.run(&["check"]).is(Exit::Done, &["warning  config: [trust] keys has no effect"]);
 }
 
 #[test]
@@ -392,6 +436,11 @@ fn what_is_no_component_is_refused() {
     place.run(&["handler", "inspect", &file]).is(Exit::Refused, &["h.wasm"]);
     place.run(&["handler", "inspect", "/no/such.wasm"]).is(Exit::Usage, &["cannot be read"]);
     place.run(&["invoke", &file, "--name", "n"]).is(Exit::Refused, &["refused"]);
+    for missing in ["./no/such.wasm", "such.wasm"] {
+        let ran = place.run(&["invoke", missing, "--name", "n"]);
+        ran.is(Exit::Usage, &[missing, "cannot be read", "correct the path"]);
+        assert!(!ran.err.contains("[handlers"), "it is no configured handler: {}", ran.err);
+    }
     place.run(&["invoke", "unknown", "--name", "n"]).is(Exit::Usage, &["\"unknown\" is not configured"]);
     place.run(&["invoke", &file]).is(Exit::Usage, &["--job"]);
     let place = place.configured("[handlers.h]\nsource = \"h.wasm\"\n");

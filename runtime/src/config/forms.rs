@@ -69,6 +69,31 @@ pub(super) fn text(node: &Node) -> Result<String, String> {
     }
 }
 
+/// The scheme of a URL and what follows it. A message may name the scheme: nothing else that could be a secret passes.
+pub(super) fn scheme_of(url: &str) -> Result<(&str, &str), String> {
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    };
+    url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)).ok_or_else(|| "is not a URL".to_owned())
+}
+
+/// Text without what may be a password in it: the login before an `@`, and the query of a URL.
+pub(super) fn without_login(text: &str) -> String {
+    let (start, rest) = match scheme_of(text) {
+        Ok((scheme, rest)) => (format!("{scheme}://"), rest),
+        Err(_) => (String::new(), text),
+    };
+    let (login, rest) = match rest.rsplit_once('@') {
+        Some((login, place)) if !start.is_empty() || login.contains(':') => ("***@", place),
+        _ => ("", rest),
+    };
+    match rest.split_once('?') {
+        Some((place, _)) if !start.is_empty() => format!("{start}{login}{place}?***"),
+        _ => format!("{start}{login}{rest}"),
+    }
+}
+
 /// One of a few words.
 pub(super) fn choice<T: Copy>(node: &Node, choices: &[(&str, T)]) -> Result<T, String> {
     let given = text(node)?;
@@ -241,6 +266,22 @@ mod tests {
             assert!(told.contains(cause), "{bad}: {told}");
         }
         assert_eq!(read(&DURATION_OR_NONE, "\"0s\""), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn logins_are_left_out() {
+        for (text, shown) in [
+            ("https://u:pw@h/x", "https://***@h/x"),
+            ("https://u:p/w@h/x", "https://***@h/x"),
+            ("s3://b/x?key=pw", "s3://b/x?***"),
+            ("s3://u:p?w@b", "s3://***@b"),
+            ("u:pw@h", "***@h"),
+            ("u:pw@h://x", "***@h://x"),
+            ("a@b c", "a@b c"),
+            ("what?", "what?"),
+        ] {
+            assert_eq!(without_login(text), shown);
+        }
     }
 
     #[test]

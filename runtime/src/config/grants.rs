@@ -15,7 +15,12 @@ const HTTP: Entry = Entry::listed("http", &HTTP_SECTION);
 const BLOBS: Key<Vec<String>> = Key::new("blobs", TEXTS, NOTHING, "Blob stores out of `[blobs]`, by name.");
 const CACHE: Key<bool> =
     Key::value("cache", SWITCH, "false", "The cache of this handler: small values that may vanish.");
-const KV: Key<Vec<String>> = Key::new("kv", TEXTS, NOTHING, "Buckets of the key-value store, by name.");
+const KV: Key<Vec<String>> = Key::new(
+    "kv",
+    TEXTS,
+    NOTHING,
+    "Buckets of the key-value store, by name. This version has none and refuses any.",
+);
 const ENQUEUE: Key<Vec<String>> = Key::new(
     "enqueue",
     TEXTS,
@@ -125,11 +130,14 @@ fn read_rule(reader: &Reader<'_>, declared: &Declared<'_>) -> Option<HttpRule> {
     match HttpRule::new(&url, methods, secrets, private) {
         Ok(rule) => Some(rule),
         Err(error) => {
-            reader.fault_shown(
-                URL.name,
-                &error.why,
-                "write for example url = \"https://api.example.com/v1/*\"",
-            );
+            // What a cause quotes of a URL with an '@' may be a part of a password.
+            let is_safe = !url.contains('@') || !error.why.contains('"');
+            let cause = if is_safe {
+                error.why.as_str()
+            } else {
+                "cannot be used, and may hold a user or a password"
+            };
+            reader.fault_shown(URL.name, cause, "write for example url = \"https://api.example.com/v1/*\"");
             None
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use jobcell_wasm::{Grants, Limits};
 
-use super::forms::{Form, NAMES, choice, resolve, text};
+use super::forms::{Form, NAMES, choice, resolve, scheme_of, text};
 use super::grants::Declared;
 use super::node::Node;
 use super::reader::Reader;
@@ -66,7 +66,8 @@ const RETRIES: Key<Retries> = Key::value(
     "retries",
     Form { name: "word", expects: "\"newest\" or \"same-version\"", read: retries },
     "\"newest\"",
-    "The version that runs a retry. The default lets a corrected handler finish what the faulty one failed.",
+    "The version that runs a retry. The default lets a corrected handler finish what the faulty one failed; this \
+     version refuses the other.",
 );
 const NAME_MAP: Key<BTreeMap<String, String>> = Key::new(
     "names",
@@ -113,7 +114,8 @@ fn source(node: &Node) -> Result<HandlerSource, String> {
             _ => Err("does not end in @sha256: and 64 hex digits".to_owned()),
         };
     }
-    if let Some((scheme, _)) = text.split_once("://") {
+    if text.contains("://") {
+        let (scheme, _) = scheme_of(&text)?;
         return Err(format!("has the unknown scheme {scheme:?}"));
     }
     Ok(HandlerSource::Path(resolve(&text, &node.origin)))

@@ -125,7 +125,8 @@ const TOKEN_SHA256: Key<[u8; 32]> = Key::new(
 )
 .secret();
 static TOKEN: Section = Section {
-    about: "Who may use the API from other machines. Without tokens only this machine may.",
+    about: "Who may use the API. Without effect in this version, which has no API yet and says so at the start: health and \
+            metrics are open to whoever reaches `listen`.",
     keys: &[TOKEN_NAME.entry(), TOKEN_ROLE.entry(), TOKEN_SHA256.entry()],
 };
 

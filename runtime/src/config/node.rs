@@ -8,6 +8,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Faults, Origin};
+use super::forms::without_login;
 
 /// One value. Has no `Debug`: it may be a secret.
 #[derive(Clone)]
@@ -104,10 +105,10 @@ impl Node {
         }
     }
 
-    /// The value as a message shows it.
+    /// The value as a message shows it, without a login that a URL may hold.
     pub(super) fn shown(&self) -> String {
         let text = match &self.value {
-            Value::Text(text) => format!("{text:?}"),
+            Value::Text(text) => format!("{:?}", without_login(text)),
             Value::Int(number) => number.to_string(),
             Value::Float(number) => number.to_string(),
             Value::Bool(truth) => truth.to_string(),

@@ -1,6 +1,6 @@
 //! `[blobs]` and `[trust]`: where blobs lie, and whose handlers are believed.
 
-use super::forms::{Form, SWITCH, TEXTS, text};
+use super::forms::{Form, SWITCH, TEXTS, scheme_of, text};
 use super::node::Node;
 use super::reader::Reader;
 use super::table::{Absent, Key, Section};
@@ -38,14 +38,14 @@ const REQUIRE_SIGNATURE: Key<bool> = Key::value(
     "require-signature",
     SWITCH,
     "false",
-    "Refuses handlers that none of `keys` has signed. Off by default, so that a first handler runs without keys; turn \
-     it on where others can deploy.",
+    "Refuses handlers that none of `keys` has signed. This version does not verify signatures, so it refuses `true` \
+     rather than run handlers unverified.",
 );
 const KEYS: Key<Vec<String>> = Key::new(
     "keys",
     Form { name: "list of keys", expects: "a list of public keys such as [\"ed25519:BASE64\"]", read: keys },
     Absent::Means("none"),
-    "Public keys whose signatures are believed.",
+    "Public keys whose signatures are believed. Without effect in this version, which says so at the start.",
 );
 pub(super) static TRUST: Section =
     Section { about: "Whose handlers are believed.", keys: &[REQUIRE_SIGNATURE.entry(), KEYS.entry()] };
@@ -74,7 +74,7 @@ pub(super) fn read_trust(reader: &Reader<'_>) -> TrustConfig {
 
 fn blobs_url(node: &Node) -> Result<String, String> {
     let text = text(node)?;
-    let (scheme, rest) = text.split_once("://").ok_or("is not a URL")?;
+    let (scheme, rest) = scheme_of(&text)?;
     if !BLOB_SCHEMES.contains(&scheme) {
         return Err(format!("has the unknown scheme {scheme:?}"));
     }

@@ -54,7 +54,8 @@ fn write_section(page: &mut String, path: &str, anchor: &str, section: &'static 
             cell(entry.about)
         );
     }
-    if !path.contains("NAME") {
+    // A variable cannot say which name or which item of a list it means.
+    if !path.contains("NAME") && !path.contains('[') {
         let variables: Vec<String> = section
             .keys
             .iter()
@@ -94,7 +95,25 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{FileChoice, Request, load_all};
     use super::*;
+
+    #[test]
+    fn every_variable_listed_sets_a_key() {
+        let page = reference();
+        let variables: Vec<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("Environment: "))
+            .flat_map(|line| line.split('`').filter(|word| word.starts_with("JOBCELL_")))
+            .collect();
+        assert!(variables.contains(&"JOBCELL_SERVER__TOKENS"), "{variables:?}");
+        for variable in variables {
+            let environment = [(variable.to_owned(), "1979-05-27".to_owned())].into_iter().collect();
+            let request = Request { file: FileChoice::None, environment, ..Request::default() };
+            let faults = load_all(&request).faults;
+            assert!(faults.iter().all(|fault| fault.cause != "names no key"), "{variable}: {faults:?}");
+        }
+    }
 
     #[test]
     fn the_reference_in_docs_is_what_the_host_reads() {

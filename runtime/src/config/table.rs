@@ -136,7 +136,7 @@ impl Section {
 }
 
 /// The known name that is most like this one.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let likeness = |other: &str| strsim::jaro_winkler(&name.to_lowercase(), &other.to_lowercase());
     known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }

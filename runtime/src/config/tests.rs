@@ -239,7 +239,77 @@ fn redis_is_found_in_its_common_variables() {
         &["REDIS_PORT", "Kubernetes"],
     );
     assert_eq!(faults("", &[("REDIS_HOST", "h"), ("REDIS_DB", "x"), ("REDIS_TLS", "maybe")]).len(), 2);
-    assert!(sound("", &[("REDIS_PASSWORD", "x")]).warnings[0].contains("REDIS_PASSWORD is set but"));
+}
+
+#[test]
+fn parts_of_an_address_go_over_the_file_field_by_field() {
+    let toml = "[redis]\nurl = \"redis://app:file-pw@h:6380/1\"\n";
+    let url = |environment: &[(&str, &str)]| {
+        sound(toml, environment).redis.map(|redis| redis.url.expose().to_owned()).unwrap()
+    };
+    for (name, value, expected) in [
+        ("REDIS_PORT", "7000", "redis://app:file-pw@h:7000/1"),
+        ("REDIS_DB", "4", "redis://app:file-pw@h:6380/4"),
+        ("REDIS_TLS", "yes", "rediss://app:file-pw@h:6380/1"),
+        ("REDIS_TLS", "false", "redis://app:file-pw@h:6380/1"),
+        ("REDIS_USERNAME", "other", "redis://other:file-pw@h:6380/1"),
+        ("REDIS_PASSWORD", "p@ss/1", "redis://app:p%40ss%2F1@h:6380/1"),
+        // Kubernetes sets this one beside a service named redis.
+        ("REDIS_PORT", "tcp://10.0.0.1:6379", "redis://app:file-pw@h:6380/1"),
+    ] {
+        assert_eq!(url(&[(name, value)]), expected, "{name}={value}");
+    }
+    one_fault(toml, &[("REDIS_PORT", "many")], &["REDIS_PORT", "is not a port"]);
+    // A flag and a whole URL stand for themselves.
+    let mut whole = request(toml, &[("REDIS_PORT", "7000"), ("REDIS_PASSWORD", "x")]);
+    whole.redis = Some("redis://flag".to_owned());
+    assert_eq!(load(&whole).unwrap().redis.unwrap().url.expose(), "redis://flag");
+    let socket = sound("[redis]\nurl = \"unix:///run/redis.sock\"", &[("REDIS_DB", "2")]);
+    assert_eq!(socket.redis.unwrap().url.expose(), "unix:///run/redis.sock");
+    assert!(socket.warnings[0].contains("REDIS_DB has no effect on the socket"), "{:?}", socket.warnings);
+}
+
+#[test]
+fn parts_of_an_address_without_one_are_a_fault_and_two_addresses_a_warning() {
+    for name in ["REDIS_PORT", "REDIS_DB", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_TLS"] {
+        one_fault("", &[(name, "1")], &[name, "no Redis is configured", "set REDIS_HOST or REDIS_URL"]);
+    }
+    one_fault("", &[("REDIS_PORT", "1"), ("REDIS_TLS", "true")], &["REDIS_PORT", "REDIS_TLS"]);
+    let told = faults("", &[("REDIS_PASSWORD", "hunter2")]);
+    assert!(!told[0].contains("hunter2"), "{told:?}");
+    assert!(
+        faults("", &[("REDIS_PORT", "tcp://10.0.0.1:6379")]).is_empty(),
+        "Kubernetes means another Redis"
+    );
+    let both = sound("", &[("REDIS_URL", "redis://u"), ("REDIS_HOST", "h"), ("REDIS_DB", "1")]);
+    assert_eq!(both.redis.unwrap().url.expose(), "redis://u");
+    assert_eq!(both.warnings.len(), 1, "{:?}", both.warnings);
+    for part in ["REDIS_URL is used", "REDIS_HOST, REDIS_DB"] {
+        assert!(both.warnings[0].contains(part), "{:?}", both.warnings);
+    }
+}
+
+#[test]
+fn logins_in_urls_are_not_shown() {
+    for toml in [
+        "[blobs.b]\nurl = \"https://u:pw123@h/x\"",
+        "[blobs.b]\nurl = \"s3://u:pw123@bucket\"",
+        "[blobs.b]\nurl = \"u:pw123@h\"",
+        "[blobs.b]\nurl = \"u:pw123@h://x\"",
+        "[blobs.b]\nurl = \"ftp://h/?key=pw123\"",
+        "[handlers.h]\nsource = \"https://u:pw123@h/x.wasm\"",
+        "[handlers.h]\nsource = \"oci://u:pw123@h/x\"",
+        "[handlers.h]\nsource = \"h.wasm\"\ngrants = { http = [{ url = \"https://u:pw123@h\" }] }",
+        "[handlers.h]\nsource = \"h.wasm\"\ngrants = { http = [{ url = \"https://u:pw123/x@h\" }] }",
+        "[server]\nlisten = \"http://u:pw123@127.0.0.1:1\"",
+        "[redis]\nurl = \"http://u:pw123@h\"",
+        "[redis]\nurl = \"redis://u:pw123@h:port\"",
+    ] {
+        let told = faults(toml, &[]);
+        assert_eq!(told.len(), 1, "{toml}: {told:#?}");
+        assert!(!told[0].contains("pw123"), "{told:#?}");
+    }
+    one_fault("[blobs.b]\nurl = \"https://u:pw123@h/x\"", &[], &["blobs.b.url = \"https://***@h/x\""]);
 }
 
 #[test]
@@ -248,29 +318,29 @@ fn redis_urls_are_checked_and_shown_without_passwords() {
         "\"localhost\"",
         "\"http://h\"",
         "\"redis://\"",
-        "\"redis+sentinel://h1,h2\"",
+        "\"redis+sentinel://h1,h2/MASTER\"",
+        "\"rediss+cluster://h1,h2\"",
         "\"redis://:6379\"",
+        "\"redis://h:99999\"",
+        "\"redis://h/notadb\"",
         "5",
     ] {
         one_fault(&format!("[redis]\nurl = {bad}"), &[], &["jobcell.toml:2: redis.url: "]);
     }
     one_fault("[redis]\nprefix = \"x\"", &[], &["redis.url: is missing"]);
+    for later in ["redis+sentinel://h1,h2/MASTER", "redis+cluster://h1,h2"] {
+        let parts = ["not supported by this version", "redis://127", "rediss://", "unix://"];
+        one_fault("", &[("REDIS_URL", later)], &parts);
+    }
     for (url, shown) in [
         ("redis://user:secret@h:1/2", "redis://user:***@h:1/2"),
         ("redis://:sec@ret@h", "redis://:***@h"),
         ("rediss://h?password=secret", "rediss://h"),
-        ("redis+cluster://:secret@h1,h2", "redis+cluster://:***@h1,h2"),
+        ("unix:///run/redis.sock?pass=secret", "unix:///run/redis.sock"),
     ] {
         let url = RedisUrl::new(url).unwrap();
         assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), shown.to_owned()));
     }
-    let cluster = sound("[redis]\nurl = \"redis+cluster://h1,h2\"", &[]).redis.unwrap();
-    assert_eq!(cluster.prefix, "{bull}");
-    one_fault(
-        "[redis]\nurl = \"redis+cluster://h1\"\nprefix = \"jobs\"",
-        &[],
-        &["jobcell.toml:3: redis.prefix = \"jobs\"", "{jobs}"],
-    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a host tells about itself: readiness, health, gauges.
 
+use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,19 +9,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jobcell_core::clock::SystemClock;
 use jobcell_core::store::StoreHealth;
-use jobcell_core::{Clock, QueueName, Store};
+use jobcell_core::{Clock, JobState, QueueName, Store};
 use jobcell_handlers::Registry;
 use jobcell_server::{
     Gauges, HandlerGauge, HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus,
     Snapshot, Status, StoreReport, queue_gauges,
 };
 use jobcell_wasm::Engine;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::runtime::Runtime;
 
 /// How long the store may take to answer before it counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a burst looks whether a queue is paused: soon for a person, rarely for a store.
+pub(super) const PAUSE_LOOK: Duration = Duration::from_secs(2);
 
 /// What a host tells about itself.
 pub(super) struct Condition {
@@ -74,6 +79,30 @@ impl Condition {
         }
         for warning in warnings {
             tracing::warn!("store: {warning}");
+        }
+    }
+
+    /// In burst mode: says once of each queue that is paused with jobs in it that they are waited for, because a host
+    /// that waits for somebody else looks like one that hangs. Goes on until it is dropped.
+    pub(super) async fn warn_of_paused(&self) -> Infallible {
+        let mut told = HashSet::new();
+        loop {
+            for queue in &self.queues {
+                let Some(QueueHealth { paused: true, jobs }) = self.queue_health(queue).await else {
+                    continue;
+                };
+                // What runs already ends by itself.
+                let waiting = jobs.pending() - jobs.get(JobState::Active);
+                if waiting > 0 && told.insert(queue) {
+                    tracing::warn!(
+                        queue = queue.as_str(),
+                        waiting,
+                        "the queue is paused and not empty: the burst ends when it goes on; \
+                         run `jobcell queue resume {queue}`"
+                    );
+                }
+            }
+            sleep(PAUSE_LOOK).await;
         }
     }
 

@@ -13,7 +13,7 @@ pub(crate) enum Asked {
     Quiet,
     /// CONT: claim again.
     Unquiet,
-    /// HUP: read the handlers again.
+    /// HUP: read configuration and handlers again.
     Reload,
 }
 

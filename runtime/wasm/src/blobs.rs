@@ -1,6 +1,9 @@
 //! Blob stores: files that the operator lets handlers reach, by name, wherever they lie.
 
 use std::fmt;
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use object_store::aws::AmazonS3Builder;
@@ -18,6 +21,8 @@ pub struct BlobStore {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     kind: Kind,
+    /// Where a [`Kind::Folder`] lies.
+    folder: Option<PathBuf>,
     /// For messages; without credentials.
     url: String,
 }
@@ -37,14 +42,15 @@ pub(crate) enum Kind {
 
 impl BlobStore {
     /// Opens a store:
-    /// - `file:///folder`: a folder of this machine, made when it is missing;
+    /// - `file:///folder`: a folder of this machine, which must exist: one made in the wrong place would hide that a
+    ///   disk is not mounted, or that the path is misspelt;
     /// - `memory://`: kept as long as this process runs;
     /// - `s3://bucket/folder`: credentials, region and endpoint from the usual `AWS_…` environment.
     ///
     /// Nothing is asked of a remote store yet; see [`BlobStore::probe`]. Blocks on the disk.
     ///
     /// # Errors
-    /// [`WasmError::Blobs`] when the URL is not one of these, or a folder cannot be made.
+    /// [`WasmError::Blobs`] when the URL is not one of these, or a folder does not exist.
     pub fn open(url: &str) -> Result<Self, WasmError> {
         Self::open_with(url, [])
     }
@@ -59,19 +65,24 @@ impl BlobStore {
         options: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, WasmError> {
         let opened = opened(url, options.into_iter().collect());
-        let (store, prefix, kind) = opened.map_err(|cause| WasmError::Blobs { url: shown(url), cause })?;
-        Ok(Self { store, prefix, kind, url: shown(url) })
+        let Opened { store, prefix, kind, folder } =
+            opened.map_err(|cause| WasmError::Blobs { url: shown(url), cause })?;
+        Ok(Self { store, prefix, kind, folder, url: shown(url) })
     }
 
-    /// Asks the store for something that need not exist: whether it can be reached and lets us in. For `doctor`.
-    /// Cancel safe.
+    /// Asks the store for something that need not exist: whether it can be reached and lets us in, and a folder is still
+    /// there. Nothing is written. For `doctor`. Cancel safe.
     ///
     /// # Errors
     /// [`WasmError::Blobs`] with what the store said.
     pub async fn probe(&self) -> Result<(), WasmError> {
+        let fault = |cause| WasmError::Blobs { url: self.url.clone(), cause };
+        if let Some(folder) = &self.folder {
+            exists(folder, tokio::fs::metadata(folder).await).map_err(fault)?;
+        }
         match self.store.head(&self.prefix.clone().join(".jobcell-probe")).await {
             Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(WasmError::Blobs { url: self.url.clone(), cause: error.to_string() }),
+            Err(error) => Err(fault(error.to_string())),
         }
     }
 
@@ -108,7 +119,12 @@ impl fmt::Debug for BlobStore {
     }
 }
 
-type Opened = (Arc<dyn ObjectStore>, Path, Kind);
+struct Opened {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    kind: Kind,
+    folder: Option<PathBuf>,
+}
 
 /// What can be opened, for messages.
 const FORMS: &str = "use file:///folder, memory:// or s3://bucket/folder";
@@ -119,7 +135,12 @@ fn opened(url: &str, options: Vec<(&str, &str)>) -> Result<Opened, String> {
         ("s3", _) => s3(&url, options),
         ("file" | "memory", Some((name, _))) => Err(format!("it takes no options, and so not {name:?}")),
         ("file", None) => folder(&url),
-        ("memory", None) => Ok((Arc::new(InMemory::new()), Path::default(), Kind::Memory)),
+        ("memory", None) => Ok(Opened {
+            store: Arc::new(InMemory::new()),
+            prefix: Path::default(),
+            kind: Kind::Memory,
+            folder: None,
+        }),
         (scheme, _) => Err(format!("this host has no back end for {scheme}://; {FORMS}")),
     }
 }
@@ -129,9 +150,21 @@ fn folder(url: &Url) -> Result<Opened, String> {
         return Err("a folder of this machine has three slashes: file:///folder".to_owned());
     }
     let folder = url.to_file_path().map_err(|()| "it is not the path of a folder".to_owned())?;
-    std::fs::create_dir_all(&folder).map_err(|error| format!("folder {folder:?}: {error}"))?;
+    exists(&folder, std::fs::metadata(&folder))?;
     let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| error.to_string())?;
-    Ok((Arc::new(store), Path::default(), Kind::Folder))
+    Ok(Opened { store: Arc::new(store), prefix: Path::default(), kind: Kind::Folder, folder: Some(folder) })
+}
+
+/// Says what to do about a folder that is none.
+fn exists(folder: &FsPath, metadata: io::Result<Metadata>) -> Result<(), String> {
+    match metadata {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(format!("{folder:?} is not a folder; point it to one")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
+            "folder {folder:?} does not exist; make it (mkdir -p {folder:?}), mount its disk, or correct the path"
+        )),
+        Err(error) => Err(format!("folder {folder:?}: {error}")),
+    }
 }
 
 fn s3(url: &Url, options: Vec<(&str, &str)>) -> Result<Opened, String> {
@@ -144,7 +177,7 @@ fn s3(url: &Url, options: Vec<(&str, &str)>) -> Result<Opened, String> {
         store = store.with_config(name, value);
     }
     let store = store.build().map_err(|error| error.to_string())?;
-    Ok((Arc::new(store), prefix, Kind::S3))
+    Ok(Opened { store: Arc::new(store), prefix, kind: Kind::S3, folder: None })
 }
 
 /// The URL without what may be secret in it.
@@ -175,6 +208,28 @@ mod tests {
         for bad in ["../x", "x/../../y", "./x", "x//y", "x/.."] {
             assert!(store.locate(bad).is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_missing_folder_is_told_and_never_made() {
+        let site = tempfile::tempdir().unwrap();
+        let folder = site.path().join("not/mounted");
+        let url = Url::from_file_path(&folder).unwrap();
+        let told = |error: WasmError| {
+            let text = error.to_string();
+            assert!(text.contains(&format!("{folder:?}")) && text.contains("mkdir"), "{text}");
+        };
+        told(BlobStore::open(url.as_str()).unwrap_err());
+        assert!(!site.path().join("not").exists());
+        std::fs::create_dir_all(&folder).unwrap();
+        let store = BlobStore::open(url.as_str()).unwrap();
+        store.probe().await.unwrap();
+        std::fs::remove_dir(&folder).unwrap();
+        told(store.probe().await.unwrap_err());
+        assert!(!folder.exists());
+        std::fs::write(&folder, "").unwrap();
+        let error = BlobStore::open(url.as_str()).unwrap_err().to_string();
+        assert!(error.contains("not a folder"), "{error}");
     }
 
     #[test]

@@ -306,10 +306,10 @@ async fn blobs_are_kept_in_memory() {
 #[tokio::test]
 async fn blobs_are_kept_in_a_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let store = BlobStore::open(&format!("file://{}/made", folder.path().display())).unwrap();
+    let store = BlobStore::open(&format!("file://{}", folder.path().display())).unwrap();
     store.probe().await.unwrap();
     keeps_blobs(&host_with(store)).await;
-    assert_eq!(std::fs::read(folder.path().join("made/a/b.txt")).unwrap(), b"hello");
+    assert_eq!(std::fs::read(folder.path().join("a/b.txt")).unwrap(), b"hello");
 }
 
 #[tokio::test]
@@ -352,6 +352,7 @@ async fn a_key_never_leaves_its_store() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("outside.txt"), "secret").unwrap();
     let mut host = Host::new();
+    std::fs::create_dir(folder.path().join("inside")).unwrap();
     let url = format!("file://{}/inside", folder.path().display());
     host.services.blobs = [("uploads".to_owned(), BlobStore::open(&url).unwrap())].into();
     for key in

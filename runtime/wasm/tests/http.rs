@@ -89,7 +89,12 @@ async fn what_no_rule_covers_is_denied_with_the_line_to_add() {
             "{request}: {log}"
         );
         assert!(log.contains("http = [{ url = \""), "{log}");
+        // Without it the configuration would refuse the very line.
+        let own = log.contains("localhost") || log.contains("127.0.0.1");
+        assert_eq!(log.contains("private = true"), own, "{log}");
     }
+    let (_, log) = fetch(&runner, json!({"url": "http://169.254.169.254/latest/meta-data/"})).await;
+    assert!(log.contains("never reach") && !log.contains("to allow it"), "{log}");
     let (_, log) = fetch(&runner, json!({"url": "https://example.com/x?token=hidden"})).await;
     assert!(log.contains("https://example.com/x") && !log.contains("hidden"), "{log}");
     assert_eq!(server.received().len(), 1);

@@ -109,6 +109,11 @@ url = "file://{uploads}"
             .env("NOTIFICATION_WEBHOOK_SECRET", NOTIFICATION_SECRET)
             .env_remove("REDIS_URL")
             .env_remove("REDIS_HOST")
+            .env_remove("REDIS_PORT")
+            .env_remove("REDIS_USERNAME")
+            .env_remove("REDIS_PASSWORD")
+            .env_remove("REDIS_DB")
+            .env_remove("REDIS_TLS")
             .stdin(Stdio::null())
             .stderr(log);
         Ok(command)

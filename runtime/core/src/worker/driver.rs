@@ -15,7 +15,7 @@ use super::burst::Busy;
 use super::calls::{self, Calls};
 use super::held::HeldJobs;
 use super::watch::Watch;
-use super::{Ended, Phase, QueueSettings, Scene, Surroundings, attempt, stalls};
+use super::{Ended, Phase, QueueSettings, Scene, Surroundings, attempt, batch, stalls};
 use crate::attempt::AttemptIo;
 use crate::clock::Millis;
 use crate::decide::{decide, fail};
@@ -179,7 +179,7 @@ impl Driver {
         }
         while self.finish_is_due() {
             let size = if self.singly { 1 } else { BATCH_MAX };
-            let batch: Vec<Finish> = self.ended.drain(..size.min(self.ended.len())).collect();
+            let batch = batch::take(&mut self.ended, size);
             let claim = self.claim_request(phase);
             self.claiming += claim.as_ref().map_or(0, |claim| claim.max);
             self.finishes_in_flight += 1;
@@ -454,6 +454,8 @@ impl Driver {
                 tracing::error!(queue = %self.scene.settings.queue, job = %finish.id, %error, "the end of an attempt cannot be written; the job will be recovered as stalled");
                 self.held.remove(&finish.token);
                 self.sum.abandoned += 1;
+                let (queue, refusal) = (self.scene.settings.queue.clone(), Refusal::Unwritable);
+                self.scene.surroundings.observer.on(&Event::Refused { queue, id: finish.id, refusal });
             }
         }
         finishes.append(&mut self.ended);

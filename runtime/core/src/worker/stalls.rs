@@ -1,7 +1,7 @@
-//! Recovers jobs whose worker vanished.
+//! Recovers jobs whose lock ran out: their worker vanished, or was cut off from the store, this one included.
 //!
 //! Every worker asks at start and then every interval; the store lets one round through per interval, so any number of
-//! workers may ask. If it never happens, jobs of vanished workers stay active for ever.
+//! workers may ask. If it never happens, such jobs stay active for ever.
 
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -25,7 +25,7 @@ pub(super) async fn run_once(surroundings: &Surroundings, settings: &QueueSettin
     match store.recover_stalled(queue, settings.stall, clock.now()).await {
         Ok(recovered) => {
             for id in recovered.jobs {
-                tracing::warn!(%queue, job = %id, "recovered a job whose worker vanished");
+                tracing::warn!(%queue, job = %id, "recovered a job whose lock had run out: its worker vanished, or was cut off from the store");
                 observer.on(&Event::Stalled { queue: queue.clone(), id });
             }
         }

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use self::fake::{Fake, FakeRunner, Step, host};
-use super::{Ended, QueueSettings, Workers};
+use super::{Ended, QueueSettings, Surroundings, Workers};
+use crate::event::{Event, Observer};
 use crate::job::Job;
 use crate::names::{JobId, QueueName};
 use crate::outcome::{Outcome, StopCause};
@@ -91,6 +92,46 @@ async fn one_end_that_cannot_be_written_does_not_take_others_with_it() {
     workers.drain();
     let ended = timeout(LONG, workers.ended()).await.unwrap();
     assert_eq!(ended.abandoned, 1);
+}
+
+/// Remembers the ends that were not written.
+#[derive(Default)]
+struct Refusals(std::sync::Mutex<Vec<(String, Refusal)>>);
+
+impl Observer for Refusals {
+    fn on(&self, event: &Event) {
+        if let Event::Refused { id, refusal, .. } = event {
+            self.0.lock().unwrap().push((id.to_string(), *refusal));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_cannot_be_written_is_told() {
+    let store = Fake::with((0..3).map(|i| job(&i.to_string(), "ok")));
+    store.poison("1");
+    let runner = FakeRunner::new(|_, _| Step::Now(done()));
+    let told = Arc::new(Refusals::default());
+    let surroundings = Surroundings { observer: Arc::clone(&told) as Arc<_>, ..host(&store, &runner) };
+    let mut workers = Workers::start(&surroundings, vec![settings(3)], false);
+    store.until(|s| s.completed() == 2).await;
+    workers.drain();
+    assert_eq!(timeout(LONG, workers.ended()).await.unwrap().abandoned, 1);
+    assert_eq!(*told.0.lock().unwrap(), [("1".to_owned(), Refusal::Unwritable)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_ends_go_out_in_calls_of_bounded_size() {
+    const MIB: usize = 1024 * 1024;
+    let store = Fake::with((0..40).map(|i| job(&i.to_string(), "large")));
+    let large = Bytes::from(vec![b'1'; MIB]);
+    let runner =
+        FakeRunner::new(move |_, _| Step::After(Duration::from_millis(5), Outcome::Complete(large.clone())));
+    assert_eq!(burst(&store, &runner, 40).await, Ended::default());
+    let sizes = store.finish_sizes();
+    assert_eq!((store.completed(), sizes.iter().sum::<usize>()), (40, 40 * MIB));
+    assert!(sizes.iter().all(|size| *size <= super::batch::BYTES_MAX), "{sizes:?}");
+    assert!(sizes.len() <= 15, "still in batches: {sizes:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -65,7 +65,7 @@ pub(super) fn decode(
         let id = reply::text(id)?.unwrap_or_default();
         match JobId::new(&id) {
             Ok(id) => claim.jobs.push(claimed(id, token, reply::array(hash)?, request)),
-            // It stays locked until the lock runs out; no port can name it.
+            // An empty one, which no producer makes. It stays locked until the lock runs out; no port can name it.
             Err(e) => tracing::error!(key = keys.of("active"), cause = %e, "a job's id cannot be used"),
         }
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use jobcell_core::{Store, StoreError};
 use jobcell_redis::{BullStore, ConnectError, ConnectOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::server::{Bench, NOW, Server, claim, plain, queue};
 
@@ -56,6 +57,50 @@ async fn somebody_who_never_answers_is_given_up() {
     let url = format!("redis://{}", silent.local_addr().unwrap());
     let error = tokio::time::timeout(Duration::from_secs(12), refused(&url)).await.unwrap();
     assert!(matches!(&error, ConnectError::Timeout { .. }), "{error}");
+}
+
+/// Greets everybody who connects and answers every line they send; without an answer it hangs up then.
+async fn impostor(greeting: &'static str, answer: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(greeting.as_bytes()).await;
+            let mut asked = [0; 1024];
+            while let Ok(n @ 1..) = stream.read(&mut asked).await
+                && !answer.is_empty()
+            {
+                let lines = asked[..n].iter().filter(|byte| **byte == b'\n').count();
+                let _ = stream.write_all(answer.repeat(lines).as_bytes()).await;
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn somebody_else_on_the_port_is_no_redis_that_will_be_ready() {
+    for (greeting, answer) in [
+        ("", "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"),
+        ("SSH-2.0-OpenSSH_9.2\r\n", ""),
+        ("\u{15}\u{3}\u{1}\0\u{2}\u{2}F", ""),
+        ("+OK ready\r\n", "+OK what\r\n"),
+    ] {
+        let address = impostor(greeting, answer).await;
+        // What begins with a plus passes for an answer of Redis until it is asked for a certain one.
+        let logins = if greeting.starts_with('+') { &[""][..] } else { &["", ":s3cret@", "ops:s3cret@"] };
+        for login in logins {
+            let error = refused(&format!("redis://{login}{address}")).await;
+            assert!(matches!(&error, ConnectError::NotRedis { .. }), "{greeting:?} {login}: {error:?}");
+            assert!(!error.is_transient());
+            let text = error.to_string();
+            assert!(
+                text.contains(&format!("at {address} that is not Redis")) && text.contains("REDIS_URL"),
+                "{text}"
+            );
+            assert!(!StoreError::from(error).is_transient());
+        }
+    }
 }
 
 #[tokio::test]

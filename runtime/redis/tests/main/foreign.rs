@@ -85,6 +85,20 @@ async fn a_large_payload_and_odd_ids_pass_untouched() {
 }
 
 #[tokio::test]
+async fn a_job_with_an_id_longer_than_we_would_choose_is_run_and_ended() {
+    let mut b = Bench::new().await;
+    let long = "x".repeat(100_000);
+    let _: i64 =
+        b.raw.run(&["HSET", &format!("bull:q:{long}"), "name", "n", "data", "{}", "opts", "{}"]).await;
+    let _: i64 = b.raw.run(&["LPUSH", "bull:q:wait", &long]).await;
+    let (job, token, _) = b.take().await;
+    assert_eq!(job.as_str(), long);
+    assert_eq!(b.finish(&job, &token, complete("1")).await.finished, [Ok(())]);
+    assert_eq!(b.raw.zset("bull:q:completed").await[0].0, long);
+    assert!(b.raw.list("bull:q:active").await.is_empty());
+}
+
+#[tokio::test]
 async fn old_and_loose_fields_are_read() {
     let mut b = Bench::new().await;
     let _: i64 = b

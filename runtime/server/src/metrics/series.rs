@@ -187,7 +187,9 @@ impl JobSeries {
         mut take: impl FnMut(&str, &str, &dyn EncodeMetric) -> fmt::Result,
     ) -> fmt::Result {
         let Self { jobs, job_seconds, wait_seconds, cpu_seconds, memory_peak, kept: _ } = self;
-        take("jobcell_jobs", "Attempts that ended, by outcome.", jobs)?;
+        let help = "Attempts that ended, by what they came to; the store may refuse that end afterwards, which \
+                    jobcell_ends_refused_total and jobcell_locks_lost_total count.";
+        take("jobcell_jobs", help, jobs)?;
         take("jobcell_job_seconds", "Time from the start of an attempt to its outcome.", job_seconds)?;
         let help = "Time from when a job could have started to when it did.";
         take("jobcell_wait_seconds", help, wait_seconds)?;

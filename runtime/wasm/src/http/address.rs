@@ -22,6 +22,17 @@ pub(crate) enum Reachable {
     PublicAndPrivate,
 }
 
+/// An address that a request may not reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Barred {
+    /// Unless its rule says so.
+    #[error("{0}, which only a rule for this one host with private = true may reach")]
+    Private(&'static str),
+    /// Whatever rules say.
+    #[error("{0}, which handlers never reach")]
+    Never(&'static str),
+}
+
 // === impl Reachable ===
 
 impl Reachable {
@@ -29,10 +40,11 @@ impl Reachable {
     ///
     /// # Errors
     /// The kind of address it is, when it may not.
-    pub(crate) fn check(self, ip: IpAddr) -> Result<(), &'static str> {
+    pub(crate) fn check(self, ip: IpAddr) -> Result<(), Barred> {
         match (reach(ip), self) {
             (Reach::Public, _) | (Reach::Private(_), Self::PublicAndPrivate) => Ok(()),
-            (Reach::Private(kind), Self::Public) | (Reach::Never(kind), _) => Err(kind),
+            (Reach::Private(kind), Self::Public) => Err(Barred::Private(kind)),
+            (Reach::Never(kind), _) => Err(Barred::Never(kind)),
         }
     }
 }

@@ -21,6 +21,7 @@ use wasmtime_wasi_http::{
 use super::address::Reachable;
 use super::body::{Incoming, read};
 use super::budget::{Budget, Slot, Spent};
+use super::rule::HttpRule;
 use super::send::{error_of, explain};
 use super::substitute::{Place, StandIn, substitute};
 use crate::template::Template;
@@ -105,8 +106,8 @@ impl Hooks {
             Some(Host::Ipv6(ip)) => Some(IpAddr::from(ip)),
             Some(Host::Domain(_)) | None => None,
         };
-        if let Some(kind) = ip.and_then(|ip| rule.reachable().check(ip).err()) {
-            self.io.log(&format!("http: {} is a {kind}, which its rule may not reach", place(&url)));
+        if let Some(barred) = ip.and_then(|ip| rule.reachable().check(ip).err()) {
+            self.io.log(&format!("http: {} is a {barred}", place(&url)));
             return Err(Error::DestinationIpProhibited);
         }
         let slot = self.budget.start().map_err(|spent| self.spent(spent))?;
@@ -139,10 +140,14 @@ impl Hooks {
             .observer
             .on(&Event::Denied { handler: handler.to_owned(), capability: "http" });
         let place = place(url);
-        self.io.log(&format!(
-            "http: {method} {place} is not granted; to allow it add http = [{{ url = \"{place}\", methods = \
-             [\"{method}\"] }}] under [handlers.{handler}.grants]"
-        ));
+        self.io.log(&match HttpRule::suggest(method, &place) {
+            Ok(rule) => format!(
+                "http: {method} {place} is not granted; to allow it add http = [{rule}] under [handlers.{handler}.grants]"
+            ),
+            Err(kind) => format!(
+                "http: {method} {place} is not granted, and cannot be: its host is a {kind}, which handlers never reach"
+            ),
+        });
         Error::HttpRequestDenied
     }
 
@@ -218,11 +223,11 @@ fn url_of(request: &Request<WasiBody>) -> Result<Url, Error> {
 }
 
 /// The URL without its query, which may carry what is not for logs.
-fn place(url: &Url) -> String {
+fn place(url: &Url) -> Url {
     let mut place = url.clone();
     place.set_query(None);
     place.set_fragment(None);
-    place.into()
+    place
 }
 
 // === impl Leave ===

@@ -123,6 +123,20 @@ impl HttpRule {
         Ok(Self { text: url.to_owned(), scheme, host, port, path, methods, secrets, reachable })
     }
 
+    /// The entry of `grants.http` that lets this request pass, as it is written in a configuration. `place` is a URL
+    /// without its query.
+    ///
+    /// # Errors
+    /// The kind of address its host is, when no rule can.
+    pub(crate) fn suggest(method: &Method, place: &Url) -> Result<String, &'static str> {
+        let private = match place.host().as_ref().and_then(address_of).map(reach) {
+            Some(Reach::Never(kind)) => return Err(kind),
+            Some(Reach::Private(_)) => ", private = true",
+            Some(Reach::Public) | None => "",
+        };
+        Ok(format!("{{ url = \"{place}\", methods = [\"{method}\"]{private} }}"))
+    }
+
     /// Whether requests to this URL are covered, by whatever method. The URL is normalised: no dot segments, the host
     /// in lower case or in the one form of an address.
     pub(crate) fn covers(&self, url: &Url) -> bool {
@@ -152,6 +166,18 @@ impl HttpRule {
 impl fmt::Display for HttpRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// The address that a host is known to be without asking anybody.
+fn address_of<S: AsRef<str>>(host: &Host<S>) -> Option<IpAddr> {
+    match host {
+        Host::Domain(name) => {
+            let name = name.as_ref();
+            (name == "localhost" || name.ends_with(".localhost")).then(|| IpAddr::from([127, 0, 0, 1]))
+        }
+        Host::Ipv4(ip) => Some(IpAddr::from(*ip)),
+        Host::Ipv6(ip) => Some(IpAddr::from(*ip)),
     }
 }
 
@@ -245,13 +271,9 @@ impl HostPattern {
                 return Err("private = true needs one exact host, not a pattern".to_owned());
             }
             Self::Any | Self::Below(_) => return Ok(()),
-            Self::Exactly(Host::Domain(name)) if name == "localhost" || name.ends_with(".localhost") => {
-                IpAddr::from([127, 0, 0, 1])
-            }
-            Self::Exactly(Host::Domain(_)) => return Ok(()),
-            Self::Exactly(Host::Ipv4(ip)) => IpAddr::from(*ip),
-            Self::Exactly(Host::Ipv6(ip)) => IpAddr::from(*ip),
+            Self::Exactly(host) => address_of(host),
         };
+        let Some(ip) = ip else { return Ok(()) };
         match (reach(ip), reachable) {
             (Reach::Private(kind), Reachable::Public) => {
                 Err(format!("its host is a {kind}; add private = true to let the handler reach it"))
@@ -353,6 +375,32 @@ mod tests {
         assert!(HttpRule::new("https://*.a.io", None, Vec::new(), true).unwrap_err().why.contains("exact"));
         assert!(HttpRule::new("http://169.254.169.254", None, Vec::new(), true).is_err());
         assert!(HttpRule::new("https://a.io", Some(vec![]), Vec::new(), false).is_err());
+    }
+
+    #[test]
+    fn a_suggested_rule_is_taken_and_covers_the_request() {
+        for url in [
+            "https://api.stripe.com/v1/x",
+            "http://127.0.0.1:9000/a%20b",
+            "http://localhost:1/",
+            "http://a.localhost/x",
+            "http://[::1]:1/",
+            "http://10.1.2.3/",
+            "https://1.1.1.1/",
+        ] {
+            let url = Url::parse(url).unwrap();
+            let text = HttpRule::suggest(&Method::POST, &url).unwrap();
+            // The forms differ in how keys are written.
+            let json = ["url", "methods", "private"]
+                .iter()
+                .fold(text.clone(), |json, key| json.replace(&format!("{key} = "), &format!("\"{key}\": ")));
+            let rule: HttpRule = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert!(rule.covers(&url) && rule.allows(&Method::POST) && !rule.allows(&Method::GET), "{text}");
+        }
+        for url in ["http://169.254.169.254/latest", "http://[fe80::1]/", "http://[fd00:ec2::254]/"] {
+            let url = Url::parse(url).unwrap();
+            assert!(HttpRule::suggest(&Method::GET, &url).is_err(), "{url}");
+        }
     }
 
     #[test]

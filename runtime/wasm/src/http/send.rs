@@ -10,7 +10,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, redirect, retry};
 use wasmtime_wasi_http::Error;
 
-use super::address::Reachable;
+use super::address::{Barred, Reachable};
 
 /// The host's HTTP clients, made when the first request leaves. Cheap to clone; clones share connections.
 #[derive(Clone, Default)]
@@ -87,11 +87,11 @@ impl Resolve for Filter {
             for address in found {
                 match reachable.check(address.ip()) {
                     Ok(()) => allowed.push(address),
-                    Err(kind) => refused = Some(kind),
+                    Err(barred) => refused = Some(barred),
                 }
             }
             match (allowed.is_empty(), refused) {
-                (true, Some(kind)) => Err(Prohibited { kind }.into()),
+                (true, Some(barred)) => Err(Prohibited(barred).into()),
                 (true, None) => {
                     Err(Unresolved { cause: io::Error::other("the name has no addresses") }.into())
                 }
@@ -105,10 +105,8 @@ impl Resolve for Filter {
 
 /// All addresses of a name are of a kind that may not be dialled.
 #[derive(Debug, thiserror::Error)]
-#[error("the name leads to a {kind}, which this rule may not reach; see `private` in grants.http")]
-struct Prohibited {
-    kind: &'static str,
-}
+#[error("the name leads to a {0}")]
+struct Prohibited(Barred);
 
 /// A name has no address.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +185,8 @@ mod tests {
             Filter(reachable).resolve("localhost".parse().unwrap()).await.map(|addresses| addresses.count())
         };
         let refused = resolve(Reachable::Public).await.unwrap_err();
-        assert!(refused.to_string().contains("loopback"), "{refused}");
+        let refused = refused.to_string();
+        assert!(refused.contains("loopback") && refused.contains("private = true"), "{refused}");
         assert!(resolve(Reachable::PublicAndPrivate).await.unwrap() > 0);
     }
 

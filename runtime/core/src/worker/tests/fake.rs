@@ -171,6 +171,7 @@ struct State {
     logs: HashMap<String, Vec<String>>,
     finish_faults: VecDeque<StoreError>,
     poisoned: HashSet<String>,
+    finish_sizes: Vec<usize>,
     stolen: HashSet<String>,
     refusals: HashMap<String, Refusal>,
     away: bool,
@@ -238,6 +239,11 @@ impl Fake {
 
     pub(super) fn most_active(&self) -> usize {
         self.lock().most_active
+    }
+
+    /// Bytes of results in each call that wrote ends.
+    pub(super) fn finish_sizes(&self) -> Vec<usize> {
+        self.lock().finish_sizes.clone()
     }
 
     pub(super) fn verdicts(&self, id: &str) -> Vec<Verdict> {
@@ -360,6 +366,12 @@ impl Store for Fake {
             if finishes.iter().any(|finish| state.poisoned.contains(finish.id.as_str())) {
                 return Err(StoreError::Corrupt("poisoned".into()));
             }
+            let size = finishes.iter().map(|finish| match &finish.verdict {
+                Verdict::Complete { result, .. } => result.len(),
+                _ => 0,
+            });
+            let size = size.sum();
+            state.finish_sizes.push(size);
             let finished = finishes.into_iter().map(|finish| state.finish(finish)).collect();
             FinishReply { finished, claim: claim.map(|request| state.claim(request)).unwrap_or_default() }
         };
