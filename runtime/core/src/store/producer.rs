@@ -13,7 +13,7 @@ pub struct NewJob {
     pub name: String,
     /// The payload, stored byte for byte; JSON text on BullMQ queues.
     pub data: Bytes,
-    /// The options. `job_id`, `delay`, `priority`, `lifo`, `timestamp` and `parent` take effect; all are stored.
+    /// The options. `job_id`, `delay`, `priority`, `lifo`, `timestamp`, `parent` and `deduplication` take effect; all are stored.
     pub options: JobOptions,
     /// The parent in a flow; must exist.
     pub parent: Option<Parent>,
