@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
-use jobcell_core::QueueName;
+use jobcell_core::event::Silent;
 use jobcell_core::worker::QueueSettings;
+use jobcell_core::{Observer, QueueName};
 use jobcell_handlers::{Routes, Source};
 use jobcell_redis::{ConnectOptions, StoreOptions};
-use jobcell_wasm::EngineConfig;
+use jobcell_wasm::{EngineConfig, Grants, Services, WasmError};
 
-use crate::builder::{Builder, StartError};
+use crate::builder::{self, Builder, StartError};
 use crate::config::{Config, HandlerConfig, HandlerSource, Protocol, QueueConfig, Retries};
 use crate::handler::Handler;
 use crate::queue::Queue;
@@ -85,6 +87,17 @@ pub(crate) fn engine(config: &Config) -> EngineConfig {
         memory_max: usize::try_from(config.cells.memory_max).unwrap_or(usize::MAX),
         ..EngineConfig::default()
     }
+}
+
+/// What a handler with these grants can be given where there is no store.
+pub(crate) fn services(config: &Config, grants: &Grants) -> Result<Services, WasmError> {
+    let secrets =
+        config.secrets.iter().map(|(name, secret)| (name.clone(), secret.expose().to_owned())).collect();
+    // A store that this handler never reaches must not stand in its way.
+    let granted = config.blobs.iter().filter(|(name, _)| grants.blobs.contains(name));
+    let blobs = granted.map(|(name, blobs)| (name.clone(), blobs.url.clone())).collect();
+    let observer: Arc<dyn Observer> = Arc::new(Silent);
+    builder::services(None, &observer, secrets, &blobs)
 }
 
 /// The store of this configuration.

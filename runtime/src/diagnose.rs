@@ -1,17 +1,13 @@
 //! `jobcell check` and `jobcell doctor`: everything that can be found out before it matters, all at once.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use jobcell_core::event::Silent;
 use jobcell_core::store::StoreHealth;
 use jobcell_wasm::{AdmitOptions, BlobStore, CompileCache, Engine, EngineReport, HandlerRunner, HandlerSpec};
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::builder;
 use crate::config::Config;
 use crate::configured;
 use crate::handler::Handler;
@@ -239,11 +235,7 @@ async fn check_handler(
     let artifact = source.read(&name).await.map_err(|fault| fault.to_string())?;
     let options = AdmitOptions { cache, ..AdmitOptions::new(&name, grants.clone()) };
     let admitted = engine.admit(artifact.bytes, options).await.map_err(|fault| fault.to_string())?;
-    let secrets: BTreeMap<String, String> =
-        config.secrets.iter().map(|(name, secret)| (name.clone(), secret.expose().to_owned())).collect();
-    let blobs = config.blobs.iter().map(|(name, blobs)| (name.clone(), blobs.url.clone())).collect();
-    let observer: Arc<dyn jobcell_core::Observer> = Arc::new(Silent);
-    let services = builder::services(None, &observer, secrets, &blobs).map_err(|fault| fault.to_string())?;
+    let services = configured::services(config, &grants).map_err(|fault| fault.to_string())?;
     let spec = HandlerSpec { name, limits, grants };
     HandlerRunner::new(engine, &admitted, spec, services).map_err(|fault| fault.to_string())?;
     let size = admitted.description().size as f64 / 1024.0;

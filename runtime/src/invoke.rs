@@ -1,11 +1,9 @@
 //! `jobcell invoke`: one attempt of one job in a cell, with no store.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jobcell_core::event::Silent;
 use jobcell_core::{Attempt, AttemptIo, Clock, Job, JobId, Outcome, QueueName, Receipt, Report, SystemClock};
 use jobcell_handlers::{Artifact, ArtifactError, LoadError, Loader};
 use jobcell_wasm::{Engine, EngineConfig, WasmError};
@@ -13,7 +11,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::builder::{self, StartError};
+use crate::builder::StartError;
 use crate::config::{Config, HandlerConfig, HandlerSource};
 use crate::configured;
 use crate::handler::Handler;
@@ -124,11 +122,7 @@ pub async fn invoke(
         }
         (_, fault) => InvokeError::Load(fault.into()),
     })?;
-    let secrets: BTreeMap<String, String> =
-        config.secrets.iter().map(|(name, secret)| (name.clone(), secret.expose().to_owned())).collect();
-    let blobs = config.blobs.iter().map(|(name, blobs)| (name.clone(), blobs.url.clone())).collect();
-    let observer: Arc<dyn jobcell_core::Observer> = Arc::new(Silent);
-    let services = builder::services(None, &observer, secrets, &blobs)?;
+    let services = configured::services(config, &handler.grants)?;
     let engine = Engine::new(EngineConfig { cells: 1, ..configured::engine(config) })?;
     let loader = WasmLoader::new(engine, None, services, vec![handler]);
     let runner = loader.load(&name, Artifact::new(artifact.bytes)).await?;

@@ -180,7 +180,7 @@ fn check_refuses_a_redis_that_would_lose_jobs() {
     let redis = stage.redis.as_ref().unwrap();
     redis.client().run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     let _ =
-        site.cli(&["check"]).exits(1).answers(&["fault", "maxmemory-policy is allkeys-lru", "noeviction"]);
+        site.cli(&["check"]).exits(1).answers(&["FAULT", "maxmemory-policy is allkeys-lru", "noeviction"]);
 }
 
 #[test]

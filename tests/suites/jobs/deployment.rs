@@ -19,5 +19,7 @@ fn the_config_of_the_compose_file_passes_the_check() {
     }
     let site =
         Site::embedded(&config).env("STRIPE_WEBHOOK_SECRET", "x").env("NOTIFICATION_WEBHOOK_SECRET", "y");
+    // The image brings the folder.
+    std::fs::create_dir(site.path().join("uploads")).unwrap();
     let _ = site.cli(&["check"]).ok().answers(&["handler media", "handler payment", "handler notification"]);
 }
