@@ -26,12 +26,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use crate::builder::Builder;
 use crate::config::{self, Config, ConfigError, Environment, FileChoice, Loaded};
 use crate::configured;
 use crate::host::{self, RunOptions};
 use crate::runtime::Shutdown;
 use crate::stores::OpenStore;
-use args::{Cli, Command, Global, HandlerCommand, RunArgs};
+use args::{Cli, Command, EnqueueArgs, Global, HandlerCommand, RunArgs};
 use console::Console;
 use exit::{Exit, Failure};
 
@@ -123,7 +124,9 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
         Command::Enqueue(args) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
             if args.wait.is_some() && config.redis.is_none() {
-                return Err(Failure::usage(ALONE));
+                // Running the job takes the secrets, which the store alone does not.
+                let config = config::load(&session(for_cells).request())?;
+                return enqueue_alone(config, *args, console).await;
             }
             let act =
                 async |open: &OpenStore| enqueue::enqueue(&*open.store, &open.prefix, *args, console).await;
@@ -142,9 +145,20 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
     }
 }
 
-/// Why `enqueue --wait` needs Redis.
-const ALONE: &str = "--wait needs Redis: the embedded store serves one process at a time, so no host could run the job \
-                     while this one waits; leave --wait out and start the host, or give --redis URL";
+/// Enqueues and waits on the embedded store. It serves one process, so no host can run the job meanwhile: this process
+/// works the queue itself until the job has ended.
+async fn enqueue_alone(
+    mut config: Config,
+    args: EnqueueArgs,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    config.limit_to(std::slice::from_ref(&args.queue))?;
+    let grace = config.shutdown.grace;
+    let runtime = Builder::configured(&config)?.start().await?;
+    let ended = enqueue::enqueue(&**runtime.store(), "bull", args, console).await;
+    runtime.shutdown(grace).await;
+    ended
+}
 
 /// What a command reads the configuration for.
 #[derive(Clone, Copy, PartialEq, Eq)]

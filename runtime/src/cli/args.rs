@@ -126,7 +126,8 @@ pub(super) struct EnqueueArgs {
     /// Whose job it is
     #[arg(long, value_name = "TENANT")]
     pub(super) tenant: Option<String>,
-    /// Wait for the job's end, at most so many seconds, and print its result; exit 1 if it failed
+    /// Wait for the job's end, at most so many seconds, and print its result; exit 1 if it failed. On the embedded store,
+    /// which no host can share, this process works the queue meanwhile
     #[arg(long, value_name = "SECS", num_args = 0..=1, require_equals = true, default_missing_value = "3600",
           value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub(super) wait: Option<u64>,

@@ -160,7 +160,7 @@ fn options_reach_the_job() {
     assert_eq!(job["opts"]["removeOnComplete"], serde_json::json!({ "age": 604_800 }));
     assert_eq!(job["opts"]["removeOnFail"], true);
     assert_eq!(job["opts"]["tenant"], "t1");
-    place.run(&["enqueue", "q", "n", "--wait"]).is(Exit::Usage, &["--wait needs Redis"]);
+    place.run(&["enqueue", "q", "n", "--wait"]).is(Exit::Usage, &["no queue is configured"]);
     place.run(&["enqueue", "q", "n", "--id", "order-7"]).is(Exit::Done, &["order-7", "nothing was added"]);
     place.run(&["job", "promote", "q", "order-7"]).is(Exit::Done, &["is due now"]);
     place.run(&["job", "promote", "q", "order-7"]).is(Exit::Failed, &["not delayed"]);

@@ -117,6 +117,16 @@ fn enqueue_waits_for_the_result() {
     let stage = Stage::redis();
     let site = stage.site(BASIC);
     let host = Host::start(&site);
+    waits_for_the_result(&site);
+    host.stop();
+}
+
+#[test]
+fn enqueue_runs_the_job_itself_where_only_one_process_fits() {
+    waits_for_the_result(&Stage::embedded().site(BASIC));
+}
+
+fn waits_for_the_result(site: &Site) {
     let ran = site.cli(&["enqueue", "work", "noop", "--data", r#"{"i":5}"#, "--wait=30"]).ok();
     let last = ran.stdout.trim().lines().last().unwrap_or_default();
     assert_eq!(serde_json::from_str::<Value>(last).ok(), Some(json!({"ok": true, "i": 5})), "{ran}");
@@ -127,7 +137,6 @@ fn enqueue_waits_for_the_result() {
     let one =
         site.cli(&["--json", "enqueue", "work", "noop", "--data", r#"{"i":6}"#, "--wait=30"]).ok().json();
     assert_eq!((&one["state"], &one["result"]), (&json!("completed"), &json!({"ok": true, "i": 6})), "{one}");
-    host.stop();
 }
 
 #[test]
