@@ -2,5 +2,6 @@
 
 mod crash;
 mod redis_away;
+mod reload;
 mod shutdown;
 mod start;
