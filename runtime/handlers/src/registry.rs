@@ -82,11 +82,17 @@ fn lines<E: std::fmt::Display>(faults: &[E]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
+/// Handlers and the routes to them: together, because a route must never be seen without its handler.
+#[derive(Clone, Default)]
+struct Set {
+    active: HashMap<String, Active>,
+    routes: HashMap<QueueName, Routes>,
+}
+
 /// The handlers of a host. Reading is wait-free; changing is one swap, so that a job sees the old version or the new
 /// one and never a mix.
 pub struct Registry {
-    active: ArcSwap<HashMap<String, Active>>,
-    routes: ArcSwap<HashMap<QueueName, Routes>>,
+    set: ArcSwap<Set>,
     /// One change at a time.
     changing: Mutex<()>,
 }
@@ -95,7 +101,10 @@ impl Registry {
     /// With these routes and no handlers yet.
     #[must_use]
     pub fn new(routes: HashMap<QueueName, Routes>) -> Self {
-        Self { active: ArcSwap::default(), routes: ArcSwap::from_pointee(routes), changing: Mutex::default() }
+        Self {
+            set: ArcSwap::from_pointee(Set { active: HashMap::new(), routes }),
+            changing: Mutex::default(),
+        }
     }
 
     /// Registers a runner that needs no loading, as the embedding program brings it.
@@ -127,8 +136,9 @@ impl Registry {
         routes: HashMap<QueueName, Routes>,
     ) -> Result<Vec<Changed>, ChangeError> {
         let _changing = self.changing.lock().await;
-        let before = self.active.load_full();
+        let before = self.set.load_full();
         let mut after: HashMap<String, Active> = before
+            .active
             .iter()
             .filter(|(_, active)| active.source.is_none())
             .map(|(name, active)| (name.clone(), active.clone()))
@@ -147,31 +157,28 @@ impl Registry {
         if !dangling.is_empty() {
             return Err(ChangeError::Routes(dangling));
         }
-        let changes = changes(&before, &after);
-        // A job between the two swaps may find its handler gone; with the handlers first it finds a new one unrouted,
-        // which cannot happen, since routes are only looked up by jobs that come later.
-        self.active.store(Arc::new(after));
-        self.routes.store(Arc::new(routes));
+        let changes = changes(&before.active, &after);
+        self.set.store(Arc::new(Set { active: after, routes }));
         Ok(changes)
     }
 
     fn replace(&self, handler: String, active: Active) {
-        let mut all = HashMap::clone(&self.active.load());
-        all.insert(handler, active);
-        self.active.store(Arc::new(all));
+        let mut set = Set::clone(&self.set.load());
+        set.active.insert(handler, active);
+        self.set.store(Arc::new(set));
     }
 
     /// The active version of a handler.
     #[must_use]
     pub fn runner(&self, handler: &str) -> Option<Arc<dyn Runner>> {
-        self.active.load().get(handler).map(|active| Arc::clone(&active.runner))
+        self.set.load().active.get(handler).map(|active| Arc::clone(&active.runner))
     }
 
     /// Every handler, by name.
     #[must_use]
     pub fn list(&self) -> Vec<HandlerState> {
-        let all = self.active.load();
-        let by_name: BTreeMap<_, _> = all.iter().collect();
+        let set = self.set.load();
+        let by_name: BTreeMap<_, _> = set.active.iter().collect();
         by_name
             .into_iter()
             .map(|(name, active)| HandlerState {
@@ -185,7 +192,8 @@ impl Registry {
     /// Routes that lead nowhere.
     #[must_use]
     pub fn dangling(&self) -> Vec<UnknownHandler> {
-        dangling(&self.routes.load(), &self.active.load())
+        let set = self.set.load();
+        dangling(&set.routes, &set.active)
     }
 }
 
@@ -227,14 +235,14 @@ fn changes(before: &HashMap<String, Active>, after: &HashMap<String, Active>) ->
 
 impl Router for Registry {
     fn route(&self, queue: &QueueName, job_name: &str) -> Route {
-        let routes = self.routes.load();
-        let Some(routes) = routes.get(queue) else {
+        let set = self.set.load();
+        let Some(routes) = set.routes.get(queue) else {
             return Route::Nobody(Routes::none().nobody(queue, job_name));
         };
         let Some(handler) = routes.handler(job_name) else {
             return Route::Nobody(routes.nobody(queue, job_name));
         };
-        match self.active.load().get(handler) {
+        match set.active.get(handler) {
             Some(active) => Route::To(Arc::clone(&active.runner)),
             None => Route::Nobody(format!(
                 "jobs named {job_name:?} in queue {queue:?} go to handler {handler:?}, which is not loaded on this host"
@@ -321,6 +329,32 @@ mod tests {
         let changes = registry.change(&Fake, vec![a()], routes()).await.unwrap();
         assert_eq!(changes[0].from, Some(one));
         assert_eq!(Some(version(registry.route(&queue(), "x"))), changes[0].to);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_job_is_told_that_nobody_takes_it_while_the_set_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = |name: &str| {
+            let file = dir.path().join(name);
+            std::fs::write(&file, name).unwrap();
+            vec![(name.to_owned(), Source::File(file))]
+        };
+        let routes = |name: &str| HashMap::from([(queue(), Routes::all(name))]);
+        let registry = Arc::new(Registry::new(routes("a")));
+        registry.change(&Fake, source("a"), routes("a")).await.unwrap();
+        let (done, reader) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), Arc::clone(&registry));
+        let stop = Arc::clone(&done);
+        let reading = tokio::task::spawn_blocking(move || {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                version(reader.route(&queue(), "x"));
+            }
+        });
+        for i in 0..500 {
+            let name = ["a", "b"][i % 2];
+            registry.change(&Fake, source(name), routes(name)).await.unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        reading.await.unwrap();
     }
 
     #[tokio::test]
