@@ -285,7 +285,7 @@ impl Builder {
             cells.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let cells = Cells::start(threads).map_err(StartError::Threads)?;
         let surroundings = Surroundings {
-            store: Arc::clone(&open.store),
+            store: Arc::clone(&open.store) as Arc<_>,
             router: Arc::clone(&registry) as Arc<_>,
             observer: Arc::clone(&observer),
             clock: Arc::new(SystemClock),

@@ -8,7 +8,7 @@ use jobcell_core::event::{Event, SwapKind};
 use jobcell_core::store::{Added, NewJob};
 use jobcell_core::wait::{self, Ending};
 use jobcell_core::worker::{Ended, Phase, Workers};
-use jobcell_core::{Clock, JobId, NameError, Observer, QueueName, Store, StoreError};
+use jobcell_core::{Admin, Clock, JobId, NameError, Observer, QueueName, StoreError};
 use jobcell_handlers::{ChangeError, Changed, Registry};
 use jobcell_wasm::Engine;
 use tokio::time::timeout;
@@ -93,7 +93,7 @@ impl Runtime {
 
     /// The store, for everything else.
     #[must_use]
-    pub fn store(&self) -> &Arc<dyn Store> {
+    pub fn store(&self) -> &Arc<dyn Admin> {
         &self.open.store
     }
 

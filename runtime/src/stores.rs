@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jobcell_core::Store;
+use jobcell_core::Admin;
 use jobcell_core::cache::Cache;
 use jobcell_core::publish::Publisher;
 use jobcell_embedded::{EmbeddedOptions, EmbeddedStore, InProcessPublisher};
@@ -15,7 +15,7 @@ use jobcell_redis::{
 #[derive(Clone)]
 pub struct OpenStore {
     /// Where jobs live.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Admin>,
     /// Behind the `cache` capability.
     pub cache: Arc<dyn Cache>,
     /// Behind the `publish` capability.

@@ -72,14 +72,14 @@ use std::time::Duration;
 
 pub use rig::Rig;
 
-use crate::store::Store;
+use crate::store::Admin;
 
 /// The longest one case may run. The slowest takes a second or two on a loaded machine; more means that it hangs.
 pub const CASE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An empty store, and what must live as long as it does.
 pub struct Fixture {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Admin>,
     prefix: String,
     guard: Box<dyn Any + Send + Sync>,
 }
@@ -88,7 +88,7 @@ impl Fixture {
     /// `prefix` is what the keys of this store's queues start with (`bull` in `bull:mail:7`); `guard` (a temporary
     /// directory, a server) is dropped after the store was closed.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, prefix: impl Into<String>, guard: impl Any + Send + Sync) -> Self {
+    pub fn new(store: Arc<dyn Admin>, prefix: impl Into<String>, guard: impl Any + Send + Sync) -> Self {
         Self { store, prefix: prefix.into(), guard: Box::new(guard) }
     }
 }

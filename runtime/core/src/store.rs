@@ -10,20 +10,24 @@ mod admin;
 mod claim;
 mod error;
 mod finish;
+mod look;
 mod producer;
+mod scheduler;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use admin::{Counts, Page, Removed, StoreHealth, StoredEvent};
+pub use admin::{Admin, Limits, Obliterated, Removed, Series, WorkerSeen};
 pub use claim::{
     Claim, ClaimRequest, Claimed, Malformed, RateLimit, Recovered, StallPolicy, Token, Waiter, Wake,
 };
 pub use error::StoreError;
 pub use finish::{Finish, FinishReply, Refusal, Verdict};
-pub use producer::{Added, NewJob, Parent};
+pub use look::{Children, Counts, Page, StoreHealth, StoredEvent};
+pub use producer::{Added, AddedFlow, Flow, NewJob, Parent};
+pub use scheduler::{Scheduled, Scheduler, SchedulerSpec, Schedulers};
 
 use crate::clock::Millis;
 use crate::job::{Job, JobState};
@@ -44,11 +48,24 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Rejected`] when a job cannot be stored (an unknown parent); jobs before it have been added.
     async fn add(&self, queue: &QueueName, jobs: Vec<NewJob>, now: Millis) -> Result<Vec<Added>, StoreError>;
 
+    /// Adds a tree of jobs, whole or not at all: a job with children waits for them from the start. A node whose id
+    /// exists already is left as it is and becomes part of the tree.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] when a job of the tree cannot be stored, or the store has no flows; nothing was added.
+    async fn add_flow(&self, flow: Flow, now: Millis) -> Result<AddedFlow, StoreError> {
+        let _ = now;
+        Err(StoreError::unsupported(&flow.queue, "flows"))
+    }
+
     // --- workers ---
 
     /// Takes up to `request.max` jobs that are due, gives each a lock, and moves due delayed jobs to the waiting ones.
     /// First those without a priority in order of arrival, then by priority. A paused, rate limited or
     /// concurrency-limited queue gives none. Not to be repeated blindly: a lost reply leaves locked jobs.
+    ///
+    /// A job that a scheduler made is only given out once the scheduler's next job is in the store, made exactly once
+    /// however often this one is claimed; see [`Schedulers`].
     async fn claim(&self, queue: &QueueName, request: &ClaimRequest) -> Result<Claim, StoreError>;
 
     /// Writes the outcome of attempts and, in the same round trip, claims new jobs. Each finish is atomic and refused

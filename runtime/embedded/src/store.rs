@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::store::{
-    Added, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page, Recovered, Removed, StallPolicy,
-    Store, StoreHealth, StoredEvent, Token, Waiter,
+    Added, Admin, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page, Recovered, Removed,
+    Schedulers, StallPolicy, Store, StoreHealth, StoredEvent, Token, Waiter,
 };
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, StoreError};
 use tokio::time::timeout_at;
@@ -315,3 +315,7 @@ impl Store for EmbeddedStore {
         self.0.writer.close().await;
     }
 }
+
+impl Schedulers for EmbeddedStore {}
+
+impl Admin for EmbeddedStore {}

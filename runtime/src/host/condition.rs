@@ -41,7 +41,7 @@ pub(super) struct Condition {
 impl Condition {
     pub(super) fn new(runtime: &Runtime, redis: bool, queues: Vec<QueueName>) -> Self {
         Self {
-            store: Arc::clone(&runtime.open.store),
+            store: Arc::clone(&runtime.open.store) as Arc<_>,
             registry: Arc::clone(&runtime.registry),
             engine: runtime.engine.clone(),
             queues,

@@ -12,7 +12,7 @@ use crate::job::{Job, JobState};
 use crate::names::{JobId, QueueName};
 use crate::options::{JobOptions, Keep};
 use crate::store::{
-    Added, Claim, ClaimRequest, Claimed, Finish, NewJob, Page, Parent, Refusal, StallPolicy, Store,
+    Added, Admin, Claim, ClaimRequest, Claimed, Finish, NewJob, Page, Parent, Refusal, StallPolicy,
     StoredEvent, Token, Verdict, Waiter, Wake,
 };
 
@@ -25,7 +25,7 @@ const STALL_INTERVAL: Duration = Duration::from_millis(2);
 /// Store, queue and clock of one case. Clones share all three.
 #[derive(Clone)]
 pub struct Rig {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Admin>,
     pub(super) queue: QueueName,
     prefix: Arc<str>,
     shared: Arc<Shared>,
@@ -50,7 +50,7 @@ macro_rules! ok {
 pub(super) use ok;
 
 impl Rig {
-    pub(super) fn new(store: Arc<dyn Store>, prefix: String) -> Self {
+    pub(super) fn new(store: Arc<dyn Admin>, prefix: String) -> Self {
         let queue = QueueName::new("mail").expect("a valid name");
         Self { store, queue, prefix: prefix.into(), shared: Arc::default() }
     }

@@ -1,53 +1,192 @@
-//! What people and programs look at.
+//! Changing queues and jobs from outside: limits, bulk changes, cleaning up.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::Serialize;
 
+use super::{Children, Page, RateLimit, Schedulers, Store, StoreError};
+use crate::clock::Millis;
 use crate::job::JobState;
+use crate::names::{JobId, QueueName};
 
-/// A slice of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
-    /// How many to leave out.
-    pub offset: u64,
-    /// How many to give, at most 1000 at once.
-    pub limit: u64,
-}
+/// What operators do to queues and jobs, beyond what every [`Store`] can. The behaviour is BullMQ's; each verb that
+/// changes something is atomic for each job it touches. A store that lacks one of them refuses it
+/// ([`StoreError::Rejected`]), which is what the provided bodies do.
+#[async_trait]
+pub trait Admin: Store + Schedulers {
+    // --- limits ---
 
-impl Page {
-    /// The first so many.
-    #[must_use]
-    pub fn first(limit: u64) -> Self {
-        Self { offset: 0, limit }
-    }
-}
-
-/// How many jobs are in each state. Every state is present.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Counts(pub BTreeMap<JobState, u64>);
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self(JobState::ALL.into_iter().map(|state| (state, 0)).collect())
-    }
-}
-
-impl Counts {
-    /// Jobs in this state.
-    #[must_use]
-    pub fn get(&self, state: JobState) -> u64 {
-        self.0.get(&state).copied().unwrap_or(0)
+    /// The limits that hold for all workers of the queue.
+    async fn limits(&self, queue: &QueueName) -> Result<Limits, StoreError> {
+        Err(StoreError::unsupported(queue, "limits"))
     }
 
-    /// Jobs that are not finished and do not wait for other jobs.
-    #[must_use]
-    pub fn pending(&self) -> u64 {
-        [JobState::Waiting, JobState::Prioritized, JobState::Delayed, JobState::Active]
-            .into_iter()
-            .map(|state| self.get(state))
-            .sum()
+    /// At most so many jobs are active at once over all workers; none lifts the limit.
+    async fn set_concurrency(&self, queue: &QueueName, max: Option<u64>) -> Result<(), StoreError> {
+        let _ = max;
+        Err(StoreError::unsupported(queue, "a global concurrency"))
+    }
+
+    /// At most so many starts over all workers; none lifts the limit.
+    async fn set_rate(&self, queue: &QueueName, rate: Option<RateLimit>) -> Result<(), StoreError> {
+        let _ = rate;
+        Err(StoreError::unsupported(queue, "a global rate limit"))
+    }
+
+    /// No worker starts a job for so long; none ends such a rest, and the current window of a rate limit.
+    async fn rest(&self, queue: &QueueName, rest: Option<Duration>) -> Result<(), StoreError> {
+        let _ = rest;
+        Err(StoreError::unsupported(queue, "rests"))
+    }
+
+    // --- one job ---
+
+    /// Removes a job and all its descendants, in whatever state and queue they are; not when one of them is running.
+    async fn remove_tree(&self, queue: &QueueName, id: &JobId) -> Result<Removed, StoreError> {
+        let _ = id;
+        Err(StoreError::unsupported(queue, "flows"))
+    }
+
+    /// Removes the descendants of a job that have not finished and are not running. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn remove_unprocessed_children(&self, queue: &QueueName, id: &JobId) -> Result<u64, StoreError> {
+        let _ = id;
+        Err(StoreError::unsupported(queue, "flows"))
+    }
+
+    /// Takes a job out of its flow: its parent no longer waits for it. False when it had no such parent.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn leave_parent(&self, queue: &QueueName, id: &JobId) -> Result<bool, StoreError> {
+        let _ = id;
+        Err(StoreError::unsupported(queue, "flows"))
+    }
+
+    /// The children of a job, at most `limit` of each kind.
+    async fn children(&self, queue: &QueueName, id: &JobId, limit: u64) -> Result<Children, StoreError> {
+        let _ = (id, limit);
+        Err(StoreError::unsupported(queue, "flows"))
+    }
+
+    /// Makes a delayed job due so long after `now`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::WrongState`].
+    async fn change_delay(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        delay: Duration,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        let _ = (id, delay, now);
+        Err(StoreError::unsupported(queue, "changing a delay"))
+    }
+
+    /// Gives a job another priority, and moves it there when it waits; `front` puts it before others of its kind.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    async fn change_priority(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        priority: u64,
+        front: bool,
+    ) -> Result<(), StoreError> {
+        let _ = (id, priority, front);
+        Err(StoreError::unsupported(queue, "priorities"))
+    }
+
+    // --- many jobs ---
+
+    /// Makes up to `limit` delayed jobs due now, those due first first. Returns how many.
+    async fn promote_all(&self, queue: &QueueName, limit: u64) -> Result<u64, StoreError> {
+        let _ = limit;
+        Err(StoreError::unsupported(queue, "promoting many jobs at once"))
+    }
+
+    /// Puts up to `limit` jobs that completed or failed no later than `before` back among the waiting ones, oldest
+    /// first. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] when `state` is not a finished one.
+    async fn retry_all(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        before: Millis,
+        limit: u64,
+    ) -> Result<u64, StoreError> {
+        let _ = (state, before, limit);
+        Err(StoreError::unsupported(queue, "retrying many jobs at once"))
+    }
+
+    /// Removes up to `limit` jobs of this state that are no younger than `before`: finished ones by their end, others
+    /// by when they were last started or made. Active ones go only when nobody holds their lock. The pending job of a
+    /// scheduler stays. Returns what was removed.
+    async fn clean(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        before: Millis,
+        limit: u64,
+    ) -> Result<Vec<JobId>, StoreError> {
+        let _ = (state, before, limit);
+        Err(StoreError::unsupported(queue, "cleaning"))
+    }
+
+    /// Removes the queue with everything in it: jobs, schedulers, events, counters, settings. It must be paused, and
+    /// have no active job unless `force`.
+    async fn obliterate(&self, queue: &QueueName, force: bool) -> Result<Obliterated, StoreError> {
+        let _ = force;
+        Err(StoreError::unsupported(queue, "obliterating"))
+    }
+
+    /// Removes events except about the newest `keep`. Returns how many went.
+    async fn trim_events(&self, queue: &QueueName, keep: u64) -> Result<u64, StoreError> {
+        let _ = keep;
+        Err(StoreError::unsupported(queue, "an event stream"))
+    }
+
+    // --- looking ---
+
+    /// How many jobs wait at each of these priorities; 0 are those that wait without one.
+    async fn counts_by_priority(
+        &self,
+        queue: &QueueName,
+        priorities: &[u64],
+    ) -> Result<BTreeMap<u64, u64>, StoreError> {
+        let _ = priorities;
+        Err(StoreError::unsupported(queue, "priorities"))
+    }
+
+    /// Finished jobs by the minute, newest first: of `state` `Completed` or `Failed`. Empty where no worker keeps them.
+    async fn series(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Series, StoreError> {
+        let _ = (state, page);
+        Err(StoreError::unsupported(queue, "per-minute series"))
+    }
+
+    /// The workers that wait on the queue now, of every kind.
+    async fn workers(&self, queue: &QueueName) -> Result<Vec<WorkerSeen>, StoreError> {
+        Err(StoreError::unsupported(queue, "a list of workers"))
+    }
+
+    /// The job that owns a deduplication id.
+    async fn deduplication_owner(&self, queue: &QueueName, id: &str) -> Result<Option<JobId>, StoreError> {
+        let _ = id;
+        Err(StoreError::unsupported(queue, "deduplication"))
+    }
+
+    /// Frees a deduplication id, whoever owns it. False when nobody did.
+    async fn release_deduplication(&self, queue: &QueueName, id: &str) -> Result<bool, StoreError> {
+        let _ = id;
+        Err(StoreError::unsupported(queue, "deduplication"))
     }
 }
 
@@ -62,34 +201,50 @@ pub enum Removed {
     Running,
 }
 
-/// One entry of a queue's event stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredEvent {
-    /// Its place in the stream.
-    pub id: String,
-    /// What happened: BullMQ's word.
-    pub event: String,
-    /// The other fields, in order.
-    pub fields: Vec<(String, String)>,
+/// The limits of a queue over all its workers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Nothing is given out.
+    pub paused: bool,
+    /// Active jobs at once.
+    pub concurrency: Option<u64>,
+    /// Starts per time.
+    pub rate: Option<RateLimit>,
+    /// How much longer no job starts, because the window of a rate limit is used up or somebody asked for a rest.
+    pub rests_for: Option<Duration>,
 }
 
-impl StoredEvent {
-    /// The value of a field.
-    #[must_use]
-    pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
+/// What became of [`Admin::obliterate`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obliterated {
+    /// The queue is gone.
+    Yes,
+    /// It is not paused.
+    NotPaused,
+    /// A job is active.
+    Active,
 }
 
-/// How the store is.
+/// Finished jobs by the minute.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Series {
+    /// All that were ever counted.
+    pub total: u64,
+    /// When the newest whole minute was written.
+    pub last: Option<Millis>,
+    /// Jobs of one minute each, newest first.
+    pub points: Vec<u64>,
+    /// How many points there are in all.
+    pub length: u64,
+}
+
+/// A worker as the store sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct StoreHealth {
-    /// `redis 7.0.15`, `embedded`.
-    pub kind: String,
-    /// The round trip of one small call.
-    pub latency: Duration,
-    /// Why it must not be trusted with jobs as it is, each with the fix.
-    pub faults: Vec<String>,
-    /// What an operator should mend, each with the fix.
-    pub warnings: Vec<String>,
+pub struct WorkerSeen {
+    /// The name it was given, if any.
+    pub name: Option<String>,
+    /// Where it connects from.
+    pub address: String,
+    /// How long it has been connected.
+    pub age: Duration,
 }

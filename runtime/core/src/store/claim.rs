@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use super::StoreError;
 use crate::clock::Millis;
@@ -64,7 +65,7 @@ impl ClaimRequest {
 }
 
 /// At most so many starts in so long, over all workers of the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RateLimit {
     /// Starts.
     pub max: u64,

@@ -1,7 +1,7 @@
 //! Why a store verb failed.
 
 use crate::job::JobState;
-use crate::names::JobId;
+use crate::names::{JobId, QueueName};
 
 /// Why a store verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The store that holds this queue has no such thing.
+    #[must_use]
+    pub fn unsupported(queue: &QueueName, what: &str) -> Self {
+        Self::Rejected(format!("the store of queue {:?} has no {what}", queue.as_str()))
+    }
+
     /// True when the same call may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {

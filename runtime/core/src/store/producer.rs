@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::clock::Millis;
-use crate::names::JobId;
+use crate::names::{JobId, QueueName};
 use crate::options::JobOptions;
 
 /// A job to be added.
@@ -60,5 +60,44 @@ impl Added {
         match self {
             Self::New(id) | Self::Duplicate(id) | Self::Deduplicated(id) => id,
         }
+    }
+}
+
+/// A tree of jobs: each runs after its children are done. Children may be in other queues than their parent.
+#[derive(Debug, Clone)]
+pub struct Flow {
+    /// The queue of the job at the top.
+    pub queue: QueueName,
+    /// The job at the top. Only the topmost job of a tree may name a parent of its own.
+    pub job: NewJob,
+    /// What it waits for; none makes it an ordinary job.
+    pub children: Vec<Flow>,
+}
+
+/// What became of a [`Flow`], in its shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedFlow {
+    /// The queue of the job at the top.
+    pub queue: QueueName,
+    /// What became of it.
+    pub added: Added,
+    /// What became of its children, in order.
+    pub children: Vec<AddedFlow>,
+}
+
+// === impl Flow ===
+
+impl Flow {
+    /// A job without children.
+    #[must_use]
+    pub fn new(queue: QueueName, job: NewJob) -> Self {
+        Self { queue, job, children: Vec::new() }
+    }
+
+    /// The same with another child.
+    #[must_use]
+    pub fn child(mut self, child: Self) -> Self {
+        self.children.push(child);
+        self
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::store::{
-    Added, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page, Recovered, Removed, StallPolicy,
-    StoreHealth, StoredEvent, Token, Waiter,
+    Added, Admin, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page, Recovered, Removed,
+    Schedulers, StallPolicy, StoreHealth, StoredEvent, Token, Waiter,
 };
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, Store, StoreError};
 use redis::{RedisError, Value};
@@ -281,3 +281,7 @@ impl Store for BullStore {
         self.redis.close();
     }
 }
+
+impl Schedulers for BullStore {}
+
+impl Admin for BullStore {}
