@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use jobcell_core::clock::SystemClock;
 use jobcell_core::event::Silent;
+use jobcell_core::store::SeriesPoints;
 use jobcell_core::worker::{Surroundings, Workers};
 use jobcell_core::{Observer, QueueName, Runner};
 use jobcell_handlers::{LoadError, Loader, Registry, Routes, Source, UnknownHandler};
-use jobcell_redis::{ConnectOptions, StoreOptions};
+use jobcell_redis::{ConnectOptions, ListOptions};
 use jobcell_wasm::{BlobStore, CompileCache, Engine, EngineConfig, Secrets, Services, WasmError};
 use serde::Serialize;
 
@@ -22,7 +23,7 @@ use crate::loader::WasmLoader;
 use crate::native::{NativeFailure, NativeJob, NativeRunner};
 use crate::queue::Queue;
 use crate::runtime::{Cells, Runtime};
-use crate::stores::{OpenError, OpenStore, StoreChoice};
+use crate::stores::{Layout, OpenError, OpenStore, StoreChoice};
 
 /// How long a native handler may take when nothing else is said. The same as a Wasm handler's.
 const NATIVE_DEADLINE: Duration = Duration::from_secs(30);
@@ -31,6 +32,8 @@ const NATIVE_DEADLINE: Duration = Duration::from_secs(30);
 pub struct Builder {
     pub(crate) store: StoreChoice,
     queues: Vec<Queue>,
+    /// Queues that are lists, beside those in `queues`.
+    pub(crate) lists: BTreeMap<QueueName, ListOptions>,
     handlers: Vec<Handler>,
     natives: Vec<Arc<dyn Runner>>,
     secrets: BTreeMap<String, String>,
@@ -106,6 +109,7 @@ impl Builder {
         Self {
             store: StoreChoice::Embedded(PathBuf::from(".jobcell")),
             queues: Vec::new(),
+            lists: BTreeMap::new(),
             handlers: Vec::new(),
             natives: Vec::new(),
             secrets: BTreeMap::new(),
@@ -135,7 +139,7 @@ impl Builder {
     #[must_use]
     pub fn redis_with_prefix(mut self, url: impl AsRef<str>, prefix: impl Into<String>) -> Self {
         self.store = match ConnectOptions::from_url(url.as_ref()) {
-            Ok(options) => StoreChoice::Redis(options.prefix(prefix), StoreOptions::default()),
+            Ok(options) => StoreChoice::Redis(options.prefix(prefix)),
             Err(fault) => StoreChoice::Wrong(fault.into()),
         };
         self
@@ -250,6 +254,7 @@ impl Builder {
         let Self {
             store,
             queues,
+            mut lists,
             handlers,
             natives,
             secrets,
@@ -260,7 +265,15 @@ impl Builder {
             observer,
             burst,
         } = self;
-        let open = store.open().await?;
+        let series = queues.iter().fold(SeriesPoints::default(), |series, queue| {
+            series.with(queue.settings.queue.clone(), queue.series)
+        });
+        for queue in &queues {
+            lists.extend(queue.list.clone().map(|list| (queue.settings.queue.clone(), list)));
+        }
+        let names = queues.iter().map(|queue| &queue.settings.queue).filter(|name| !lists.contains_key(*name));
+        store.check_queues(names).map_err(StartError::Config)?;
+        let open = store.open(Layout { series, lists }).await?;
         let registry = Arc::new(Registry::new(routes(&queues)));
         for native in natives {
             registry.insert_native(native).await;

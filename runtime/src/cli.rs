@@ -9,12 +9,15 @@ mod console;
 mod enqueue;
 mod exit;
 mod findings;
+mod flow;
 mod handler;
 mod invoke;
 mod jobs;
 mod logs;
+mod options;
 mod payload;
 mod queues;
+mod schedule;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -136,6 +139,15 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
             let config = sound(loaded, console)?;
             with_store(&config, async |open| jobs::run(&*open.store, command, console).await).await
         }),
+        Command::Flow(command) => session(for_store).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            let act = async |open: &OpenStore| flow::run(&*open.store, &open.prefix, command, console).await;
+            with_store(&config, act).await
+        }),
+        Command::Schedule(command) => session(for_store).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            with_store(&config, async |open| schedule::run(&*open.store, command, console).await).await
+        }),
         Command::Queue(command) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
             let configured: BTreeSet<String> = config.queues.keys().cloned().collect();
@@ -223,7 +235,7 @@ async fn with_store(
     config: &Config,
     act: impl AsyncFnOnce(&OpenStore) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
-    let open = configured::store_choice(config)?.open().await?;
+    let open = configured::store_choice(config)?.open(configured::layout(config)).await?;
     let ended = act(&open).await;
     open.store.close().await;
     ended

@@ -24,6 +24,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ pub use queue::{ListConfig, Protocol, QueueConfig};
 pub use redis::{RedisConfig, RedisUrl};
 pub use reference::reference;
 pub use secret::Secret;
+
+use jobcell_core::QueueName;
 
 use fault::Faults;
 use grants::Declared;
@@ -67,6 +70,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The queues to work on, by name.
     pub queues: BTreeMap<String, QueueConfig>,
+    /// Those of them that are plain lists, whichever are worked here: jobs may be put on all of them.
+    pub lists: BTreeMap<QueueName, ListConfig>,
     /// The handlers, by name.
     pub handlers: BTreeMap<String, HandlerConfig>,
     /// The secrets, by name. Empty when they were not wanted.
@@ -236,14 +241,12 @@ fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
         }
         Some(handler)
     });
+    let lists = RefCell::new(BTreeMap::new());
     let queues = collect(&reader, "queues", &queue::QUEUE, |name, group| {
         let queue = queue::read(name, group, &known)?;
-        if redis.is_none() && matches!(queue.protocol, Protocol::List(_)) {
-            group.fault(
-                "protocol",
-                "a list queue lives in Redis, and none is configured",
-                "add [redis] with a url",
-            );
+        if let Protocol::List(list) = &queue.protocol {
+            queue::check_list(list, redis.as_ref(), &lists.borrow(), group);
+            lists.borrow_mut().insert(queue.name.clone(), list.clone());
         }
         Some(queue)
     });
@@ -254,6 +257,7 @@ fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
         shutdown: host::read_shutdown(&reader.section("shutdown", &host::SHUTDOWN)),
         log: host::read_log(&reader.section("log", &host::LOG)),
         queues,
+        lists: lists.into_inner(),
         handlers,
         secrets: collect(&reader, "secrets", &secret::SECRET, |_, group| {
             secret::read(group, &request.environment, request.secrets)

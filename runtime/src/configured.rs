@@ -8,14 +8,14 @@ use jobcell_core::event::Silent;
 use jobcell_core::worker::QueueSettings;
 use jobcell_core::{Observer, QueueName};
 use jobcell_handlers::{Routes, Source};
-use jobcell_redis::{ConnectOptions, StoreOptions};
+use jobcell_redis::ListOptions;
 use jobcell_wasm::{EngineConfig, Grants, Services, WasmError};
 
 use crate::builder::{self, Builder, StartError};
 use crate::config::{Config, HandlerConfig, HandlerSource, Protocol, QueueConfig, Retries};
 use crate::handler::Handler;
 use crate::queue::Queue;
-use crate::stores::StoreChoice;
+use crate::stores::{Layout, StoreChoice};
 
 impl Builder {
     /// A host as the configuration describes it.
@@ -26,12 +26,11 @@ impl Builder {
         let mut faults: Vec<String> = trust(config).err().into_iter().collect();
         let mut builder = Self::new().compiled(&config.cells.cache).engine(engine(config));
         builder.store = store_choice(config)?;
+        // Also those that this host does not work: its handlers may put jobs on them.
+        builder.lists = lists(config);
         builder.cells = config.cells.threads.and_then(NonZeroUsize::new);
         for queue in config.queues.values() {
-            match self::queue(queue) {
-                Ok(queue) => builder = builder.queue(queue),
-                Err(fault) => faults.push(fault),
-            }
+            builder = builder.queue(self::queue(queue));
         }
         for handler in config.handlers.values() {
             match self::handler(handler) {
@@ -105,15 +104,21 @@ pub(crate) fn store_choice(config: &Config) -> Result<StoreChoice, StartError> {
     let Some(redis) = &config.redis else {
         return Ok(StoreChoice::Embedded(config.embedded.path.clone()));
     };
-    let options =
-        ConnectOptions::from_url(redis.url.expose()).map_err(|fault| StartError::Store(fault.into()))?;
-    // One store serves all queues, so the longest series any of them asks for holds for each.
-    let points = config.queues.values().map(|queue| queue.metrics_points).max().unwrap_or(0);
-    let metrics_points = u32::try_from(points).unwrap_or(u32::MAX);
-    Ok(StoreChoice::Redis(options.prefix(&redis.prefix), StoreOptions { metrics_points }))
+    let options = redis.connect_options().map_err(|fault| StartError::Store(fault.into()))?;
+    Ok(StoreChoice::Redis(options))
 }
 
-pub(crate) fn queue(config: &QueueConfig) -> Result<Queue, String> {
+/// The queues that are plain lists.
+fn lists(config: &Config) -> BTreeMap<QueueName, ListOptions> {
+    config.lists.iter().map(|(name, list)| (name.clone(), list.options())).collect()
+}
+
+/// What the store is told of the queues by a command that ends no jobs, and so writes no series.
+pub(crate) fn layout(config: &Config) -> Layout {
+    Layout { lists: lists(config), ..Layout::default() }
+}
+
+fn queue(config: &QueueConfig) -> Queue {
     let QueueConfig {
         name,
         handlers,
@@ -126,14 +131,9 @@ pub(crate) fn queue(config: &QueueConfig) -> Result<Queue, String> {
         keep_failed,
         poll,
         worker_name,
-        metrics_points: _,
+        metrics_points,
         protocol,
     } = config;
-    if let Protocol::List(_) = protocol {
-        return Err(format!(
-            "[queues.{name}] protocol = \"list\" is not supported by this version; use \"bullmq\""
-        ));
-    }
     let routes = handlers.iter().fold(Routes::none(), |routes, (job, handler)| routes.with(job, handler));
     let mut settings = QueueSettings::new(QueueName::clone(name));
     settings.concurrency = *concurrency;
@@ -145,7 +145,12 @@ pub(crate) fn queue(config: &QueueConfig) -> Result<Queue, String> {
     settings.policy.keep_failed = keep_failed.clone();
     settings.poll = *poll;
     settings.worker_name = worker_name.as_deref().map(Into::into);
-    Ok(Queue { settings, routes })
+    let series = u32::try_from(*metrics_points).unwrap_or(u32::MAX);
+    let queue = Queue { settings, routes, series, list: None };
+    match protocol {
+        Protocol::BullMq => queue,
+        Protocol::List(list) => queue.list(list.options()),
+    }
 }
 
 /// A handler, or everything that this version cannot do of what it asks for.

@@ -8,7 +8,7 @@ use jobcell_wasm::{AdmitOptions, BlobStore, CompileCache, Engine, EngineReport, 
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::configured;
 use crate::handler::Handler;
 use crate::loader::without_name;
@@ -107,13 +107,12 @@ pub async fn check(config: &Config) -> Findings {
     }
     check_handlers(config, &mut findings).await;
     for queue in config.queues.values() {
-        if let Err(fault) = configured::queue(queue) {
-            findings.push_unsupported(format!("queue {}", queue.name), fault);
-        } else {
-            let routes: Vec<String> =
-                queue.handlers.iter().map(|(job, handler)| format!("{job} → {handler}")).collect();
-            findings.push(format!("queue {}", queue.name), Verdict::Ok, routes.join(", "));
+        let mut told: Vec<String> =
+            queue.handlers.iter().map(|(job, handler)| format!("{job} → {handler}")).collect();
+        if let Protocol::List(list) = &queue.protocol {
+            told.insert(0, format!("list {:?}, records {:?}", list.key, list.record));
         }
+        findings.push(format!("queue {}", queue.name), Verdict::Ok, told.join(", "));
     }
     findings
 }
@@ -131,7 +130,13 @@ async fn check_store(config: &Config, findings: &mut Findings) {
         return;
     }
     let opened = match configured::store_choice(config) {
-        Ok(choice) => choice.open().await.map_err(|fault| fault.to_string()),
+        Ok(choice) => {
+            let queues = config.queues.values().filter(|queue| matches!(queue.protocol, Protocol::BullMq));
+            for fault in choice.check_queues(queues.map(|queue| &queue.name)).err().into_iter().flatten() {
+                findings.push("store", Verdict::Fault, fault);
+            }
+            choice.open(configured::layout(config)).await.map_err(|fault| fault.to_string())
+        }
         Err(fault) => Err(fault.to_string()),
     };
     let open: OpenStore = match opened {

@@ -41,9 +41,10 @@ mod stores;
 
 pub use builder::{Builder, StartError};
 pub use handler::Handler;
-pub use jobcell_core::store::NewJob;
+pub use jobcell_core::store::{AddedFlow, Flow, NewJob, Parent};
 pub use jobcell_core::wait::Ending;
 pub use jobcell_core::{Backoff, BackoffKind, Event, JobOptions, Keep, Observer};
+pub use jobcell_redis::ListOptions;
 pub use jobcell_wasm::{EngineConfig, Grants, HttpLimits, HttpRule, Limits, SecretGrant};
 pub use native::{NativeFailure, NativeJob};
 pub use queue::Queue;

@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use jobcell_core::store::RateLimit;
 use jobcell_core::worker::QueueSettings;
-use jobcell_core::{Keep, NameError, QueueName};
+use jobcell_core::{Keep, NameError, QueueName, ResultForm};
 use jobcell_handlers::Routes;
+use jobcell_redis::ListOptions;
 
 /// A queue to be worked, and which handler takes which of its jobs.
 #[derive(Debug, Clone)]
 pub struct Queue {
     pub(crate) settings: QueueSettings,
     pub(crate) routes: Routes,
+    /// Points of the per-minute series of its finished jobs.
+    pub(crate) series: u32,
+    /// Where it is, when it is a plain list.
+    pub(crate) list: Option<ListOptions>,
 }
 
 impl Queue {
@@ -33,7 +38,7 @@ impl Queue {
     /// # Errors
     /// When the name cannot be used.
     pub fn try_new(name: &str) -> Result<Self, NameError> {
-        Ok(Self { settings: QueueSettings::new(QueueName::new(name)?), routes: Routes::none() })
+        Ok(Self { settings: QueueSettings::new(QueueName::new(name)?), routes: Routes::none(), series: 0, list: None })
     }
 
     /// Jobs of this name go to this handler; `*` stands for every other name.
@@ -75,6 +80,22 @@ impl Queue {
     pub fn keep(mut self, completed: Keep, failed: Keep) -> Self {
         self.settings.policy.keep_completed = completed;
         self.settings.policy.keep_failed = failed;
+        self
+    }
+
+    /// Keeps so many minutes of the series of finished jobs that `jobcell queue metrics` and BullMQ's `getMetrics` show.
+    /// Default none.
+    #[must_use]
+    pub fn series(mut self, points: u32) -> Self {
+        self.series = points;
+        self
+    }
+
+    /// Takes its jobs from a plain list in Redis, which producers `LPUSH` to, and takes any bytes as results.
+    #[must_use]
+    pub fn list(mut self, options: ListOptions) -> Self {
+        self.settings.policy.result = ResultForm::Bytes;
+        self.list = Some(options);
         self
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jobcell_core::clock::SystemClock;
 use jobcell_core::event::{Event, SwapKind};
-use jobcell_core::store::{Added, NewJob};
+use jobcell_core::store::{Added, AddedFlow, Flow, NewJob};
 use jobcell_core::wait::{self, Ending};
 use jobcell_core::worker::{Ended, Phase, Workers};
 use jobcell_core::{Admin, Clock, JobId, NameError, Observer, QueueName, StoreError};
@@ -72,6 +72,15 @@ impl Runtime {
         let added = self.open.store.add(&queue, vec![job], SystemClock.now()).await?;
         let missing = || StoreError::Other("the store answered an add without an id".to_owned());
         Ok(added.first().map(Added::id).cloned().ok_or_else(missing)?)
+    }
+
+    /// Adds a tree of jobs, whole or not at all: a job with children waits for them from the start. An id that exists
+    /// already stays as it is and becomes part of the tree.
+    ///
+    /// # Errors
+    /// When the tree is too large, a job of it cannot be stored, or the store fails; nothing was added.
+    pub async fn enqueue_flow(&self, flow: Flow) -> Result<AddedFlow, RuntimeError> {
+        Ok(self.open.store.add_flow(flow, SystemClock.now()).await?)
     }
 
     /// Adds a job and waits for its end, at most `patience`. Cancel safe: the job stays.

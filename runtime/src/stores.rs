@@ -1,15 +1,21 @@
 //! Which store jobs are kept in, and what comes with it: cache and publish over the same back end.
 
+mod routed;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jobcell_core::Admin;
 use jobcell_core::cache::Cache;
 use jobcell_core::publish::Publisher;
+use jobcell_core::store::SeriesPoints;
+use jobcell_core::{Admin, QueueName};
 use jobcell_embedded::{EmbeddedOptions, EmbeddedStore, InProcessPublisher};
 use jobcell_redis::{
-    BullStore, ConnectError, ConnectOptions, Redis, RedisCache, RedisPublisher, StoreOptions,
+    BullStore, ConnectError, ConnectOptions, ListOptions, ListStore, Redis, RedisCache, RedisPublisher,
+    StoreOptions,
 };
+use routed::RoutedStore;
 
 /// A store that is open, with the cache and the publisher beside it.
 #[derive(Clone)]
@@ -27,10 +33,19 @@ pub struct OpenStore {
 /// Which store to open.
 pub(crate) enum StoreChoice {
     Embedded(PathBuf),
-    Redis(ConnectOptions, StoreOptions),
+    Redis(ConnectOptions),
     Open(OpenStore),
     /// What was asked for makes no sense; said when the store is opened.
     Wrong(OpenError),
+}
+
+/// What a store is told of its queues. One that is open already was told so when it was opened.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Layout {
+    /// How many minutes of finished jobs are kept of each queue.
+    pub(crate) series: SeriesPoints,
+    /// The queues that are plain lists; all others are BullMQ's.
+    pub(crate) lists: BTreeMap<QueueName, ListOptions>,
 }
 
 /// Why a store cannot be opened.
@@ -42,26 +57,53 @@ pub enum OpenError {
     /// The embedded store's directory cannot be used.
     #[error(transparent)]
     Embedded(#[from] jobcell_embedded::EmbeddedError),
+    /// A list queue is not possible there.
+    #[error("{0}")]
+    List(String),
     /// Opening it panicked, which is a fault of this program.
     #[error("opening the embedded store panicked: {0}")]
     Panic(String),
 }
 
 impl StoreChoice {
-    pub(crate) async fn open(self) -> Result<OpenStore, OpenError> {
+    /// Whether these queues can live there: all that cannot.
+    pub(crate) fn check_queues<'a>(
+        &self,
+        queues: impl IntoIterator<Item = &'a QueueName>,
+    ) -> Result<(), Vec<String>> {
+        let Self::Redis(connect) = self else { return Ok(()) };
+        let faults: Vec<String> =
+            queues.into_iter().filter_map(|queue| connect.check_queue(queue).err()).map(|e| e.to_string()).collect();
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    /// Opens it.
+    pub(crate) async fn open(self, layout: Layout) -> Result<OpenStore, OpenError> {
+        let has_lists = |place: &str| match layout.lists.first_key_value() {
+            Some((queue, _)) => Err(OpenError::List(format!(
+                "queue {queue:?} is a list, and {place}; list queues need a Redis that is opened here"
+            ))),
+            None => Ok(()),
+        };
         match self {
-            Self::Embedded(directory) => open_embedded(directory).await,
-            Self::Redis(connect, options) => open_redis(connect, options).await,
-            Self::Open(store) => Ok(store),
+            Self::Embedded(directory) => {
+                has_lists("no Redis is configured")?;
+                open_embedded(directory, layout.series).await
+            }
+            Self::Redis(connect) => open_redis(connect, layout).await,
+            Self::Open(store) => {
+                has_lists("the store was opened without it")?;
+                Ok(store)
+            }
             Self::Wrong(error) => Err(error),
         }
     }
 }
 
-async fn open_embedded(directory: PathBuf) -> Result<OpenStore, OpenError> {
+async fn open_embedded(directory: PathBuf, series: SeriesPoints) -> Result<OpenStore, OpenError> {
     // Opening reads and repairs files.
-    let opening =
-        tokio::task::spawn_blocking(move || EmbeddedStore::open(directory, EmbeddedOptions::default()));
+    let options = EmbeddedOptions { series, ..EmbeddedOptions::default() };
+    let opening = tokio::task::spawn_blocking(move || EmbeddedStore::open(directory, options));
     let store = opening.await.map_err(|panic| OpenError::Panic(panic.to_string()))??;
     tracing::info!(directory = %store.directory().display(), "no Redis is configured: jobs live in the embedded store");
     Ok(OpenStore {
@@ -72,11 +114,18 @@ async fn open_embedded(directory: PathBuf) -> Result<OpenStore, OpenError> {
     })
 }
 
-async fn open_redis(connect: ConnectOptions, options: StoreOptions) -> Result<OpenStore, OpenError> {
+async fn open_redis(connect: ConnectOptions, layout: Layout) -> Result<OpenStore, OpenError> {
     let prefix = connect.key_prefix().to_owned();
     let redis = Redis::connect(connect).await?;
+    let Layout { series, lists } = layout;
+    let bull = BullStore::new(redis.clone(), StoreOptions { series });
+    let lists = lists.into_iter().map(|(queue, options)| {
+        let list = ListStore::new(redis.clone(), queue.clone(), options);
+        list.map(|list| (queue, list)).map_err(|fault| OpenError::List(fault.to_string()))
+    });
+    let lists: BTreeMap<_, _> = lists.collect::<Result<_, _>>()?;
     Ok(OpenStore {
-        store: Arc::new(BullStore::new(redis.clone(), options)),
+        store: if lists.is_empty() { Arc::new(bull) } else { Arc::new(RoutedStore { bull, lists }) },
         cache: Arc::new(RedisCache::new(redis.clone())),
         publisher: Arc::new(RedisPublisher::new(redis)),
         prefix,

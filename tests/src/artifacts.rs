@@ -1,6 +1,7 @@
 //! The programs and components under test.
 //!
-//! `cargo xtask test` builds them and says where they are (`JOBCELL_BIN`, `JOBCELL_GUESTS`, `JOBCELL_INTEROP`).
+//! `cargo xtask test` builds them and says where they are (`JOBCELL_BIN`, `JOBCELL_GUESTS`, `JOBCELL_INTEROP`,
+//! `JOBCELL_PYTHON`, `JOBCELL_RUST_AGENT`).
 //! Otherwise they are built here, once for the whole test program: the build takes as long as the sources changed,
 //! and never is a stale program tested.
 
@@ -75,6 +76,35 @@ pub fn interop() -> PathBuf {
         folder.display()
     );
     folder
+}
+
+/// The Python in whose environment the `bullmq` package is.
+///
+/// # Panics
+/// When that is not set up: a suite that skipped itself would pass without a test.
+pub fn python() -> PathBuf {
+    let python = from_environment("JOBCELL_PYTHON").unwrap_or_else(|| target().join("python/bin/python"));
+    assert!(python.is_file(), "no Python with BullMQ at {}; `cargo xtask test` sets it up", python.display());
+    python
+}
+
+/// The program that speaks for the Rust client.
+pub fn rust_agent() -> &'static Path {
+    static AGENT: OnceLock<PathBuf> = OnceLock::new();
+    AGENT.get_or_init(|| {
+        from_environment("JOBCELL_RUST_AGENT").unwrap_or_else(|| {
+            build(&[
+                "build",
+                "--package",
+                "jobcell-tests",
+                "--features",
+                "rust-client",
+                "--bin",
+                "bullmq-agent",
+            ]);
+            target().join("debug").join(format!("bullmq-agent{}", std::env::consts::EXE_SUFFIX))
+        })
+    })
 }
 
 /// A folder that outlives a test, for what is costly to make and the same every time: compiled components.

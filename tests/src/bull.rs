@@ -1,38 +1,44 @@
-//! The real BullMQ in a Node process, called by method name.
+//! A real client of BullMQ in a process of its own, called by method name.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::process::Process;
 use crate::redis::RedisServer;
 use crate::{artifacts, wait};
 
-/// Which BullMQ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Major {
-    /// 5.81.5, the last line that knows a paused list.
-    Five,
-    /// 6.7.0.
-    Six,
-}
+/// A client's own limit for a result comes first, so that a late job is told from a dead client.
+const ANSWER: Duration = wait::SOON.saturating_mul(2);
 
-impl Major {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Five, Self::Six];
-}
-
-/// See the module. A call that BullMQ rejects is an `Err` with its message.
+/// See the module. Several threads may call it at once. A call that the client rejects is an `Err` with its message.
 pub struct Bull {
+    client: Client,
     _process: Process,
-    stdin: ChildStdin,
-    replies: Receiver<Value>,
-    early: HashMap<u64, Value>,
-    last: u64,
+    stdin: Mutex<ChildStdin>,
+    replies: Arc<Replies>,
+    last: AtomicU64,
+}
+
+/// What the process has answered and nobody has asked for yet.
+#[derive(Default)]
+struct Replies {
+    arrived: Mutex<Arrived>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Arrived {
+    by_ticket: HashMap<u64, Value>,
+    /// Why no more will come.
+    ended: Option<String>,
 }
 
 /// A call whose answer has not been asked for yet.
@@ -41,86 +47,102 @@ pub struct Bull {
 pub struct Ticket(u64);
 
 impl Bull {
-    /// Starts Node on this server.
+    /// Starts the client on this server.
     ///
     /// # Panics
-    /// When Node or BullMQ is not there.
+    /// When it is not there, or in another release than the one that is to be tested.
     #[must_use]
-    pub fn start(major: Major, redis: &RedisServer) -> Self {
-        let folder = artifacts::interop();
-        let mut command = Command::new("node");
-        command
-            .current_dir(&folder)
-            .arg("agent.mjs")
-            .arg(match major {
-                Major::Five => "bullmq5",
-                Major::Six => "bullmq6",
-            })
-            .arg(redis.url())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut process = Process::start(&format!("BullMQ {major:?}"), &mut command);
+    pub fn start(client: Client, redis: &RedisServer) -> Self {
+        Self::at(client, &redis.url())
+    }
+
+    /// Starts the client on a Redis that is run in another way: see `agent.mjs`.
+    ///
+    /// # Panics
+    /// When it is not there, or in another release than the one that is to be tested.
+    #[must_use]
+    pub fn at(client: Client, place: &str) -> Self {
+        let mut command = match client {
+            Client::Python => {
+                let mut command = Command::new(artifacts::python());
+                command.arg("agent.py");
+                command
+            }
+            Client::Rust => Command::new(artifacts::rust_agent()),
+            Client::Floor | Client::Five | Client::Six => {
+                let mut command = Command::new("node");
+                command.arg("agent.mjs").args(client.node_package());
+                command
+            }
+        };
+        command.current_dir(artifacts::interop()).arg(place);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Process::start(&client.to_string(), &mut command);
         let stdin = process.child().stdin.take().expect("stdin was asked for");
         let stdout = process.child().stdout.take().expect("stdout was asked for");
-        let (sender, replies) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let reply = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "stray": line }));
-                if sender.send(reply).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { _process: process, stdin, replies, early: HashMap::new(), last: 0 }
+        let replies = Arc::new(Replies::default());
+        let shared = Arc::clone(&replies);
+        thread::spawn(move || shared.collect(stdout));
+        let bull =
+            Self { client, _process: process, stdin: Mutex::new(stdin), replies, last: AtomicU64::new(0) };
+        let version = bull.call(json!({ "on": "version" }));
+        assert_eq!(version, client.version(), "the release of {client} that is installed");
+        bull
+    }
+
+    /// Which client it is.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client
     }
 
     /// Calls a method of the `Queue`.
     #[track_caller]
-    pub fn queue(&mut self, queue: &str, method: &str, args: Value) -> Value {
+    pub fn queue(&self, queue: &str, method: &str, args: Value) -> Value {
         self.call(json!({ "on": "queue", "queue": queue, "method": method, "args": args }))
     }
 
     /// Calls a method of a `Job`.
     #[track_caller]
-    pub fn job(&mut self, queue: &str, id: &str, method: &str, args: Value) -> Value {
+    pub fn job(&self, queue: &str, id: &str, method: &str, args: Value) -> Value {
         self.call(json!({ "on": "job", "queue": queue, "id": id, "method": method, "args": args }))
     }
 
     /// Adds a job and returns its id.
     #[track_caller]
-    pub fn add(&mut self, queue: &str, name: &str, data: Value, opts: Value) -> String {
+    pub fn add(&self, queue: &str, name: &str, data: Value, opts: Value) -> String {
         let job = self.queue(queue, "add", json!([name, data, opts]));
         job["id"].as_str().expect("a job has an id").to_owned()
     }
 
     /// A job as `Queue.getJob` gives it.
     #[track_caller]
-    pub fn get(&mut self, queue: &str, id: &str) -> Value {
+    pub fn get(&self, queue: &str, id: &str) -> Value {
         self.queue(queue, "getJob", json!([id]))
     }
 
     /// Its state as `Job.getState` says.
     #[track_caller]
-    pub fn state(&mut self, queue: &str, id: &str) -> String {
+    pub fn state(&self, queue: &str, id: &str) -> String {
         self.job(queue, id, "getState", json!([])).as_str().expect("a state").to_owned()
     }
 
     /// Starts to listen to the queue's events; [`Self::seen`] has them.
     #[track_caller]
-    pub fn listen(&mut self, queue: &str) {
+    pub fn listen(&self, queue: &str) {
         self.call(json!({ "on": "events", "queue": queue, "method": "listen" }));
     }
 
     /// Events heard since [`Self::listen`], each with its name under `event`.
     #[track_caller]
-    pub fn seen(&mut self, queue: &str) -> Vec<Value> {
+    pub fn seen(&self, queue: &str) -> Vec<Value> {
         let seen = self.call(json!({ "on": "events", "queue": queue, "method": "seen" }));
         seen.as_array().expect("a list of events").clone()
     }
 
     /// Waits until an event of this name was heard for the job.
     #[track_caller]
-    pub fn wait_event(&mut self, queue: &str, event: &str, id: &str) -> Value {
+    pub fn wait_event(&self, queue: &str, event: &str, id: &str) -> Value {
         wait::until(&format!("event {event} of job {id}"), || {
             let seen = self.seen(queue);
             seen.into_iter().find(|entry| entry["event"] == event && entry["jobId"] == id)
@@ -129,7 +151,7 @@ impl Bull {
 
     /// Asks for `Job.waitUntilFinished` without waiting for the answer.
     #[track_caller]
-    pub fn finish_later(&mut self, queue: &str, id: &str) -> Ticket {
+    pub fn finish_later(&self, queue: &str, id: &str) -> Ticket {
         self.send(json!({ "on": "finished", "queue": queue, "id": id, "ms": wait::SOON.as_millis() as u64 }))
     }
 
@@ -138,14 +160,14 @@ impl Bull {
     /// # Errors
     /// The message with which BullMQ rejects.
     #[track_caller]
-    pub fn finished(&mut self, queue: &str, id: &str) -> Result<Value, String> {
+    pub fn finished(&self, queue: &str, id: &str) -> Result<Value, String> {
         let ticket = self.finish_later(queue, id);
         self.answer(ticket)
     }
 
-    /// Starts a `Worker` in Node that answers `{"by": "node"}`.
+    /// Starts a `Worker` of the client, which answers `{"by": "node", "i": …}`, or by `python`, or by `rust`.
     #[track_caller]
-    pub fn work(&mut self, queue: &str, options: Value) {
+    pub fn work(&self, queue: &str, options: Value) {
         self.call(json!({ "on": "worker", "queue": queue, "method": "start", "args": [options] }));
     }
 
@@ -154,17 +176,28 @@ impl Bull {
     /// # Panics
     /// When BullMQ rejects it.
     #[track_caller]
-    pub fn call(&mut self, request: Value) -> Value {
+    pub fn call(&self, request: Value) -> Value {
         let shown = request.to_string();
-        let ticket = self.send(request);
-        self.answer(ticket).unwrap_or_else(|error| panic!("BullMQ rejects {shown}: {error}"))
+        self.try_call(request).unwrap_or_else(|error| panic!("{} rejects {shown}: {error}", self.client))
     }
 
-    fn send(&mut self, mut request: Value) -> Ticket {
-        self.last += 1;
-        request["ticket"] = self.last.into();
-        writeln!(self.stdin, "{request}").expect("Node reads its stdin");
-        Ticket(self.last)
+    /// Calls anything; see `agent.mjs`.
+    ///
+    /// # Errors
+    /// The message with which BullMQ rejects.
+    #[track_caller]
+    pub fn try_call(&self, request: Value) -> Result<Value, String> {
+        let ticket = self.send(request);
+        self.answer(ticket)
+    }
+
+    fn send(&self, mut request: Value) -> Ticket {
+        let ticket = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        request["ticket"] = ticket.into();
+        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        writeln!(stdin, "{request}")
+            .unwrap_or_else(|error| panic!("{} reads its stdin: {error}", self.client));
+        Ticket(ticket)
     }
 
     /// The answer to a call.
@@ -175,18 +208,53 @@ impl Bull {
     /// # Panics
     /// When there is none in time.
     #[track_caller]
-    pub fn answer(&mut self, ticket: Ticket) -> Result<Value, String> {
+    pub fn answer(&self, ticket: Ticket) -> Result<Value, String> {
+        let mut reply = self.replies.take(ticket.0).unwrap_or_else(|why| panic!("{}: {why}", self.client));
+        match reply.get("error").and_then(Value::as_str) {
+            Some(error) => Err(error.to_owned()),
+            None => Ok(reply["ok"].take()),
+        }
+    }
+}
+
+impl Replies {
+    fn lock(&self) -> MutexGuard<'_, Arrived> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what the process says until it ends.
+    fn collect(&self, stdout: ChildStdout) {
+        let mut why = "it has ended".to_owned();
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let reply = serde_json::from_str::<Value>(&line).ok();
+            let Some((ticket, reply)) = reply.and_then(|reply| Some((reply["ticket"].as_u64()?, reply)))
+            else {
+                why = format!("it says {line:?}, which answers nothing");
+                break;
+            };
+            self.lock().by_ticket.insert(ticket, reply);
+            self.changed.notify_all();
+        }
+        self.lock().ended = Some(why);
+        self.changed.notify_all();
+    }
+
+    /// Waits for the reply to a ticket.
+    fn take(&self, ticket: u64) -> Result<Value, String> {
+        let end = Instant::now() + ANSWER;
+        let mut arrived = self.lock();
         loop {
-            if let Some(mut reply) = self.early.remove(&ticket.0) {
-                return match reply.get("error").and_then(Value::as_str) {
-                    Some(error) => Err(error.to_owned()),
-                    None => Ok(reply["ok"].take()),
-                };
+            if let Some(reply) = arrived.by_ticket.remove(&ticket) {
+                return Ok(reply);
             }
-            // Node's own limit for a result comes first, so that a late job is told from a dead Node.
-            let reply = self.replies.recv_timeout(wait::SOON * 2).expect("an answer from Node");
-            let number = reply["ticket"].as_u64().unwrap_or_else(|| panic!("Node says {reply}"));
-            self.early.insert(number, reply);
+            if let Some(why) = &arrived.ended {
+                return Err(why.clone());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(format!("no answer within {ANSWER:?}"));
+            }
+            arrived = self.changed.wait_timeout(arrived, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

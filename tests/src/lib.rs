@@ -11,18 +11,28 @@
 pub mod artifacts;
 mod bull;
 mod cli;
+mod client;
+pub mod fleet;
 mod host;
+mod ledger;
+pub mod parity;
 mod ports;
 mod process;
+mod proxy;
 mod receiver;
 mod redis;
 mod resp;
 mod site;
 pub mod wait;
 
-pub use bull::{Bull, Major};
+pub use bull::Bull;
 pub use cli::Ran;
+pub use client::Client;
+/// The name that suites used when Node's majors were the only clients.
+pub use client::Client as Major;
 pub use host::Host;
+pub use ledger::Ledger;
+pub use proxy::{Proxy, Way};
 pub use receiver::{Answer, Heard, Receiver};
 pub use redis::RedisServer;
 pub use resp::{Resp, Value};

@@ -17,6 +17,8 @@ pub struct RedisServer {
     password: Option<String>,
     folder: TempDir,
     process: Option<Process>,
+    /// Further arguments of the program.
+    arguments: Vec<String>,
 }
 
 impl RedisServer {
@@ -40,6 +42,7 @@ impl RedisServer {
             password: None,
             folder: tempfile::tempdir().expect("a temporary folder"),
             process: None,
+            arguments: Vec::new(),
         }
     }
 
@@ -54,6 +57,17 @@ impl RedisServer {
     /// # Panics
     /// When it does not answer soon.
     pub fn up(&mut self) {
+        self.begin_up();
+        let process = self.process.as_mut().expect("it was started");
+        wait::until("redis-server answers", || {
+            assert!(process.try_status().is_none(), "redis-server ended: {:?}", process.lines());
+            let mut connection = Resp::connect(self.port, self.password.as_deref()).ok()?;
+            connection.try_run(&["PING"]).ok()
+        });
+    }
+
+    /// The same without waiting until it answers.
+    pub fn begin_up(&mut self) {
         let mut command = Command::new("redis-server");
         command
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
@@ -61,6 +75,7 @@ impl RedisServer {
             .args(["--maxmemory-policy", "noeviction"])
             .arg("--dir")
             .arg(self.folder.path())
+            .args(&self.arguments)
             .stdout(Stdio::piped())
             .stdin(Stdio::null());
         if let Some(password) = &self.password {
@@ -68,11 +83,6 @@ impl RedisServer {
         }
         let mut process = Process::start("redis-server", &mut command);
         process.keep_stdout();
-        wait::until("redis-server answers", || {
-            assert!(process.try_status().is_none(), "redis-server ended: {:?}", process.lines());
-            let mut connection = Resp::connect(self.port, self.password.as_deref()).ok()?;
-            connection.try_run(&["PING"]).ok()
-        });
         self.process = Some(process);
     }
 
@@ -85,6 +95,26 @@ impl RedisServer {
         self.client().run(&["CONFIG", "SET", "appendfsync", "always"]);
         self.client().run(&["INCR", "harness:flush"]);
         self.process = None;
+    }
+
+    /// Ends it for good: nothing of what it had stored comes back with [`Self::up`].
+    ///
+    /// # Panics
+    /// When its folder cannot be emptied.
+    pub fn lose_everything(&mut self) {
+        self.process = None;
+        self.folder = tempfile::tempdir().expect("a temporary folder");
+    }
+
+    /// Further arguments from the next [`Self::up`] on, such as `["--key-load-delay", "1000"]`.
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    }
+
+    /// Where it keeps its files.
+    #[must_use]
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Freezes it: connections stay open and nothing answers.

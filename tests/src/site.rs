@@ -35,6 +35,12 @@ impl Site {
         Self::make(&format!("[redis]\nurl = \"{}\"\n", redis.url()), config)
     }
 
+    /// On the Redis at this address, which need not be the server's own.
+    #[must_use]
+    pub fn at(url: &str, config: &str) -> Self {
+        Self::make(&format!("[redis]\nurl = \"{url}\"\n"), config)
+    }
+
     /// On the embedded store or this server.
     #[must_use]
     pub fn on(redis: Option<&RedisServer>, config: &str) -> Self {

@@ -1,7 +1,13 @@
 //! What goes wrong in production, and that nothing is lost by it.
 
+mod connections;
 mod crash;
+mod failover;
+mod outage;
 mod redis_away;
+mod refused;
 mod reload;
+mod restarts;
 mod shutdown;
 mod start;
+mod suspended;

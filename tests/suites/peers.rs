@@ -1,21 +1,31 @@
-//! The harness against itself: the real BullMQ with a worker of its own, a server that comes and goes.
+//! The harness against itself: the real clients with workers of their own, a server that comes and goes.
 
-use jobcell_tests::{Answer, Bull, Major, Receiver, RedisServer, Resp};
+use jobcell_tests::{Answer, Bull, Client, Receiver, RedisServer, Resp};
 use serde_json::json;
 
 #[test]
-fn bullmq_works_its_own_queue() {
-    for major in Major::ALL {
+fn every_client_works_its_own_queue() {
+    for client in Client::EVERY {
         let redis = RedisServer::with_password("of-the-test");
-        let mut bull = Bull::start(major, &redis);
+        let bull = Bull::start(*client, &redis);
         bull.listen("work");
-        bull.work("work", json!({"name": "node-1"}));
+        bull.work("work", json!({"name": "theirs"}));
         let id = bull.add("work", "noop", json!({"i": 3}), json!({}));
-        assert_eq!(bull.finished("work", &id), Ok(json!({"by": "node", "i": 3})), "{major:?}");
-        assert_eq!(bull.wait_event("work", "completed", &id)["returnvalue"]["i"], 3);
-        assert_eq!(bull.state("work", &id), "completed");
-        assert_eq!(bull.queue("work", "getWorkersCount", json!([])), 1);
+        let result = bull.finished("work", &id).unwrap();
+        assert!(result["i"] == 3 && result["by"].is_string(), "{client}: {result}");
+        assert_eq!(bull.wait_event("work", "completed", &id)["returnvalue"], result, "{client}");
+        assert_eq!(bull.state("work", &id), "completed", "{client}");
         assert_eq!(redis.hash(&format!("bull:work:{id}"))["name"], "noop");
+    }
+}
+
+#[test]
+fn a_call_that_a_client_rejects_is_its_message() {
+    for client in Client::EVERY {
+        let redis = RedisServer::start();
+        let bull = Bull::start(*client, &redis);
+        let request = json!({"on": "job", "queue": "work", "id": "7", "method": "getState", "args": []});
+        assert_eq!(bull.try_call(request), Err("no job 7 in work".to_owned()), "{client}");
     }
 }
 

@@ -27,8 +27,12 @@ pub(crate) enum Need {
 /// A program, how new it must be, and who has it.
 #[derive(Debug)]
 pub(crate) struct Program {
+    /// What it is called in messages.
+    name: &'static str,
     /// As one types it.
     command: &'static str,
+    /// What makes it print its version, and fail where a part of it is missing.
+    probe: &'static [&'static str],
     /// The oldest that does, and what asks for it.
     at_least: Option<(Version, &'static str)>,
     /// Package that brings it, by manager.
@@ -37,12 +41,16 @@ pub(crate) struct Program {
     dnf: &'static str,
 }
 
+const VERSION: &[&str] = &["--version"];
+
 /// What handlers are compiled for.
 pub(crate) const WASM_TARGET: Need = Need::Target("wasm32-wasip2");
 
 /// The store of the tests and of the measurements.
 pub(crate) const REDIS: Need = Need::Program(&Program {
+    name: "redis-server",
     command: "redis-server",
+    probe: VERSION,
     at_least: Some((Version(6, 2), "BullMQ")),
     apt: "redis-server",
     brew: "redis",
@@ -51,7 +59,9 @@ pub(crate) const REDIS: Need = Need::Program(&Program {
 
 /// Runs the BullMQ peers.
 pub(crate) const NODE: Need = Need::Program(&Program {
+    name: "node",
     command: "node",
+    probe: VERSION,
     at_least: Some((Version(18, 0), "BullMQ")),
     apt: "nodejs",
     brew: "node",
@@ -59,8 +69,27 @@ pub(crate) const NODE: Need = Need::Program(&Program {
 });
 
 /// Installs the BullMQ peers.
-pub(crate) const NPM: Need =
-    Need::Program(&Program { command: "npm", at_least: None, apt: "npm", brew: "node", dnf: "nodejs-npm" });
+pub(crate) const NPM: Need = Need::Program(&Program {
+    name: "npm",
+    command: "npm",
+    probe: VERSION,
+    at_least: None,
+    apt: "npm",
+    brew: "node",
+    dnf: "nodejs-npm",
+});
+
+/// Runs BullMQ's Python client, and makes the environment it is installed in. Debian has that part in a package of its
+/// own.
+pub(crate) const PYTHON: Need = Need::Program(&Program {
+    name: "python3 with its venv",
+    command: "python3",
+    probe: &["-c", "import ensurepip, platform, venv; print(platform.python_version())"],
+    at_least: Some((Version(3, 10), "BullMQ")),
+    apt: "python3-venv",
+    brew: "python",
+    dnf: "python3",
+});
 
 /// Gets whatever of this is missing.
 ///
@@ -147,23 +176,27 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
 impl Program {
     /// What is wrong, or `None` when the program is there and new enough.
     fn lack(&self) -> Option<String> {
-        let command = self.command;
-        let Some(text) = output(command, &["--version"]) else {
-            return Some(format!("{command} is missing"));
+        let Self { name, command, probe, .. } = self;
+        let Some(text) = output(command, probe) else {
+            return Some(format!("{name} is missing"));
         };
         let (least, who) = self.at_least?;
         match Version::find(&text) {
             Some(found) if found >= least => None,
-            Some(found) => Some(format!("{command} is {found}, but {who} needs {least} or newer")),
-            None => Some(format!("{command} --version says {:?}, which has no version in it", text.trim())),
+            Some(found) => Some(format!("{name} is {found}, but {who} needs {least} or newer")),
+            None => Some(format!(
+                "{command} {} says {:?}, which has no version in it",
+                probe.join(" "),
+                text.trim()
+            )),
         }
     }
 
     /// `node (18.0 or newer)`.
     fn wanted(&self) -> String {
         match self.at_least {
-            Some((least, _)) => format!("{} ({least} or newer)", self.command),
-            None => self.command.to_owned(),
+            Some((least, _)) => format!("{} ({least} or newer)", self.name),
+            None => self.name.to_owned(),
         }
     }
 }

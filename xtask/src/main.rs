@@ -7,6 +7,8 @@ mod bench;
 mod demo;
 mod machine;
 mod npm;
+mod parity;
+mod python;
 mod step;
 mod suites;
 mod workspace;

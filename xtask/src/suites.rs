@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 
 use crate::workspace::Workspace;
-use crate::{machine, npm, step};
+use crate::{machine, npm, parity, python, step};
 
 /// What the test programs said, added up.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -20,15 +20,18 @@ struct Tally {
 /// Gets what the tests need, builds, and runs them all; a failure in one suite does not keep the others from running.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    machine::ensure(&[machine::WASM_TARGET, machine::REDIS, machine::NODE, machine::NPM])?;
+    machine::ensure(&[machine::WASM_TARGET, machine::REDIS, machine::NODE, machine::NPM, machine::PYTHON])?;
     npm::ensure(workspace)?;
+    python::ensure(workspace)?;
     workspace.build_guests()?;
     workspace.build_host()?;
+    workspace.build_rust_peer()?;
     let mut build = test_command(workspace);
     build.arg("--no-run");
     step::run("building the tests", &mut build)?;
 
     println!("▸ running every suite");
+    parity::begin(workspace)?;
     let mut command = test_command(workspace);
     command.arg("--no-fail-fast").args(args);
     if std::io::stdout().is_terminal() {
@@ -45,10 +48,14 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<Exit
         println!("  {} ignored", tally.ignored);
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
-    Ok(match success && tally.failed == 0 && tally.passed > 0 {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
+    if !success || tally.failed > 0 || tally.passed == 0 {
+        return Ok(ExitCode::FAILURE);
+    }
+    // A part of the suites shows a part of the table.
+    if args.is_empty() {
+        parity::check(workspace)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn test_command(workspace: &Workspace) -> Command {
@@ -57,7 +64,10 @@ fn test_command(workspace: &Workspace) -> Command {
         .arg("--workspace")
         .env("JOBCELL_GUESTS", workspace.guests())
         .env("JOBCELL_BIN", workspace.host())
-        .env("JOBCELL_INTEROP", npm::folder(workspace));
+        .env("JOBCELL_INTEROP", npm::folder(workspace))
+        .env("JOBCELL_PYTHON", python::interpreter(workspace))
+        .env("JOBCELL_RUST_AGENT", workspace.rust_peer())
+        .env("JOBCELL_PARITY", parity::results(workspace));
     command
 }
 

@@ -69,6 +69,22 @@ impl Workspace {
         self.target.join("release").join(format!("jobcell{}", std::env::consts::EXE_SUFFIX))
     }
 
+    /// The program that speaks for BullMQ's Rust client, as [`Self::build_rust_peer`] makes it.
+    pub(crate) fn rust_peer(&self) -> PathBuf {
+        self.target.join("debug").join(format!("bullmq-agent{}", std::env::consts::EXE_SUFFIX))
+    }
+
+    /// Builds BullMQ's Rust client for the tests: alone, so that the features it wants of shared dependencies are not
+    /// those of the host under test.
+    ///
+    /// # Errors
+    /// When it does not build.
+    pub(crate) fn build_rust_peer(&self) -> anyhow::Result<()> {
+        let mut command = self.cargo("build");
+        command.args(["--package", "jobcell-tests", "--features", "rust-client", "--bin", "bullmq-agent"]);
+        step::run("building the BullMQ peer in Rust", &mut command)
+    }
+
     /// Builds every guest: the handlers in `plugins` and the ones that tests use.
     ///
     /// # Errors

@@ -34,9 +34,13 @@ pub mod add;
 #[doc(hidden)]
 pub mod admin;
 #[doc(hidden)]
+pub mod bulk;
+#[doc(hidden)]
 pub mod children;
 #[doc(hidden)]
 pub mod claim;
+#[doc(hidden)]
+pub mod cleaning;
 #[doc(hidden)]
 pub mod concurrency;
 #[doc(hidden)]
@@ -46,9 +50,17 @@ pub mod events;
 #[doc(hidden)]
 pub mod finish;
 #[doc(hidden)]
+pub mod flow_failures;
+#[doc(hidden)]
+pub mod flow_removal;
+#[doc(hidden)]
+pub mod flows;
+#[doc(hidden)]
 pub mod give_back;
 #[doc(hidden)]
 pub mod keep;
+#[doc(hidden)]
+pub mod limits;
 #[doc(hidden)]
 pub mod locks;
 #[doc(hidden)]
@@ -60,6 +72,10 @@ pub mod pause;
 mod rig;
 #[doc(hidden)]
 pub mod running;
+#[doc(hidden)]
+pub mod series;
+#[doc(hidden)]
+pub mod schedulers;
 #[doc(hidden)]
 pub mod stall;
 #[doc(hidden)]
@@ -238,6 +254,40 @@ macro_rules! store_conformance {
                 recovery_tells_listeners
                 recovery_while_paused_loses_nothing
             }
+            schedulers {
+                a_distance_begins_now
+                an_offset_is_kept
+                a_start_is_waited_for
+                a_cron_rule_runs_at_the_times_it_names
+                a_time_zone_is_minded
+                a_cron_rule_can_run_at_once
+                what_makes_no_sense_is_rejected_and_changes_nothing
+                jobs_have_the_template
+                a_payload_changed_while_it_ran_is_not_handed_on
+                the_life_of_a_job_with_a_priority
+                the_next_job_is_there_when_one_is_given_out
+                a_claim_tells_when_the_next_job_is_due
+                a_finish_that_claims_makes_the_next_job_too
+                many_schedulers_go_on_in_one_claim
+                a_later_claim_of_the_same_job_makes_no_further_job
+                many_claims_at_once_make_each_job_once
+                slots_that_went_by_are_left_out
+                a_recovered_job_whose_worker_vanished_goes_on
+                a_limit_ends_it
+                an_end_ends_it
+                a_cron_rule_makes_nothing_for_after_its_end
+                setting_it_again_keeps_its_slots
+                a_changed_rule_replaces_the_pending_job
+                a_change_leaves_a_running_job_alone
+                a_removed_scheduler_takes_its_pending_job_along
+                a_job_that_is_due_outlives_its_scheduler
+                a_scheduler_removed_while_its_job_runs_makes_no_more
+                its_latest_job_goes_only_with_it
+                another_job_in_the_way_is_avoided_or_told
+                schedulers_are_listed_by_what_comes_next
+                iterations_are_told_like_any_job
+                a_job_made_at_claim_wakes_others
+            }
             running {
                 progress_is_replaced
                 progress_of_a_missing_job_is_not_found
@@ -258,6 +308,17 @@ macro_rules! store_conformance {
                 logs_are_paged
                 queues_are_listed_by_name
                 health_says_what_it_is
+                priorities_are_counted
+                workers_are_seen_while_they_wait
+            }
+            series {
+                nothing_is_counted_before_the_first_end
+                ends_are_counted_by_the_minute
+                minutes_without_an_end_count_nothing
+                only_so_many_minutes_are_kept
+                completed_and_failed_are_counted_apart
+                a_series_is_paged
+                there_is_no_series_of_other_states
             }
             pause {
                 a_paused_queue_gives_nothing
@@ -268,6 +329,31 @@ macro_rules! store_conformance {
                 due_jobs_are_promoted_after_a_resume
                 another_queue_is_not_paused
                 a_pause_before_the_first_job_holds
+            }
+            limits {
+                a_queue_has_no_limits_until_they_are_set
+                limits_are_told_as_they_are_set_and_lifted
+                a_limit_of_nothing_is_rejected
+                limits_are_of_one_queue
+                a_concurrency_bounds_all_workers_together
+                an_end_makes_room_for_what_it_claims
+                a_lowered_concurrency_lets_running_jobs_end
+                a_raised_concurrency_wakes
+                room_that_nobody_took_wakes
+                a_recovered_job_makes_room
+                a_rate_bounds_starts_over_all_workers
+                ends_do_not_make_room_in_a_rate
+                the_queues_starts_and_the_workers_window_hold
+                a_raised_rate_takes_effect_at_once
+                a_shorter_window_ends_the_one_that_has_begun
+                a_lifted_rate_holds_nobody
+                a_job_that_only_waits_to_be_failed_takes_no_start
+                a_rate_and_a_concurrency_both_hold
+                a_rest_holds_without_any_limit
+                a_rest_ends_by_itself
+                a_rest_outlasts_a_change_of_the_rate
+                ending_a_rest_ends_the_window_of_a_rate
+                due_jobs_wait_their_turn_while_a_queue_rests
             }
             admin {
                 a_job_is_removed_from_every_state
@@ -283,9 +369,53 @@ macro_rules! store_conformance {
                 a_retried_job_can_have_all_attempts_again
                 a_retried_job_keeps_its_priority
                 retrying_needs_a_finished_job
+                a_retried_lifo_job_goes_in_front
+                a_delay_is_changed
+                a_sooner_due_time_is_heard
+                changing_a_delay_needs_a_delayed_job
+                a_priority_is_changed_where_a_job_waits
+                a_changed_priority_may_go_in_front
+                a_changed_priority_holds_when_a_job_waits_again
+                a_priority_is_changed_in_a_paused_queue
+                a_priority_that_does_not_exist_is_refused
                 draining_removes_what_waits
                 draining_removes_delayed_ones_when_asked
                 draining_an_empty_queue_removes_nothing
+            }
+            bulk {
+                delayed_jobs_are_promoted_those_due_first_first
+                many_are_promoted
+                a_promotion_of_many_is_told_and_wakes
+                promoted_many_wait_without_a_priority
+                promoted_while_paused_they_wait_for_the_end_of_it
+                failed_jobs_are_retried_oldest_first
+                only_what_ended_in_time_is_retried
+                completed_jobs_are_retried
+                many_are_retried
+                retried_many_wait_without_a_priority
+                only_finished_jobs_can_be_retried
+                parents_wait_for_retried_children_again
+                retried_while_paused_they_are_not_lost
+            }
+            cleaning {
+                finished_jobs_go_by_their_end_oldest_first
+                what_waits_goes_by_when_it_was_made
+                what_was_started_goes_by_its_last_start
+                an_active_job_goes_only_without_its_lock
+                a_cleaning_is_told_once
+                many_are_cleaned_and_those_between_stay
+                a_paused_queue_is_cleaned
+                a_cleaned_job_frees_its_deduplication_id
+                a_parent_goes_with_its_last_cleaned_child
+                a_parent_in_another_queue_is_let_go
+                jobs_that_wait_for_children_are_not_cleaned
+                a_queue_is_only_obliterated_while_paused
+                running_jobs_hold_a_queue_unless_forced
+                nothing_is_left_of_an_obliterated_queue
+                a_large_queue_is_obliterated
+                a_listener_of_an_obliterated_queue_hears_the_new_one
+                parents_elsewhere_of_an_obliterated_queue_are_let_go
+                events_are_trimmed_to_the_newest
             }
             events {
                 a_life_is_told_in_order
@@ -335,6 +465,55 @@ macro_rules! store_conformance {
                 a_child_that_is_not_kept_still_counts
                 a_duplicate_child_is_waited_for_once
             }
+            flows {
+                a_tree_runs_from_its_leaves_up_across_queues
+                a_tree_of_one_is_a_job
+                chosen_ids_are_kept_and_others_are_all_different
+                a_tree_is_told
+                leaves_run_level_by_level
+                options_of_every_node_hold
+                a_released_parent_waits_for_its_delay
+                a_released_parent_goes_to_its_priority
+                a_topmost_job_may_have_a_parent
+                an_unknown_parent_refuses_the_whole_tree
+                a_child_of_another_parent_refuses_the_whole_tree
+                one_job_in_two_places_refuses_the_whole_tree
+                jobs_that_would_wait_for_each_other_are_refused
+                a_waiting_job_becomes_a_child
+                an_adopted_child_has_the_policy_of_its_new_place
+                a_done_job_becomes_a_child_with_its_result
+                a_parent_whose_children_are_all_done_runs_at_once
+                a_waiting_parent_gets_further_children
+                a_deduplicated_leaf_is_not_waited_for
+                contradictory_policies_are_refused
+                a_large_tree_comes_whole
+            }
+            flow_failures {
+                a_failure_goes_up_the_tree
+                a_failure_reaches_a_parent_that_is_delayed
+                a_failure_reaches_a_parent_that_waits_to_run
+                a_failure_of_a_finished_parents_child_is_no_news
+                a_parent_that_went_on_can_wait_for_the_others
+                a_parent_that_went_on_can_drop_the_others
+                a_retried_child_is_waited_for_again
+                a_completed_child_that_is_retried_is_waited_for_again
+                a_child_that_is_not_kept_still_counts_when_it_fails
+                a_child_whose_parent_is_gone_ends_like_any
+                children_are_added_below_children_at_run_time
+                a_replaced_child_is_not_waited_for
+                a_kept_child_whose_parent_is_gone_runs_by_itself
+            }
+            flow_removal {
+                a_tree_is_removed_whole
+                a_tree_with_a_running_job_is_not_removed
+                removing_a_part_releases_what_is_above
+                removing_a_job_alone_leaves_its_children
+                unprocessed_children_are_removed
+                removing_all_unprocessed_children_releases_their_parent
+                a_child_leaves_its_parent
+                a_done_child_does_not_leave_its_parent
+                children_are_listed_by_what_became_of_them
+            }
             deduplication {
                 a_duplicate_is_not_added
                 a_duplicate_in_the_same_batch_is_not_added
@@ -369,6 +548,15 @@ macro_rules! store_conformance {
                 a_kept_job_takes_the_time_from_the_id
                 a_removed_owner_takes_the_kept_job_along
                 a_parent_waits_for_the_kept_job_too
+                a_replacement_drops_what_was_kept_behind_the_owner
+                a_delayed_owner_is_rescheduled
+                a_rescheduling_is_told
+                without_a_delay_a_rescheduled_owner_is_due
+                only_a_delayed_owner_is_rescheduled
+                a_rescheduling_may_extend_the_time
+                the_owner_of_an_id_is_told
+                a_released_id_is_free
+                a_kept_job_is_made_though_the_id_was_released
                 a_held_back_job_is_told
                 a_kept_job_is_told_before_its_owners_end
             }
@@ -404,11 +592,18 @@ mod tests {
         ("stall", include_str!("conformance/stall.rs")),
         ("running", include_str!("conformance/running.rs")),
         ("look", include_str!("conformance/look.rs")),
+        ("series", include_str!("conformance/series.rs")),
         ("pause", include_str!("conformance/pause.rs")),
+        ("limits", include_str!("conformance/limits.rs")),
         ("admin", include_str!("conformance/admin.rs")),
+        ("bulk", include_str!("conformance/bulk.rs")),
+        ("cleaning", include_str!("conformance/cleaning.rs")),
         ("events", include_str!("conformance/events.rs")),
         ("waiter", include_str!("conformance/waiter.rs")),
         ("children", include_str!("conformance/children.rs")),
+        ("flows", include_str!("conformance/flows.rs")),
+        ("flow_failures", include_str!("conformance/flow_failures.rs")),
+        ("flow_removal", include_str!("conformance/flow_removal.rs")),
         ("deduplication", include_str!("conformance/deduplication.rs")),
         ("concurrency", include_str!("conformance/concurrency.rs")),
         ("model", include_str!("conformance/model.rs")),

@@ -115,6 +115,15 @@ impl JobId {
         Self::new(id)
     }
 
+    /// An id that no other job has, from 128 random bits: a UUID of version 4, as BullMQ gives to the jobs of a flow.
+    #[must_use]
+    pub fn random(bits: u128) -> Self {
+        let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+        let hex = format!("{bits:032x}");
+        let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+        Self(parts.join("-").into())
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -178,6 +187,13 @@ mod tests {
         for good in ["order-7", "007", "repeat:x:1700000000000", "7a"] {
             assert!(JobId::custom(good).is_ok(), "{good:?}");
         }
+    }
+
+    #[test]
+    fn a_random_id_is_a_uuid_of_version_4_that_could_have_been_chosen() {
+        assert_eq!(JobId::random(u128::MAX).as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(JobId::random(0).as_str(), "00000000-0000-4000-8000-000000000000");
+        assert!(JobId::custom(JobId::random(1).as_str()).is_ok());
     }
 
     #[test]

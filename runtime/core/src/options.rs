@@ -102,6 +102,9 @@ pub struct Deduplication {
     /// A duplicate of a running owner is run after it.
     #[serde(skip_serializing_if = "is_false")]
     pub keep_last_if_active: bool,
+    /// A duplicate of a delayed owner that does not replace it gives it its own delay, counted anew.
+    #[serde(skip_serializing_if = "is_false")]
+    pub reschedule: bool,
 }
 
 /// How the wait between attempts grows.
@@ -160,6 +163,21 @@ impl JobOptions {
     #[must_use]
     pub fn attempts_max(&self) -> u64 {
         self.attempts.max(1)
+    }
+
+    /// What its final failure does to its parent, in BullMQ's words; at most one may be asked for, and none leaves the
+    /// parent waiting.
+    #[must_use]
+    pub fn parent_policies(&self) -> Vec<&'static str> {
+        [
+            (self.fail_parent_on_failure, "failParentOnFailure"),
+            (self.continue_parent_on_failure, "continueParentOnFailure"),
+            (self.ignore_dependency_on_failure, "ignoreDependencyOnFailure"),
+            (self.remove_dependency_on_failure, "removeDependencyOnFailure"),
+        ]
+        .into_iter()
+        .filter_map(|(asked, name)| asked.then_some(name))
+        .collect()
     }
 }
 

@@ -10,6 +10,7 @@ mod admin;
 mod claim;
 mod error;
 mod finish;
+mod flow;
 mod look;
 mod producer;
 mod scheduler;
@@ -25,8 +26,9 @@ pub use claim::{
 };
 pub use error::StoreError;
 pub use finish::{Finish, FinishReply, Refusal, Verdict};
-pub use look::{Children, Counts, Page, StoreHealth, StoredEvent};
-pub use producer::{Added, AddedFlow, Flow, NewJob, Parent};
+pub use flow::{AddedFlow, FLOW_BYTES_MAX, FLOW_DEPTH_MAX, FLOW_JOBS_MAX, Flow, FlowJob};
+pub use look::{Children, Counts, Page, SeriesPoints, StoreHealth, StoredEvent};
+pub use producer::{Added, NewJob, Parent};
 pub use scheduler::{Scheduled, Scheduler, SchedulerSpec, Schedulers};
 
 use crate::clock::Millis;

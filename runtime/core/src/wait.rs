@@ -8,6 +8,11 @@ use crate::job::JobState;
 use crate::names::{JobId, QueueName};
 use crate::store::{Store, StoreError};
 
+/// The longest listening before the job's own record is looked at.
+const LISTEN: Duration = Duration::from_secs(5);
+/// Between two tries while the store is away.
+const AWAY: Duration = Duration::from_millis(250);
+
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
@@ -42,44 +47,59 @@ pub async fn for_ending(
     timeout: Duration,
 ) -> Result<Ending, StoreError> {
     let end = Instant::now() + timeout;
-    if let Some(ending) = stored_ending(store, queue, id).await? {
-        return Ok(ending);
-    }
+    let mut looked = false;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(Ending::TimedOut);
         }
-        let events = match store.events(queue, &after, left.min(Duration::from_secs(5))).await {
-            Ok(events) => events,
-            Err(error) if error.is_transient() => {
-                tokio::time::sleep(left.min(Duration::from_millis(250))).await;
-                continue;
-            }
-            Err(error) => return Err(error),
+        let found = if looked {
+            heard(store, queue, id, &mut after, left).await
+        } else {
+            stored_ending(store, queue, id).await
         };
-        if events.is_empty() {
-            // The stream may have been trimmed under us: the job's own record has the last word.
-            if let Some(ending) = stored_ending(store, queue, id).await? {
-                return Ok(ending);
-            }
-            if store.get(queue, id).await?.is_none() {
-                return Ok(Ending::Gone);
-            }
-        }
-        for event in events {
-            if event.field("jobId") == Some(id.as_str()) {
-                let text = |name| event.field(name).unwrap_or_default().to_owned();
-                match event.event.as_str() {
-                    "completed" => return Ok(Ending::Completed(text("returnvalue"))),
-                    "failed" => return Ok(Ending::Failed(text("failedReason"))),
-                    "removed" => return Ok(Ending::Gone),
-                    _ => {}
-                }
-            }
-            after = event.id;
+        match found {
+            Ok(Some(ending)) => return Ok(ending),
+            Ok(None) => looked = true,
+            Err(error) if error.is_transient() => tokio::time::sleep(left.min(AWAY)).await,
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// Listens for a while, at most so long.
+async fn heard(
+    store: &dyn Store,
+    queue: &QueueName,
+    id: &JobId,
+    after: &mut String,
+    left: Duration,
+) -> Result<Option<Ending>, StoreError> {
+    let events = store.events(queue, after, left.min(LISTEN)).await?;
+    if events.is_empty() {
+        // The stream may have been trimmed under us: the job's own record has the last word.
+        if let Some(ending) = stored_ending(store, queue, id).await? {
+            return Ok(Some(ending));
+        }
+        return Ok(store.get(queue, id).await?.is_none().then_some(Ending::Gone));
+    }
+    for event in events {
+        if event.field("jobId") == Some(id.as_str()) {
+            let text = |name| event.field(name).unwrap_or_default().to_owned();
+            match event.event.as_str() {
+                // A store that tells no results keeps them in the record for whoever waits.
+                "completed" if event.field("returnvalue").is_none() => {
+                    return Ok(Some(stored_ending(store, queue, id).await?.unwrap_or(Ending::Gone)));
+                }
+                "completed" => return Ok(Some(Ending::Completed(text("returnvalue")))),
+                "failed" => return Ok(Some(Ending::Failed(text("failedReason")))),
+                "removed" => return Ok(Some(Ending::Gone)),
+                _ => {}
+            }
+        }
+        *after = event.id;
+    }
+    Ok(None)
 }
 
 /// What the job's own record says; none while it has not ended.

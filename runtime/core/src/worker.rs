@@ -13,6 +13,9 @@ mod burst;
 mod calls;
 mod driver;
 mod held;
+mod pace;
+mod pulse;
+mod renewals;
 mod stalls;
 #[cfg(test)]
 mod tests;
@@ -24,6 +27,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
+
+pub use pulse::{Pulse, WorkerHealth};
 
 use crate::clock::Clock;
 use crate::decide::Policy;
@@ -122,6 +127,7 @@ pub struct Ended {
 pub struct Workers {
     phase: Arc<signal::Sender<Phase>>,
     tasks: JoinSet<Ended>,
+    pulses: Vec<(QueueName, Arc<Pulse>)>,
     sum: Ended,
 }
 
@@ -144,11 +150,20 @@ impl Workers {
         } else {
             Vec::new()
         };
+        let mut pulses = Vec::new();
         for settings in queues {
             let (surroundings, phase, busy) = (surroundings.clone(), phase.subscribe(), shares.pop());
-            tasks.spawn(driver::run(surroundings, settings, phase, busy));
+            let pulse = Arc::new(Pulse::new(settings.poll));
+            pulses.push((settings.queue.clone(), Arc::clone(&pulse)));
+            tasks.spawn(driver::run(surroundings, settings, phase, busy, pulse));
         }
-        Self { phase, tasks, sum: Ended::default() }
+        Self { phase, tasks, pulses, sum: Ended::default() }
+    }
+
+    /// The worker of each queue, to be looked at while it runs.
+    #[must_use]
+    pub fn pulses(&self) -> &[(QueueName, Arc<Pulse>)] {
+        &self.pulses
     }
 
     /// Stops claiming without ending.

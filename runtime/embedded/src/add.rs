@@ -1,21 +1,26 @@
 //! Adding jobs.
 
+use jobcell_core::options::ParentRef;
 use jobcell_core::store::{Added, NewJob, Parent, StoreError};
-use jobcell_core::{JobId, Millis, QueueName};
+use jobcell_core::{JobId, JobState, Millis, QueueName};
 
 use crate::children;
 use crate::error::{Fault, Result};
-use crate::record::{Body, Record};
+use crate::record::{Body, OnFailure, Record};
 use crate::tx::Tx;
 
 /// The greatest priority, as in BullMQ.
-const PRIORITY_MAX: u64 = 2_097_151;
+pub(crate) const PRIORITY_MAX: u64 = 2_097_151;
 
 /// A job that passed the checks that need no store, ready to be written.
 pub(crate) struct Checked {
     pub(crate) job: NewJob,
     /// The id that its producer chose.
     pub(crate) id: Option<JobId>,
+    /// It waits for children from the start.
+    waits: bool,
+    /// The scheduler that makes it.
+    scheduler: Option<String>,
     options: Vec<u8>,
 }
 
@@ -40,19 +45,31 @@ impl Checked {
                 job.name
             )));
         }
-        job.parent = match (job.parent.take(), job.options.parent.as_ref()) {
-            (Some(parent), _) => Some(parent),
-            (None, Some(named)) => {
-                let id =
-                    JobId::new(&named.id).map_err(|e| StoreError::Rejected(format!("the parent: {e}")))?;
-                Some(Parent { queue_key: named.queue.clone(), id })
-            }
-            (None, None) => None,
-        };
+        job.check()?;
+        job.parent = job.parent()?;
+        // So that all there is to know of it is in its options, as in BullMQ.
+        job.options.parent = job
+            .parent
+            .as_ref()
+            .map(|Parent { queue_key, id }| ParentRef { id: id.to_string(), queue: queue_key.clone() });
         let options = serde_json::to_vec(&job.options).map_err(|e| {
             StoreError::Rejected(format!("the options of job {:?} cannot be stored: {e}", job.name))
         })?;
-        Ok(Self { job, id, options })
+        Ok(Self { job, id, waits: false, scheduler: None, options })
+    }
+
+    /// A job of a scheduler, whose options say so.
+    pub(crate) fn of_scheduler(job: NewJob, scheduler: &str, options: String) -> Self {
+        let scheduler = Some(scheduler.to_owned());
+        Self { job, id: None, waits: false, scheduler, options: options.into_bytes() }
+    }
+
+    /// A job of a tree, whose id is known, whoever chose it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn of_flow(job: NewJob, id: JobId, waits: bool) -> Result<Self, StoreError> {
+        Ok(Self { id: Some(id), waits, ..Self::new(job)? })
     }
 }
 
@@ -70,7 +87,7 @@ pub(crate) fn add(tx: &mut Tx<'_>, queue: &QueueName, jobs: &[Checked], now: Mil
             }
         }
         let number = tx.make_queue(queue)?;
-        match add_one(tx, number, job, now) {
+        match add_one(tx, number, job, now, false) {
             Ok(one) => added.push(one),
             Err(Fault::Verb(refused @ StoreError::Rejected(_))) => return Ok((added, Err(refused))),
             Err(fault) => return Err(fault),
@@ -79,13 +96,20 @@ pub(crate) fn add(tx: &mut Tx<'_>, queue: &QueueName, jobs: &[Checked], now: Mil
     Ok((added, Ok(())))
 }
 
-fn add_one(tx: &mut Tx<'_>, number: u32, checked: &Checked, now: Millis) -> Result<Added> {
-    let Checked { job, id, options: _ } = checked;
+/// Adds one job. `held`: see [`Tx::adopt`].
+pub(crate) fn add_one(
+    tx: &mut Tx<'_>,
+    number: u32,
+    checked: &Checked,
+    now: Millis,
+    held: bool,
+) -> Result<Added> {
+    let Checked { job, id, .. } = checked;
     if let Some(id) = id
         && tx.exists(number, id.as_str())?
     {
         if let Some(parent) = &job.parent {
-            tx.adopt(number, id, parent)?;
+            tx.adopt(number, id, parent, OnFailure::of(&job.options), now, held)?;
         }
         tx.tell(number, "duplicated", &[("jobId", id.as_str())]);
         return Ok(Added::Duplicate(id.clone()));
@@ -110,8 +134,12 @@ pub(crate) fn store(tx: &mut Tx<'_>, number: u32, id: &JobId, checked: &Checked,
     let body = Body { name: job.name.as_str().into(), timestamp, options, data: &job.data }.encode()?;
     tx.change().bodies.insert((number, id.as_str()), body.as_slice())?;
     let mut record = Record::new(&job.options, job.parent.as_ref());
+    record.scheduler.clone_from(&checked.scheduler);
     tx.tell(number, "added", &[("jobId", id.as_str()), ("name", &job.name)]);
-    if record.delay > 0 {
+    if checked.waits {
+        tx.put_back(number, id.as_str(), &mut record, JobState::WaitingChildren, timestamp)?;
+        tx.tell(number, "waiting-children", &[("jobId", id.as_str())]);
+    } else if record.delay > 0 {
         tx.make_delayed(number, id, &mut record, timestamp.saturating_add(job.options.delay))?;
     } else {
         let front = record.lifo && record.priority == 0;

@@ -1,9 +1,10 @@
 //! What runs beside a job's attempts, and interventions from outside.
 
-use jobcell_core::store::{Removed, StoreError};
-use jobcell_core::{JobId, JobState, QueueName};
+use jobcell_core::store::StoreError;
+use jobcell_core::{JobId, JobState, Millis, QueueName};
 use redb::ReadableTable;
 
+use crate::add::PRIORITY_MAX;
 use crate::children;
 use crate::error::Result;
 use crate::record::{Body, Record};
@@ -78,21 +79,6 @@ pub(crate) fn set_paused(tx: &mut Tx<'_>, queue: &QueueName, paused: bool) -> Re
     Ok(())
 }
 
-pub(crate) fn remove(tx: &mut Tx<'_>, queue: &QueueName, id: &JobId) -> Result<Removed> {
-    let Some(number) = tx.find_queue(queue)? else { return Ok(Removed::NotFound) };
-    let Some(record) = tx.record(number, id.as_str())? else { return Ok(Removed::NotFound) };
-    let now = tx.steady();
-    if record.state() == JobState::Active && tx.locks().is_locked(queue, id, now) {
-        return Ok(Removed::Running);
-    }
-    tx.take(number, &record)?;
-    tx.detach_child(number, id, &record)?;
-    tx.disown(number, id, &record)?;
-    tx.erase(number, id, &record)?;
-    tx.tell(number, "removed", &[("jobId", id.as_str()), ("prev", record.state().as_str())]);
-    Ok(Removed::Yes)
-}
-
 pub(crate) fn promote(tx: &mut Tx<'_>, queue: &QueueName, id: &JobId) -> Result<()> {
     let (number, mut record) = tx.need_in(queue, id)?;
     if record.state() != JobState::Delayed {
@@ -108,12 +94,7 @@ pub(crate) fn retry(tx: &mut Tx<'_>, queue: &QueueName, id: &JobId, reset_attemp
         return Err(wrong_state(id, "completed or failed", &record).into());
     }
     tx.take(number, &record)?;
-    record.finished_on = None;
-    record.processed_on = None;
-    match state {
-        JobState::Completed => tx.drop_output(number, id.as_str(), &mut record, Output::Result)?,
-        _ => record.failed_reason = None,
-    }
+    tx.unfinish(number, id, &mut record)?;
     if reset_attempts {
         record.attempts_made = 0;
         record.attempts_started = 0;
@@ -121,6 +102,47 @@ pub(crate) fn retry(tx: &mut Tx<'_>, queue: &QueueName, id: &JobId, reset_attemp
     tx.reattach_child(number, id, &record)?;
     let front = record.lifo && record.priority == 0;
     tx.make_ready(number, id, &mut record, front, Some(state.as_str()))
+}
+
+pub(crate) fn change_delay(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    id: &JobId,
+    delay: Millis,
+    now: Millis,
+) -> Result<()> {
+    let (number, mut record) = tx.need_in(queue, id)?;
+    if record.state() != JobState::Delayed {
+        return Err(wrong_state(id, "delayed", &record).into());
+    }
+    tx.redelay(number, id, &mut record, delay, now)
+}
+
+pub(crate) fn change_priority(
+    tx: &mut Tx<'_>,
+    queue: &QueueName,
+    id: &JobId,
+    priority: u64,
+    front: bool,
+) -> Result<()> {
+    if priority > PRIORITY_MAX {
+        return Err(StoreError::Rejected(format!(
+            "job {id:?}: priority {priority} is out of range; use 0 for none, or 1 (first) to {PRIORITY_MAX} (last)"
+        ))
+        .into());
+    }
+    let (number, mut record) = tx.need_in(queue, id)?;
+    record.priority = priority;
+    match record.state() {
+        JobState::Waiting | JobState::Prioritized => tx.move_ready(number, id, &mut record, front),
+        _ => tx.save(number, id.as_str(), &record),
+    }
+}
+
+/// Keeps the newest so many events. Returns how many went.
+pub(crate) fn trim_events(tx: &mut Tx<'_>, queue: &QueueName, keep: u64) -> Result<u64> {
+    let Some(number) = tx.find_queue(queue)? else { return Ok(0) };
+    tx.trim_events(number, keep)
 }
 
 fn wrong_state(id: &JobId, expected: &'static str, record: &Record) -> StoreError {
@@ -137,6 +159,9 @@ pub(crate) fn drain(tx: &mut Tx<'_>, queue: &QueueName, delayed: bool) -> Result
         for id in tx.ids(schema::all(number, state), usize::MAX)? {
             // A parent may have gone together with its last child.
             let Some(record) = tx.record(number, id.as_str())? else { continue };
+            if tx.is_scheduled(number, &id, &record)? {
+                continue;
+            }
             remove_whole(tx, number, &id, &record)?;
             drained += 1;
         }
@@ -146,7 +171,7 @@ pub(crate) fn drain(tx: &mut Tx<'_>, queue: &QueueName, delayed: bool) -> Result
 
 /// Removes a job, and its parent with it when that waited for nothing else: in a drained queue it would run without
 /// its children's results.
-fn remove_whole(tx: &mut Tx<'_>, number: u32, id: &JobId, record: &Record) -> Result<()> {
+pub(crate) fn remove_whole(tx: &mut Tx<'_>, number: u32, id: &JobId, record: &Record) -> Result<()> {
     let mut next = Some((id.clone(), record.clone()));
     while let Some((id, record)) = next.take() {
         tx.take(number, &record)?;

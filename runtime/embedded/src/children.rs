@@ -1,7 +1,7 @@
 //! Parents and children: what a child's end does to its parent.
 
 use jobcell_core::store::Parent;
-use jobcell_core::{JobId, JobState, QueueName, StoreError};
+use jobcell_core::{JobId, JobState, Millis, QueueName, StoreError};
 use redb::ReadableTable;
 
 use crate::error::Result;
@@ -12,6 +12,9 @@ use crate::tx::Tx;
 /// What the full keys of this store start with: `bull` in `bull:mail:7`, as BullMQ has it by default, so that keys look
 /// the same on every store.
 pub const PREFIX: &str = "bull";
+
+/// The table of what parents know of their children, for reading.
+pub(crate) type Rows = redb::ReadOnlyTable<(u32, &'static str, &'static str), &'static [u8]>;
 
 /// What a parent knows of one child: the first byte of its row; the rest is text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub(crate) fn key(queue: &QueueName, id: &JobId) -> String {
     format!("{PREFIX}:{queue}:{id}")
 }
 
-fn each(
+pub(crate) fn each(
     table: &impl ReadableTable<(u32, &'static str, &'static str), &'static [u8]>,
     number: u32,
     parent: &str,
@@ -90,6 +93,18 @@ struct Found {
     id: JobId,
     record: Record,
 }
+
+/// Where a parent goes that waits for its children no longer.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// Where its own options say, at this time.
+    ByOptions(Millis),
+    /// In front of all others: as BullMQ has it when the last child was removed.
+    First,
+}
+
+/// How far up the parents of a job are looked at. What is deeper counts as a circle.
+const LEVELS_MAX: usize = 1000;
 
 impl Tx<'_> {
     fn find_parent(&mut self, parent: &ParentKey) -> Result<Option<Found>> {
@@ -163,21 +178,54 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Saves the parent, and lets it run when it waits for nobody any more.
-    fn settle_parent(&mut self, mut parent: Found, release: bool) -> Result<()> {
-        if release && parent.record.state() == JobState::WaitingChildren {
-            self.release(&mut parent)
-        } else {
-            self.save(parent.number, parent.id.as_str(), &parent.record)
+    /// Saves the parent, and lets it run when its turn has come.
+    fn settle_parent(&mut self, parent: Found, turn: Option<Turn>) -> Result<()> {
+        match turn {
+            Some(turn) if parent.record.state() == JobState::WaitingChildren => self.release(parent, turn),
+            _ => self.save(parent.number, parent.id.as_str(), &parent.record),
         }
     }
 
-    fn release(&mut self, parent: &mut Found) -> Result<()> {
-        let Found { number, id, record } = parent;
-        self.take(*number, record)?;
-        // As in BullMQ: in front of those that wait, but behind those of the same priority.
-        let front = record.priority == 0;
-        self.make_ready(*number, id, record, front, Some("waiting-children"))
+    fn release(&mut self, parent: Found, turn: Turn) -> Result<()> {
+        let Found { number, id, mut record } = parent;
+        self.take(number, &record)?;
+        match turn {
+            Turn::First => self.make_first(number, &id, &mut record, "waiting-children"),
+            Turn::ByOptions(now) if record.delay > 0 => {
+                let due = now.saturating_add(record.delay);
+                self.make_delayed(number, &id, &mut record, due)
+            }
+            Turn::ByOptions(_) => {
+                // As in BullMQ: in front of those that wait, but behind those of the same priority.
+                let front = record.priority == 0;
+                self.make_ready(number, &id, &mut record, front, Some("waiting-children"))
+            }
+        }
+    }
+
+    /// Lets a parent run that waits for nobody.
+    pub(crate) fn release_if_done(&mut self, number: u32, id: &JobId, now: Millis) -> Result<()> {
+        match self.record(number, id.as_str())? {
+            Some(record) if record.pending == 0 => {
+                self.settle_parent(Found { number, id: id.clone(), record }, Some(Turn::ByOptions(now)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a job is another one or below it.
+    fn is_below(&mut self, job: &ParentKey, number: u32, other: &JobId) -> Result<bool> {
+        let mut next = Some(job.clone());
+        for _ in 0..LEVELS_MAX {
+            let Some(found) = next.as_ref().map(|key| self.find_parent(key)).transpose()?.flatten() else {
+                return Ok(false);
+            };
+            if (found.number, &found.id) == (number, other) {
+                return Ok(true);
+            }
+            next = found.record.parent;
+        }
+        Ok(true)
     }
 
     // --- what happens to a child ---
@@ -186,18 +234,31 @@ impl Tx<'_> {
     pub(crate) fn attach_child(&mut self, parent: &Parent, child: &str) -> Result<()> {
         let Some(mut parent) = self.find_parent(&parent.into())? else { return Ok(()) };
         self.set_child(&mut parent, child, Some(Child::Pending), &[])?;
-        self.settle_parent(parent, false)
+        self.settle_parent(parent, None)
     }
 
-    /// A job that exists already is added as a child.
+    /// A job that exists already is added as a child, with what its failure does to this parent. `held`: more children of that parent are about to come, so that it
+    /// stays where it is.
     ///
     /// # Errors
-    /// [`StoreError::Rejected`] when it has another parent that exists.
-    pub(crate) fn adopt(&mut self, number: u32, id: &JobId, parent: &Parent) -> Result<()> {
+    /// [`StoreError::Rejected`] when it has another parent that exists, or is above this one.
+    pub(crate) fn adopt(
+        &mut self,
+        number: u32,
+        id: &JobId,
+        parent: &Parent,
+        rule: OnFailure,
+        now: Millis,
+        held: bool,
+    ) -> Result<()> {
         let Some(mut record) = self.record(number, id.as_str())? else { return Ok(()) };
         let new = ParentKey::from(parent);
-        if new.queue() == self.queue_name(number).as_str() && new.id == id.as_str() {
-            return Err(StoreError::Rejected(format!("job {id:?} cannot be its own parent")).into());
+        if self.is_below(&new, number, id)? {
+            return Err(StoreError::Rejected(format!(
+                "job {id:?} exists and is above its new parent {}: each would wait for the other; use another id",
+                new.full()
+            ))
+            .into());
         }
         if let Some(old) = record.parent.clone().filter(|old| *old != new)
             && self.find_parent(&old)?.is_some()
@@ -215,25 +276,32 @@ impl Tx<'_> {
             let result =
                 self.output(number, id.as_str(), Output::Result)?.unwrap_or_else(|| b"null".to_vec());
             self.set_child(&mut found, &child, Some(Child::Completed), &result)?;
-            let done = found.record.pending == 0;
-            self.settle_parent(found, done)?;
+            let done = !held && found.record.pending == 0;
+            self.settle_parent(found, done.then_some(Turn::ByOptions(now)))?;
         } else {
             self.set_child(&mut found, &child, Some(Child::Pending), &[])?;
-            self.settle_parent(found, false)?;
+            self.settle_parent(found, None)?;
         }
         record.parent = Some(new);
+        record.on_failure = rule;
         self.save(number, id.as_str(), &record)
     }
 
     /// A child completed.
-    pub(crate) fn child_completed(&mut self, parent: &ParentKey, child: &str, result: &[u8]) -> Result<()> {
+    pub(crate) fn child_completed(
+        &mut self,
+        parent: &ParentKey,
+        child: &str,
+        result: &[u8],
+        now: Millis,
+    ) -> Result<()> {
         let Some(mut parent) = self.find_parent(parent)? else { return Ok(()) };
         if self.child_status(&parent, child)? != Some(Child::Pending) {
             return Ok(());
         }
         self.set_child(&mut parent, child, Some(Child::Completed), result)?;
         let done = parent.record.pending == 0;
-        self.settle_parent(parent, done)
+        self.settle_parent(parent, done.then_some(Turn::ByOptions(now)))
     }
 
     /// A child failed for good.
@@ -243,6 +311,7 @@ impl Tx<'_> {
         child: &str,
         rule: OnFailure,
         reason: &str,
+        now: Millis,
     ) -> Result<()> {
         if rule == OnFailure::Hold {
             return Ok(());
@@ -255,23 +324,23 @@ impl Tx<'_> {
             OnFailure::Hold => Ok(()),
             OnFailure::Fail => {
                 self.set_child(&mut parent, child, Some(Child::Unsuccessful), &[])?;
-                self.fail_parent(parent, child)
+                self.fail_parent(parent, child, now)
             }
             OnFailure::Continue => {
                 self.set_child(&mut parent, child, Some(Child::Ignored), reason.as_bytes())?;
-                self.settle_parent(parent, true)
+                self.settle_parent(parent, Some(Turn::ByOptions(now)))
             }
             OnFailure::Ignore | OnFailure::Remove => {
                 let status = (rule == OnFailure::Ignore).then_some(Child::Ignored);
                 self.set_child(&mut parent, child, status, reason.as_bytes())?;
                 let done = parent.record.pending == 0;
-                self.settle_parent(parent, done)
+                self.settle_parent(parent, done.then_some(Turn::ByOptions(now)))
             }
         }
     }
 
     /// The parent must fail: the next worker that takes it does so, and it is made ready for that at once.
-    fn fail_parent(&mut self, mut parent: Found, child: &str) -> Result<()> {
+    fn fail_parent(&mut self, mut parent: Found, child: &str, now: Millis) -> Result<()> {
         let state = parent.record.state();
         if state != JobState::Failed {
             parent.record.deferred_failure = Some(format!("child {child} failed"));
@@ -280,13 +349,13 @@ impl Tx<'_> {
             parent.record.delay = 0;
         }
         match state {
-            JobState::WaitingChildren | JobState::Delayed => self.release(&mut parent),
+            JobState::WaitingChildren | JobState::Delayed => self.release(parent, Turn::ByOptions(now)),
             _ => self.save(parent.number, parent.id.as_str(), &parent.record),
         }
     }
 
-    /// A child is being removed: its parent does not wait for it any more.
-    pub(crate) fn detach_child(&mut self, number: u32, id: &JobId, record: &Record) -> Result<()> {
+    /// A child is being removed: its parent does not wait for it any more. False when it did not.
+    pub(crate) fn detach_child(&mut self, number: u32, id: &JobId, record: &Record) -> Result<bool> {
         self.forget_child(number, id, record, true)
     }
 
@@ -298,16 +367,17 @@ impl Tx<'_> {
         id: &JobId,
         record: &Record,
         release: bool,
-    ) -> Result<()> {
-        let Some(parent) = &record.parent else { return Ok(()) };
+    ) -> Result<bool> {
+        let Some(parent) = &record.parent else { return Ok(false) };
         let child = key(&self.queue_name(number), id);
-        let Some(mut parent) = self.find_parent(parent)? else { return Ok(()) };
+        let Some(mut parent) = self.find_parent(parent)? else { return Ok(false) };
         if self.child_status(&parent, &child)? != Some(Child::Pending) {
-            return Ok(());
+            return Ok(false);
         }
         self.set_child(&mut parent, &child, None, &[])?;
         let done = release && parent.record.pending == 0;
-        self.settle_parent(parent, done)
+        self.settle_parent(parent, done.then_some(Turn::First))?;
+        Ok(true)
     }
 
     /// A finished child runs again: its parent waits for it again.
@@ -319,6 +389,6 @@ impl Tx<'_> {
             return Ok(());
         }
         self.set_child(&mut parent, &child, Some(Child::Pending), &[])?;
-        self.settle_parent(parent, false)
+        self.settle_parent(parent, None)
     }
 }

@@ -1,7 +1,6 @@
 //! Taking jobs, and taking them back from workers that vanished.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jobcell_core::store::{Claim, ClaimRequest, Claimed, Recovered, StallPolicy, Token};
 use jobcell_core::{JobId, JobState, QueueName};
@@ -10,6 +9,7 @@ use crate::error::Result;
 use crate::locks::millis;
 use crate::read::read_job;
 use crate::record::Record;
+use crate::schedulers;
 use crate::schema;
 use crate::tx::Tx;
 
@@ -24,17 +24,20 @@ pub(crate) fn claim(tx: &mut Tx<'_>, queue: &QueueName, request: &ClaimRequest) 
 pub(crate) fn claim_in(tx: &mut Tx<'_>, number: u32, request: &ClaimRequest) -> Result<Claim> {
     let now = request.now;
     tx.promote_due(number, now)?;
-    let mut claim = Claim { rate_limited: rest(tx, number, request), ..Claim::default() };
-    if claim.rate_limited.is_some() || tx.queue(number).paused {
+    let rate = tx.queue(number).rate(request.rate);
+    let mut claim = Claim { rate_limited: tx.queue(number).rest(rate, now), ..Claim::default() };
+    let room = tx.queue(number).room();
+    if claim.rate_limited.is_some() || tx.queue(number).paused || room == 0 {
         return Ok(claim);
     }
-    while claim.jobs.len() < request.max {
+    let max = request.max.min(room);
+    while claim.jobs.len() < max {
         let Some(id) = first_ready(tx, number)? else { break };
         let (claimed, counts) = start(tx, number, &id, request, claim.jobs.len())?;
         claim.jobs.push(claimed);
-        if counts && request.rate.is_some() {
-            count_start(tx, number, request);
-            claim.rate_limited = rest(tx, number, request);
+        if counts && let Some(rate) = rate {
+            tx.queue_mut(number).count_start(rate, now);
+            claim.rate_limited = tx.queue(number).rest(Some(rate), now);
             if claim.rate_limited.is_some() {
                 break;
             }
@@ -44,31 +47,6 @@ pub(crate) fn claim_in(tx: &mut Tx<'_>, number: u32, request: &ClaimRequest) -> 
         claim.next_due = tx.next_due(number)?;
     }
     Ok(claim)
-}
-
-/// How long the queue must rest before it gives anything.
-fn rest(tx: &Tx<'_>, number: u32, request: &ClaimRequest) -> Option<Duration> {
-    let queue = tx.queue(number);
-    let mut until = queue.rests_until;
-    if let Some(rate) = request.rate {
-        let (starts, ends) = queue.window;
-        // A window that ends later than a whole one from now was made by a clock that has been set back since.
-        if starts >= rate.max && ends <= request.now.saturating_add(millis(rate.per)) {
-            until = until.max(ends);
-        }
-    }
-    let left = until.saturating_sub(request.now);
-    (left > 0).then(|| Duration::from_millis(left))
-}
-
-fn count_start(tx: &mut Tx<'_>, number: u32, request: &ClaimRequest) {
-    let Some(rate) = request.rate else { return };
-    let whole = request.now.saturating_add(millis(rate.per));
-    let (starts, ends) = &mut tx.queue_mut(number).window;
-    if *ends <= request.now || *ends > whole {
-        (*starts, *ends) = (0, whole);
-    }
-    *starts += 1;
 }
 
 fn first_ready(tx: &Tx<'_>, number: u32) -> Result<Option<JobId>> {
@@ -104,6 +82,9 @@ fn start(
     let until = tx.steady().saturating_add(millis(request.lock));
     tx.lock(number, id, token.clone(), until);
     tx.tell(number, "active", &[("jobId", id.as_str()), ("prev", "waiting")]);
+    if record.scheduler.is_some() {
+        schedulers::iterate(tx, number, id, &mut record, request.now)?;
+    }
     let tables = tx.tables();
     let job = read_job(&tables.bodies, &tables.outputs, number, id, &record)?.map(Arc::new);
     Ok((Claimed { id: id.clone(), token, job }, record.deferred_failure.is_none()))
@@ -142,10 +123,10 @@ fn recover(tx: &mut Tx<'_>, number: u32, id: &JobId, max: u64) -> Result<bool> {
     tx.take(number, &record)?;
     tx.unlock(number, id);
     record.stalled_count += 1;
-    if record.stalled_count > max {
+    if record.stalled_count > max && !tx.has_scheduler(number, &record)? {
         record.deferred_failure = Some(STALLED_TOO_OFTEN.to_owned());
     }
-    tx.make_first(number, id, &mut record)?;
+    tx.make_first(number, id, &mut record, "active")?;
     tx.tell(number, "stalled", &[("jobId", id.as_str())]);
     Ok(true)
 }

@@ -70,14 +70,24 @@ impl Tx<'_> {
         if kept {
             self.keep_back(number, checked, &rule.id, now)?;
             self.own(number, &rule.id, &owner.id, OWNERS_END)?;
-        } else if let Some(until) = until.filter(|_| rule.extend && !rule.replace) {
-            self.own(number, &rule.id, &owner.id, until)?;
+        } else if rule.extend && !rule.replace && rule.ttl.is_some_and(|ttl| ttl > 0) {
+            self.own(number, &rule.id, &owner.id, until.unwrap_or(OWNERS_END))?;
         }
         // As in BullMQ: who asks to replace and comes too late is not told of.
         if kept || !rule.replace {
             self.tell_deduplicated(number, &owner.id, &rule.id, id);
         }
+        if rule.reschedule && !rule.replace && owner.is(JobState::Delayed) {
+            self.reschedule(number, &owner, checked, now)?;
+        }
         Ok(Some(owner.id))
+    }
+
+    /// A delayed owner gets the delay of its duplicate, counted from when that was made.
+    fn reschedule(&mut self, number: u32, owner: &Owner, checked: &Checked, now: Millis) -> Result<()> {
+        let Some(mut record) = owner.record.clone() else { return Ok(()) };
+        let job = &checked.job;
+        self.redelay(number, &owner.id, &mut record, job.options.delay, job.timestamp(now))
     }
 
     fn tell_deduplicated(&mut self, number: u32, owner: &JobId, key: &str, rejected: &JobId) {
@@ -95,6 +105,8 @@ impl Tx<'_> {
             self.forget_child(number, &old, &record, !same)?;
             self.erase(number, &old, &record)?;
         }
+        // What was kept back behind the old owner would otherwise come after the new one.
+        self.change().nexts.remove((number, key))?;
         self.tell(number, "removed", &[("jobId", old.as_str()), ("prev", JobState::Delayed.as_str())]);
         self.tell_deduplicated(number, id, key, &old);
         Ok(())
@@ -127,13 +139,12 @@ impl Tx<'_> {
         now: Millis,
     ) -> Result<()> {
         let Some(key) = record.deduplication_id.as_deref() else { return Ok(()) };
-        let Some((until, owner)) = self.taken(number, key)? else { return Ok(()) };
-        if until <= now {
-            return self.free(number, key);
-        }
-        // Another job may have the id by now: the time of this one was over, or it ran once more after its end.
-        if until != OWNERS_END || owner != *id {
-            return Ok(());
+        match self.taken(number, key)? {
+            Some((until, _)) if until <= now => return self.free(number, key),
+            // Another job may have the id by now: the time of this one was over, or it ran once more after its end.
+            Some((until, owner)) if until != OWNERS_END || owner != *id => return Ok(()),
+            // Released while it ran: what was kept back is made all the same.
+            Some(_) | None => {}
         }
         let kept = self.tables().nexts.get((number, key))?.map(|bytes| bytes.value().to_vec());
         self.free(number, key)?;
@@ -169,6 +180,14 @@ impl Tx<'_> {
             Some((_, owner)) if owner == *id => self.free(number, key),
             _ => Ok(()),
         }
+    }
+
+    /// Frees an id, whoever owns it; what is kept back behind it stays. False when it was free.
+    pub(crate) fn release_owner(&mut self, number: u32, key: &str) -> Result<bool> {
+        let now = self.wall();
+        let taken = self.taken(number, key)?.is_some_and(|(until, _)| until > now);
+        self.drop_owner(number, key)?;
+        Ok(taken)
     }
 
     // --- rows ---

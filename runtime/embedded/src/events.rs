@@ -54,6 +54,35 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// Removes all but the newest events. Returns how many went; the caller saves the queue.
+pub(crate) fn trim(
+    table: &mut Table<'_, (u32, u64), &'static [u8]>,
+    queue: &mut Queue,
+    keep: u64,
+) -> Result<u64> {
+    let first_kept = (queue.last_event + 1).saturating_sub(keep).max(queue.first_event);
+    let gone = first_kept - queue.first_event;
+    let mut rest = None;
+    for row in table.extract_from_if((queue.number, 0)..(queue.number, first_kept), |_, _| true)? {
+        let (key, bytes) = row?;
+        let first = key.value().1;
+        queue.event_bytes = queue.event_bytes.saturating_sub(bytes.value().len() as u64);
+        // The last of them may hold events that stay.
+        let mut told: Vec<Told> = serde_json::from_slice(bytes.value())
+            .map_err(|e| StoreError::Corrupt(format!("events from {first}: {e}")))?;
+        let over = usize::try_from(first_kept - first).unwrap_or(usize::MAX).min(told.len());
+        told.drain(..over);
+        rest = Some(told);
+    }
+    if let Some(told) = rest.filter(|told| !told.is_empty()) {
+        let bytes = serde_json::to_vec(&told).unwrap_or_default();
+        table.insert((queue.number, first_kept), bytes.as_slice())?;
+        queue.event_bytes += bytes.len() as u64;
+    }
+    queue.first_event = first_kept;
+    Ok(gone)
+}
+
 /// The number and size of the oldest row, and the number of the one after it; none when there are fewer than two.
 fn oldest(
     table: &impl ReadableTable<(u32, u64), &'static [u8]>,

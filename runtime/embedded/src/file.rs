@@ -101,9 +101,8 @@ fn open(path: &Path, cache_bytes: usize) -> Result<Database, EmbeddedError> {
         Fault::Verb(error) => EmbeddedError::database(path, redb::Error::Corrupted(error.to_string())),
     };
     match format(&database).map_err(fault)? {
-        Some(FORMAT) => {}
+        None | Some(FORMAT) => prepare(&database).map_err(fault)?,
         Some(found) => return Err(EmbeddedError::Newer { path: path.to_owned(), found, known: FORMAT }),
-        None => prepare(&database).map_err(fault)?,
     }
     Ok(database)
 }
@@ -118,7 +117,7 @@ fn format(database: &Database) -> Result<Option<u64>> {
     }
 }
 
-/// Makes all tables, so that readers find them.
+/// Makes all tables that do not exist, so that readers find them: an older version knew fewer.
 fn prepare(database: &Database) -> Result<()> {
     let write = database.begin_write()?;
     crate::tx::make_tables(&write)?;

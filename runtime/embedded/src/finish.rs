@@ -31,13 +31,25 @@ pub(crate) fn finish(
     let mut ended = false;
     for finish in finishes {
         let answer = finish_one(tx, number, finish, now)?;
-        ended |= answer.is_ok() && matches!(finish.verdict, Verdict::Complete { .. } | Verdict::Fail { .. });
+        let finished = match finish.verdict {
+            Verdict::Complete { .. } => Some(JobState::Completed),
+            Verdict::Fail { .. } => Some(JobState::Failed),
+            _ => None,
+        };
+        if let Some(state) = finished.filter(|_| answer.is_ok()) {
+            ended = true;
+            tx.count_end(number, state, now)?;
+        }
         reply.finished.push(answer);
     }
     if let Some(request) = request {
         reply.claim = claim_in(tx, number, request)?;
     }
     let claim = &reply.claim;
+    if claim.jobs.is_empty() && tx.queue(number).holds_back() {
+        // The room made here and not filled is for a worker that the queue's concurrency held back.
+        tx.wake(number);
+    }
     let idle = claim.jobs.is_empty() && claim.rate_limited.is_none() && claim.next_due.is_none();
     if ended && idle && tx.queue(number).is_drained() {
         tx.tell(number, "drained", &[]);
@@ -177,7 +189,7 @@ fn complete(
     tx.owner_finished(number, id, &record, now)?;
     if let Some(parent) = record.parent.clone() {
         let child = children::key(&tx.queue_name(number), id);
-        tx.child_completed(&parent, &child, result)?;
+        tx.child_completed(&parent, &child, result, now)?;
     }
     if keeps(keep) {
         tx.set_output(number, id.as_str(), &mut record, Output::Result, result)?;
@@ -202,7 +214,7 @@ fn fail(
     tx.owner_finished(number, id, &record, now)?;
     if let Some(parent) = record.parent.clone() {
         let child = children::key(&tx.queue_name(number), id);
-        tx.child_failed(&parent, &child, record.on_failure, reason)?;
+        tx.child_failed(&parent, &child, record.on_failure, reason, now)?;
     }
     record.deferred_failure = None;
     let made = record.attempts_made;

@@ -24,6 +24,7 @@
 
 mod add;
 mod admin;
+mod bulk;
 mod cache;
 mod children;
 mod claim;
@@ -32,6 +33,8 @@ mod error;
 mod events;
 mod file;
 mod finish;
+mod flow;
+mod limits;
 mod locks;
 mod moves;
 mod open;
@@ -40,10 +43,13 @@ mod queue;
 mod read;
 mod record;
 mod rows;
+mod schedulers;
 mod schema;
+mod series;
 mod signals;
 mod store;
 mod tx;
+mod workers;
 mod writer;
 
 pub use cache::EmbeddedCache;

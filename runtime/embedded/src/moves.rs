@@ -20,11 +20,8 @@ impl Tx<'_> {
         front: bool,
         from: Option<&str>,
     ) -> Result<()> {
-        let (state, a) = match record.priority {
-            0 => (JobState::Waiting, 0),
-            priority => (JobState::Prioritized, priority),
-        };
-        self.put_ready(number, id, record, front, (state, a))?;
+        let place = ready_place(record);
+        self.put_ready(number, id, record, front, place)?;
         match from {
             Some(from) => self.tell(number, "waiting", &[("jobId", id.as_str()), ("prev", from)]),
             None => self.tell(number, "waiting", &[("jobId", id.as_str())]),
@@ -32,11 +29,44 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Puts a recovered job in front of all others, whatever its priority, as BullMQ does.
-    pub(crate) fn make_first(&mut self, number: u32, id: &JobId, record: &mut Record) -> Result<()> {
+    /// Puts a job in front of all others, whatever its priority, as BullMQ does with recovered ones.
+    pub(crate) fn make_first(
+        &mut self,
+        number: u32,
+        id: &JobId,
+        record: &mut Record,
+        from: &str,
+    ) -> Result<()> {
         self.put_ready(number, id, record, true, (JobState::Waiting, 0))?;
-        self.tell(number, "waiting", &[("jobId", id.as_str()), ("prev", "active")]);
+        self.tell(number, "waiting", &[("jobId", id.as_str()), ("prev", from)]);
         Ok(())
+    }
+
+    /// Puts a job that was taken out of its place behind those that wait without a priority, whatever its own is, and
+    /// tells: what BullMQ does with many at once.
+    pub(crate) fn make_plain(
+        &mut self,
+        number: u32,
+        id: &JobId,
+        record: &mut Record,
+        from: &str,
+    ) -> Result<()> {
+        self.put_ready(number, id, record, false, (JobState::Waiting, 0))?;
+        self.tell(number, "waiting", &[("jobId", id.as_str()), ("prev", from)]);
+        Ok(())
+    }
+
+    /// Puts a job that waits where its priority now says.
+    pub(crate) fn move_ready(
+        &mut self,
+        number: u32,
+        id: &JobId,
+        record: &mut Record,
+        front: bool,
+    ) -> Result<()> {
+        self.take(number, record)?;
+        let place = ready_place(record);
+        self.put_ready(number, id, record, front, place)
     }
 
     fn put_ready(
@@ -69,6 +99,20 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Gives a delayed job another delay, which counts from `from`.
+    pub(crate) fn redelay(
+        &mut self,
+        number: u32,
+        id: &JobId,
+        record: &mut Record,
+        delay: Millis,
+        from: Millis,
+    ) -> Result<()> {
+        self.take(number, record)?;
+        record.delay = delay;
+        self.make_delayed(number, id, record, from.saturating_add(delay))
+    }
+
     /// Makes a delayed job ready.
     pub(crate) fn undelay(&mut self, number: u32, id: &JobId, record: &mut Record) -> Result<()> {
         self.take(number, record)?;
@@ -83,5 +127,13 @@ impl Tx<'_> {
             self.undelay(number, &id, &mut record)?;
         }
         Ok(())
+    }
+}
+
+/// Where a job waits that is ready: its state, and what orders it there.
+fn ready_place(record: &Record) -> (JobState, u64) {
+    match record.priority {
+        0 => (JobState::Waiting, 0),
+        priority => (JobState::Prioritized, priority),
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jobcell_core::store::SeriesPoints;
 use jobcell_core::{Clock, SystemClock};
 
 use crate::error::EmbeddedError;
@@ -13,6 +14,7 @@ use crate::locks::{Locks, SteadyClock};
 use crate::read::View;
 use crate::signals::Signals;
 use crate::tx::Clocks;
+use crate::workers::Workers;
 
 /// The database, in the store's directory.
 const DATABASE: &str = "jobs.redb";
@@ -29,11 +31,13 @@ pub struct EmbeddedOptions {
     /// Replaces all clocks that the store reads by itself: for tests. Default none: the time of day for delays, and
     /// one that nobody sets for locks.
     pub clock: Option<Arc<dyn Clock>>,
+    /// Minutes of completed and failed counts kept of each queue. Default none, which saves a little of every end.
+    pub series: SeriesPoints,
 }
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { cache_bytes: 16 * 1024 * 1024, clock: None }
+        Self { cache_bytes: 16 * 1024 * 1024, clock: None, series: SeriesPoints::default() }
     }
 }
 
@@ -96,11 +100,13 @@ pub(crate) struct Shared {
     pub(crate) locks: Locks,
     pub(crate) signals: Signals,
     pub(crate) clocks: Clocks,
+    pub(crate) workers: Workers,
+    pub(crate) series: SeriesPoints,
 }
 
 impl Shared {
     pub(crate) fn open(path: &Path, options: EmbeddedOptions) -> Result<(Self, Directory), EmbeddedError> {
-        let EmbeddedOptions { cache_bytes, clock } = options;
+        let EmbeddedOptions { cache_bytes, clock, series } = options;
         let directory = Directory::acquire(path)?;
         let database = path.join(DATABASE);
         let file = DatabaseFile::open(database.clone(), cache_bytes)?;
@@ -113,7 +119,8 @@ impl Shared {
             None => Clocks { wall: Arc::new(SystemClock), steady: Arc::new(SteadyClock::start()) },
         };
         let (locks, signals) = (Locks::default(), Signals::default());
-        let shared = Self { directory: path.to_owned(), file, locks, signals, clocks };
+        let workers = Workers::default();
+        let shared = Self { directory: path.to_owned(), file, locks, signals, clocks, workers, series };
         shared.look_around().map_err(|fault| {
             let error = fault.into_store_error(&database);
             EmbeddedError::database(&database, redb::Error::Corrupted(error.to_string()))

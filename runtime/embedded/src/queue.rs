@@ -4,6 +4,7 @@ use jobcell_core::{JobState, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::schema::code;
+use crate::series::Head;
 
 /// What is known of a queue beside its jobs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,8 +26,19 @@ pub(crate) struct Queue {
     pub(crate) event_bytes: u64,
     /// Starts in the current rate window, and when it ends.
     pub(crate) window: (u64, Millis),
-    /// Until when the queue rests because an attempt asked for it.
+    /// Until when the queue rests because an attempt or somebody outside asked for it.
     pub(crate) rests_until: Millis,
+    /// Jobs active at once, over all workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrency: Option<u64>,
+    /// Starts over all workers, and their window in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<(u64, Millis)>,
+    /// The per-minute series of completed and of failed jobs, once one was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) completed: Option<Head>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failed: Option<Head>,
 }
 
 impl Queue {

@@ -1,7 +1,9 @@
 //! Reading, beside the writer: every read sees one whole state of the store.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use jobcell_core::store::{Counts, Malformed, Page, StoredEvent};
+use jobcell_core::store::{Counts, Limits, Malformed, Page, Scheduler, Series, StoredEvent};
 use jobcell_core::{Job, JobId, JobState, QueueName, StoreError};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
@@ -11,7 +13,9 @@ use crate::events;
 use crate::queue::Queue;
 use crate::record::{Body, Record};
 use crate::rows::job_id;
+use crate::schedulers;
 use crate::schema::{self, Output};
+use crate::series;
 use crate::tx::{decode_queue, read_queue};
 
 /// The most that one page gives.
@@ -152,6 +156,13 @@ impl View {
         crate::rows::next_due(&self.read.open_table(schema::PLACES)?, queue.number)
     }
 
+    /// The table of what parents know of their children.
+    pub(crate) fn children_table(
+        &self,
+    ) -> Result<children::Rows> {
+        Ok(self.read.open_table(schema::CHILDREN)?)
+    }
+
     pub(crate) fn children(
         &self,
         queue: &QueueName,
@@ -159,7 +170,7 @@ impl View {
         status: Child,
     ) -> Result<Vec<(String, String)>> {
         let Some(queue) = self.queue(queue)? else { return Ok(Vec::new()) };
-        children::with_status(&self.read.open_table(schema::CHILDREN)?, queue.number, id.as_str(), status)
+        children::with_status(&self.children_table()?, queue.number, id.as_str(), status)
     }
 
     pub(crate) fn events(&self, queue: &QueueName, after: u64) -> Result<Vec<StoredEvent>> {
@@ -169,6 +180,61 @@ impl View {
             }
             _ => Ok(Vec::new()),
         }
+    }
+
+    pub(crate) fn scheduler(&self, queue: &QueueName, id: &str) -> Result<Option<Scheduler>> {
+        match self.queue(queue)? {
+            Some(queue) => schedulers::read(&self.read, queue.number, id),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn schedulers(&self, queue: &QueueName, page: Page) -> Result<Vec<Scheduler>> {
+        match self.queue(queue)? {
+            Some(queue) => schedulers::list(&self.read, queue.number, page, PAGE_MAX),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    pub(crate) fn limits(&self, queue: &QueueName, now: u64) -> Result<Limits> {
+        Ok(self.queue(queue)?.map_or_else(Limits::default, |queue| queue.limits(now)))
+    }
+
+    pub(crate) fn counts_by_priority(
+        &self,
+        queue: &QueueName,
+        priorities: &[u64],
+    ) -> Result<BTreeMap<u64, u64>> {
+        let queue = self.queue(queue)?.unwrap_or_default();
+        let places = self.read.open_table(schema::PLACES)?;
+        let state = schema::code(JobState::Prioritized);
+        let mut counts = BTreeMap::new();
+        for priority in priorities {
+            let count = match *priority {
+                0 => queue.count(JobState::Waiting),
+                // Counted by the queue; without any the search is spared, and without the queue it has no number.
+                _ if queue.count(JobState::Prioritized) == 0 => 0,
+                a => places
+                    .range((queue.number, state, a, 0)..=(queue.number, state, a, u64::MAX))?
+                    .count() as u64,
+            };
+            counts.insert(*priority, count);
+        }
+        Ok(counts)
+    }
+
+    pub(crate) fn series(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Series> {
+        let Some(mut queue) = self.queue(queue)? else { return Ok(Series::default()) };
+        series::read(&self.read.open_table(schema::SERIES)?, &mut queue, state, page, PAGE_MAX)
+    }
+
+    /// Who has taken a deduplication id.
+    pub(crate) fn owner(&self, queue: &QueueName, id: &str, now: u64) -> Result<Option<JobId>> {
+        let Some(queue) = self.queue(queue)? else { return Ok(None) };
+        let owners = self.read.open_table(schema::OWNERS)?;
+        let Some(row) = owners.get((queue.number, id))? else { return Ok(None) };
+        let (until, owner) = row.value();
+        if until > now { job_id(owner).map(Some) } else { Ok(None) }
     }
 
     pub(crate) fn cached(&self, key: &str, now: u64) -> Result<Option<Bytes>> {

@@ -57,6 +57,9 @@ pub(crate) struct Record {
     /// Where its end is noted; also when it does not own the id any more.
     #[serde(rename = "k", skip_serializing_if = "Option::is_none")]
     pub(crate) deduplication_id: Option<String>,
+    /// The scheduler that made it.
+    #[serde(rename = "h", skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduler: Option<String>,
 }
 
 /// The parent of a child.
@@ -181,7 +184,7 @@ impl Record {
             finished_on: self.finished_on,
             processed_by: self.processed_by.clone(),
             parent_key: self.parent.as_ref().map(ParentKey::full),
-            scheduler: None,
+            scheduler: self.scheduler.clone(),
             deduplication_id: self.deduplication_id.clone(),
         })
     }
@@ -210,7 +213,7 @@ impl From<&Parent> for ParentKey {
 // === impl OnFailure ===
 
 impl OnFailure {
-    fn of(options: &JobOptions) -> Self {
+    pub(crate) fn of(options: &JobOptions) -> Self {
         if options.fail_parent_on_failure {
             Self::Fail
         } else if options.continue_parent_on_failure {

@@ -10,7 +10,7 @@ use redb::TableDefinition;
 /// What this version writes. A file with a greater number is refused.
 pub(crate) const FORMAT: u64 = 1;
 
-/// Facts about the file itself: `format`.
+/// Facts about the file itself: `format`; `events`, a number that no event of a queue to be made may have.
 pub(crate) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 /// Queue name → [`crate::queue::Queue`].
 pub(crate) const QUEUES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("queues");
@@ -34,6 +34,11 @@ pub(crate) const OWNERS_DUE: TableDefinition<'static, (u32, u64, &str), ()> =
     TableDefinition::new("owners_due");
 /// (queue, deduplication id) → [`crate::record::Body`] of the job to be made when the owner finishes.
 pub(crate) const NEXTS: TableDefinition<'static, (u32, &str), &[u8]> = TableDefinition::new("nexts");
+/// (queue, scheduler) → [`crate::schedulers::Row`].
+pub(crate) const SCHEDULERS: TableDefinition<'static, (u32, &str), &[u8]> =
+    TableDefinition::new("schedulers");
+/// (queue, [`code`] of completed or failed, minute) → jobs that ended so in that minute.
+pub(crate) const SERIES: TableDefinition<'static, (u32, u8, u64), u64> = TableDefinition::new("series");
 /// (queue, number of the first event) → the events that one commit told.
 pub(crate) const EVENTS: TableDefinition<'static, (u32, u64), &[u8]> = TableDefinition::new("events");
 /// Key → (when it expires, value) of the cache.

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::tx::Effect;
+use crate::workers::Presence;
 
 /// What a waiting worker needs to know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,6 +60,8 @@ impl Signals {
 
 /// Waits for work on one queue.
 pub(crate) struct EmbeddedWaiter {
+    /// Shows the worker to those who list them.
+    _presence: Presence,
     hints: watch::Receiver<Hint>,
     clock: Arc<dyn Clock>,
     seen: u64,
@@ -68,11 +71,11 @@ pub(crate) struct EmbeddedWaiter {
 }
 
 impl EmbeddedWaiter {
-    pub(crate) fn new(signal: &Signal, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(signal: &Signal, clock: Arc<dyn Clock>, presence: Presence) -> Self {
         let hints = signal.work.subscribe();
         // The first wait ends at once: work may have come between its worker's last claim and now.
         let seen = hints.borrow().generation.wrapping_sub(1);
-        Self { hints, clock, seen, told: None, come: None }
+        Self { _presence: presence, hints, clock, seen, told: None, come: None }
     }
 
     /// A hint that has not been given yet, and until when to wait for one otherwise.

@@ -1,28 +1,28 @@
 //! The store itself: the port's verbs, each handed to the writer or to a reader.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use jobcell_core::store::{
-    Added, Admin, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page, Recovered, Removed,
-    Schedulers, StallPolicy, Store, StoreHealth, StoredEvent, Token, Waiter,
-};
+use jobcell_core::store::{Added, AddedFlow, Admin, Children, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow, Limits, NewJob, Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec, Schedulers, Series, StallPolicy, Store, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen};
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, StoreError};
 use tokio::time::timeout_at;
 
 use crate::add::{self, Checked};
 use crate::cache::EmbeddedCache;
-use crate::children::Child;
+use crate::children::{Child, PREFIX};
 use crate::error::{EmbeddedError, Result};
+use crate::locks::millis;
 use crate::open::{EmbeddedOptions, Shared};
 use crate::read::View;
 use crate::signals::EmbeddedWaiter;
 use crate::tx::Tx;
 use crate::writer::Writer;
-use crate::{admin, claim, events, finish};
+use crate::flow::Node;
+use crate::{admin, claim, events, finish, flow, limits, schedulers};
 
 /// Free space under which [`Store::health`] warns, while there is still time to act.
 const SPACE_LOW_BYTES: u64 = 256 * 1024 * 1024;
@@ -115,6 +115,14 @@ impl Store for EmbeddedStore {
         ended.and(refused).map(|()| added)
     }
 
+    async fn add_flow(&self, flow: Flow, now: Millis) -> Result<AddedFlow, StoreError> {
+        let jobs = flow.laid_out(PREFIX, rand::random)?;
+        let nodes: Vec<Node> = jobs.iter().map(Node::new).collect::<Result<_, _>>()?;
+        let added = self.write(move |tx| flow::add(tx, &nodes, now)).await?;
+        let missing = || StoreError::Other("not every job of the flow was answered for".into());
+        AddedFlow::assemble(&jobs, added).ok_or_else(missing)
+    }
+
     async fn claim(&self, queue: &QueueName, request: &ClaimRequest) -> Result<Claim, StoreError> {
         let (queue, request) = (queue.clone(), request.clone());
         self.write(move |tx| claim::claim(tx, &queue, &request)).await
@@ -152,9 +160,10 @@ impl Store for EmbeddedStore {
         self.write(move |tx| claim::recover_stalled(tx, &queue, policy)).await
     }
 
-    async fn waiter(&self, queue: &QueueName, _: Option<&str>) -> Result<Box<dyn Waiter>, StoreError> {
-        let Shared { signals, clocks, .. } = &*self.0.shared;
-        Ok(Box::new(EmbeddedWaiter::new(&signals.of(queue), clocks.wall.clone())))
+    async fn waiter(&self, queue: &QueueName, name: Option<&str>) -> Result<Box<dyn Waiter>, StoreError> {
+        let Shared { signals, clocks, workers, .. } = &*self.0.shared;
+        let presence = workers.enter(queue, name);
+        Ok(Box::new(EmbeddedWaiter::new(&signals.of(queue), clocks.wall.clone(), presence)))
     }
 
     async fn wake(&self, queue: &QueueName) -> Result<(), StoreError> {
@@ -277,7 +286,7 @@ impl Store for EmbeddedStore {
 
     async fn remove(&self, queue: &QueueName, id: &JobId) -> Result<Removed, StoreError> {
         let (queue, id) = (queue.clone(), id.clone());
-        self.write(move |tx| admin::remove(tx, &queue, &id)).await
+        self.write(move |tx| flow::remove(tx, &queue, &id, false)).await
     }
 
     async fn promote(&self, queue: &QueueName, id: &JobId) -> Result<(), StoreError> {
@@ -316,6 +325,181 @@ impl Store for EmbeddedStore {
     }
 }
 
-impl Schedulers for EmbeddedStore {}
+#[async_trait]
+impl Schedulers for EmbeddedStore {
+    async fn set_scheduler(
+        &self,
+        queue: &QueueName,
+        spec: SchedulerSpec,
+        now: Millis,
+    ) -> Result<Scheduled, StoreError> {
+        let queue = queue.clone();
+        self.write(move |tx| schedulers::set(tx, &queue, &spec, now)).await
+    }
 
-impl Admin for EmbeddedStore {}
+    async fn remove_scheduler(&self, queue: &QueueName, id: &str) -> Result<bool, StoreError> {
+        let (queue, id) = (queue.clone(), id.to_owned());
+        self.write(move |tx| schedulers::remove(tx, &queue, &id)).await
+    }
+
+    async fn scheduler(&self, queue: &QueueName, id: &str) -> Result<Option<Scheduler>, StoreError> {
+        let (queue, id) = (queue.clone(), id.to_owned());
+        self.read(move |view| view.scheduler(&queue, &id)).await
+    }
+
+    async fn schedulers(&self, queue: &QueueName, page: Page) -> Result<Vec<Scheduler>, StoreError> {
+        let queue = queue.clone();
+        self.read(move |view| view.schedulers(&queue, page)).await
+    }
+}
+
+#[async_trait]
+impl Admin for EmbeddedStore {
+    // --- limits ---
+
+    async fn limits(&self, queue: &QueueName) -> Result<Limits, StoreError> {
+        let (queue, now) = (queue.clone(), self.0.shared.clocks.wall.now());
+        self.read(move |view| view.limits(&queue, now)).await
+    }
+
+    async fn set_concurrency(&self, queue: &QueueName, max: Option<u64>) -> Result<(), StoreError> {
+        let queue = queue.clone();
+        self.write(move |tx| limits::set_concurrency(tx, &queue, max)).await
+    }
+
+    async fn set_rate(&self, queue: &QueueName, rate: Option<RateLimit>) -> Result<(), StoreError> {
+        let queue = queue.clone();
+        self.write(move |tx| limits::set_rate(tx, &queue, rate)).await
+    }
+
+    async fn rest(&self, queue: &QueueName, rest: Option<Duration>) -> Result<(), StoreError> {
+        let queue = queue.clone();
+        self.write(move |tx| limits::rest(tx, &queue, rest)).await
+    }
+
+    // --- one job ---
+
+    async fn change_delay(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        delay: Duration,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        let (queue, id, delay) = (queue.clone(), id.clone(), millis(delay));
+        self.write(move |tx| admin::change_delay(tx, &queue, &id, delay, now)).await
+    }
+
+    async fn change_priority(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        priority: u64,
+        front: bool,
+    ) -> Result<(), StoreError> {
+        let (queue, id) = (queue.clone(), id.clone());
+        self.write(move |tx| admin::change_priority(tx, &queue, &id, priority, front)).await
+    }
+
+    // --- many jobs ---
+
+    async fn promote_all(&self, queue: &QueueName, limit: u64) -> Result<u64, StoreError> {
+        self.make_all_wait(queue, JobState::Delayed, Millis::MAX, limit).await
+    }
+
+    async fn retry_all(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        before: Millis,
+        limit: u64,
+    ) -> Result<u64, StoreError> {
+        if !state.is_finished() {
+            return Err(StoreError::Rejected(format!(
+                "{state} jobs cannot be retried; only completed and failed ones can"
+            )));
+        }
+        self.make_all_wait(queue, state, before, limit).await
+    }
+
+    async fn clean(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        before: Millis,
+        limit: u64,
+    ) -> Result<Vec<JobId>, StoreError> {
+        self.clean_jobs(queue, state, before, limit).await
+    }
+
+    async fn obliterate(&self, queue: &QueueName, force: bool) -> Result<Obliterated, StoreError> {
+        self.obliterate_queue(queue, force).await
+    }
+
+    async fn trim_events(&self, queue: &QueueName, keep: u64) -> Result<u64, StoreError> {
+        let queue = queue.clone();
+        self.write(move |tx| admin::trim_events(tx, &queue, keep)).await
+    }
+
+    // --- looking ---
+
+    async fn counts_by_priority(
+        &self,
+        queue: &QueueName,
+        priorities: &[u64],
+    ) -> Result<BTreeMap<u64, u64>, StoreError> {
+        let (queue, priorities) = (queue.clone(), priorities.to_vec());
+        self.read(move |view| view.counts_by_priority(&queue, &priorities)).await
+    }
+
+    async fn series(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Series, StoreError> {
+        if !state.is_finished() {
+            return Err(StoreError::Rejected(format!(
+                "there is no series of {state} jobs; there is one of completed and one of failed ones"
+            )));
+        }
+        let queue = queue.clone();
+        self.read(move |view| view.series(&queue, state, page)).await
+    }
+
+    /// Those of this process: no other can use the store.
+    async fn workers(&self, queue: &QueueName) -> Result<Vec<WorkerSeen>, StoreError> {
+        Ok(self.0.shared.workers.of(queue))
+    }
+
+    async fn deduplication_owner(&self, queue: &QueueName, id: &str) -> Result<Option<JobId>, StoreError> {
+        let (queue, id, now) = (queue.clone(), id.to_owned(), self.0.shared.clocks.wall.now());
+        self.read(move |view| view.owner(&queue, &id, now)).await
+    }
+
+    async fn release_deduplication(&self, queue: &QueueName, id: &str) -> Result<bool, StoreError> {
+        let (queue, id) = (queue.clone(), id.to_owned());
+        let release = move |tx: &mut Tx<'_>| match tx.find_queue(&queue)? {
+            Some(number) => tx.release_owner(number, &id),
+            None => Ok(false),
+        };
+        self.write(release).await
+    }
+
+    // --- flows ---
+
+    async fn remove_tree(&self, queue: &QueueName, id: &JobId) -> Result<Removed, StoreError> {
+        let (queue, id) = (queue.clone(), id.clone());
+        self.write(move |tx| flow::remove(tx, &queue, &id, true)).await
+    }
+
+    async fn remove_unprocessed_children(&self, queue: &QueueName, id: &JobId) -> Result<u64, StoreError> {
+        let (queue, id) = (queue.clone(), id.clone());
+        self.write(move |tx| flow::remove_unprocessed(tx, &queue, &id)).await
+    }
+
+    async fn leave_parent(&self, queue: &QueueName, id: &JobId) -> Result<bool, StoreError> {
+        let (queue, id) = (queue.clone(), id.clone());
+        self.write(move |tx| flow::leave(tx, &queue, &id)).await
+    }
+
+    async fn children(&self, queue: &QueueName, id: &JobId, limit: u64) -> Result<Children, StoreError> {
+        let (queue, id) = (queue.clone(), id.clone());
+        self.read(move |view| view.family(&queue, &id, limit)).await
+    }
+}

@@ -19,6 +19,7 @@ use crate::signals::Hint;
 
 /// Every table, open for writing.
 pub(crate) struct Tables<'t> {
+    pub(crate) meta: Table<'t, &'static str, u64>,
     pub(crate) queues: Table<'t, &'static str, &'static [u8]>,
     pub(crate) jobs: Table<'t, (u32, &'static str), &'static [u8]>,
     pub(crate) bodies: Table<'t, (u32, &'static str), &'static [u8]>,
@@ -29,6 +30,8 @@ pub(crate) struct Tables<'t> {
     pub(crate) owners: Table<'t, (u32, &'static str), (u64, &'static str)>,
     pub(crate) owners_due: Table<'t, (u32, u64, &'static str), ()>,
     pub(crate) nexts: Table<'t, (u32, &'static str), &'static [u8]>,
+    pub(crate) schedulers: Table<'t, (u32, &'static str), &'static [u8]>,
+    pub(crate) series: Table<'t, (u32, u8, u64), u64>,
     pub(crate) events: Table<'t, (u32, u64), &'static [u8]>,
     pub(crate) cache: Table<'t, &'static str, (u64, &'static [u8])>,
     pub(crate) cache_due: Table<'t, (u64, &'static str), ()>,
@@ -76,6 +79,7 @@ pub(crate) struct Clocks {
 impl<'t> Tables<'t> {
     fn open(transaction: &'t WriteTransaction) -> Result<Self> {
         Ok(Self {
+            meta: transaction.open_table(schema::META)?,
             queues: transaction.open_table(schema::QUEUES)?,
             jobs: transaction.open_table(schema::JOBS)?,
             bodies: transaction.open_table(schema::BODIES)?,
@@ -86,6 +90,8 @@ impl<'t> Tables<'t> {
             owners: transaction.open_table(schema::OWNERS)?,
             owners_due: transaction.open_table(schema::OWNERS_DUE)?,
             nexts: transaction.open_table(schema::NEXTS)?,
+            schedulers: transaction.open_table(schema::SCHEDULERS)?,
+            series: transaction.open_table(schema::SERIES)?,
             events: transaction.open_table(schema::EVENTS)?,
             cache: transaction.open_table(schema::CACHE)?,
             cache_due: transaction.open_table(schema::CACHE_DUE)?,
@@ -154,6 +160,19 @@ impl<'t> Tx<'t> {
         self.shared.file.path()
     }
 
+    /// Removes all but the newest events on disk.
+    pub(crate) fn trim_events(&mut self, number: u32, keep: u64) -> Result<u64> {
+        self.changes += 1;
+        let Some(open) = self.open.get_mut(&number) else { return Ok(0) };
+        open.changed = true;
+        events::trim(&mut self.tables.events, &mut open.queue, keep)
+    }
+
+    /// Minutes of the per-minute series that this queue keeps.
+    pub(crate) fn series_points(&self, number: u32) -> u64 {
+        self.shared.series.of(&self.open[&number].name).into()
+    }
+
     /// The time of day.
     pub(crate) fn wall(&self) -> Millis {
         self.shared.clocks.wall.now()
@@ -186,10 +205,23 @@ impl<'t> Tx<'t> {
             number = number.max(decode_queue(name.value(), bytes.value())?.number + 1);
         }
         let number = number.max(self.open.keys().max().map_or(0, |last| last + 1));
-        let queue = Queue { number, first_event: 1, ..Queue::default() };
+        // A listener of an obliterated queue goes on where it was.
+        let last_event = self.tables.meta.get("events")?.map_or(0, |last| last.value());
+        let queue = Queue { number, last_event, first_event: last_event + 1, ..Queue::default() };
         let number = self.remember(name.clone(), queue);
         self.queue_mut(number);
         Ok(number)
+    }
+
+    /// Removes a queue that has nothing any more.
+    pub(crate) fn drop_queue(&mut self, number: u32) -> Result<()> {
+        let Some(Open { name, queue, .. }) = self.open.remove(&number) else { return Ok(()) };
+        self.numbers.remove(&name);
+        let last = self.tables.meta.get("events")?.map_or(0, |last| last.value());
+        let tables = self.change();
+        tables.meta.insert("events", last.max(queue.last_event))?;
+        tables.queues.remove(name.as_str())?;
+        Ok(())
     }
 
     fn remember(&mut self, name: QueueName, queue: Queue) -> u32 {

@@ -4,11 +4,14 @@
 use std::sync::Arc;
 
 use jobcell_core::conformance::Fixture;
+use jobcell_core::conformance::series::POINTS;
+use jobcell_core::store::SeriesPoints;
 use jobcell_embedded::{EmbeddedOptions, EmbeddedStore, PREFIX};
 
 async fn fresh() -> Fixture {
     let directory = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(directory.path(), EmbeddedOptions::default()).unwrap();
+    let options = EmbeddedOptions { series: SeriesPoints::all(POINTS), ..EmbeddedOptions::default() };
+    let store = EmbeddedStore::open(directory.path(), options).unwrap();
     Fixture::new(Arc::new(store), PREFIX, directory)
 }
 

@@ -5,14 +5,22 @@
 
 mod add;
 mod admin;
+mod bulk;
 mod claim;
-mod events;
+pub(crate) mod events;
 mod finish;
+mod flow;
 mod health;
+mod iterate;
+mod limits;
+mod overview;
+mod permissions;
 mod read;
 mod record;
+mod schedulers;
 mod store;
 mod unanswered;
 mod waiter;
 
+pub(crate) use claim::ms;
 pub use store::{BullStore, StoreOptions};

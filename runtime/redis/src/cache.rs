@@ -84,7 +84,7 @@ impl Cache for RedisCache {
     }
 
     async fn increment(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, CacheError> {
-        let mut call = script::INCREMENT.call(&self.redis.keys().cache(key));
+        let mut call = script::INCREMENT.call_alone(&self.redis.keys().cache(key));
         call.arg(by);
         match ttl {
             Some(ttl) => call.arg(ttl_ms(ttl)),

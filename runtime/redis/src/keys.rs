@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jobcell_core::{JobId, QueueName};
 
+use crate::link::slots;
+
 /// The key prefix of a deployment, `bull` unless chosen otherwise.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
@@ -40,6 +42,11 @@ pub(crate) const QUEUE_KEYS: [(&str, KeyType); 17] = [
     ("repeat", "zset"),
 ];
 
+/// Whether a job of this id would be where something of its queue is, or was in older versions of BullMQ.
+pub(crate) fn is_reserved(id: &str) -> bool {
+    QUEUE_KEYS.iter().any(|(last, _)| *last == id) || ["priority", "delay"].contains(&id)
+}
+
 /// What stands behind a job's own key, and what it holds.
 pub(crate) const JOB_KEYS: [(&str, KeyType); 7] = [
     ("", "hash"),
@@ -64,14 +71,7 @@ impl Keys {
 
     /// A pattern that the keys which show a queue match, [`Keys::queue_of`] tells which of the matches are.
     pub(crate) fn queue_pattern(&self) -> String {
-        let mut pattern = String::with_capacity(self.prefix.len() + 16);
-        for c in self.prefix.chars() {
-            if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
-                pattern.push('\\');
-            }
-            pattern.push(c);
-        }
-        pattern + ":*:[im][de]*"
+        literally(&self.prefix) + ":*:[im][de]*"
     }
 
     /// The queue that this key shows to exist: its settings or its counter. A queue that was only configured has no
@@ -105,6 +105,16 @@ impl QueueKeys {
         format!("{}{last}", self.base)
     }
 
+    /// A pattern for the keys of the queue whose last part begins so.
+    pub(crate) fn pattern_of(&self, last: &str) -> String {
+        literally(&self.base) + last + "*"
+    }
+
+    /// Whether all keys of the queue are in one slot of a cluster: something of what they begin with is in braces.
+    pub(crate) fn share_a_slot(&self) -> bool {
+        slots::tag_of(self.base.as_bytes()).is_some()
+    }
+
     /// What every script is given.
     pub(crate) fn meta(&self) -> String {
         self.of("meta")
@@ -121,6 +131,18 @@ impl QueueKeys {
     }
 }
 
+/// A pattern that only this text matches.
+fn literally(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +152,7 @@ mod tests {
         let keys = Keys::new("{b}");
         let queue = QueueName::new("q").unwrap();
         assert_eq!(keys.queue(&queue).meta(), "{b}:q:meta");
+        assert_eq!(Keys::new("a*").queue(&queue).pattern_of("de:"), r"a\*:q:de:*");
         for key in ["{b}:q:meta", "{b}:q:id"] {
             assert_eq!(keys.queue_of(key), Some(queue.clone()));
         }

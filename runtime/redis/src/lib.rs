@@ -1,9 +1,10 @@
 //! Jobcell over Redis: the only crate that knows it.
 //!
 //! [`BullStore`] is the job store in the layout of BullMQ's keys, with scripts of our own, so that queues can be shared
-//! with any BullMQ client of 5.56 to 6.x. [`RedisCache`] and [`RedisPublisher`] back the capabilities of those names.
-//! All three speak over one [`Redis`]: a single connection that many calls share and that comes back by itself. Only
-//! what blocks (waiting for work, reading events) has a connection of its own.
+//! with any BullMQ client of 5.56 to 6.x; [`ListStore`] is one for a queue that is a plain list. [`RedisCache`] and [`RedisPublisher`] back the capabilities of those names.
+//! All speak over one [`Redis`], however it is run: one server, the master that sentinels name, or a cluster. Calls
+//! share a single connection to each server, which comes back by itself. Only what blocks (waiting for work, reading
+//! events) has a connection of its own.
 
 mod bullmq;
 mod cache;
@@ -11,12 +12,14 @@ mod connect;
 mod error;
 mod keys;
 mod link;
+mod list;
 mod publish;
 mod reply;
 mod script;
 
 pub use bullmq::{BullStore, StoreOptions};
 pub use cache::RedisCache;
-pub use connect::{ConnectError, ConnectOptions};
+pub use connect::{ConnectError, ConnectOptions, Resolve};
 pub use link::Redis;
+pub use list::{ListOptions, ListStore};
 pub use publish::RedisPublisher;

@@ -1,31 +1,37 @@
-//! The one connection that all calls share, and its coming back.
+//! Redis as everything else here sees it: somewhere to send commands, however it is run.
 //!
-//! Calls in flight at the same time travel in one pipeline by themselves. When the connection breaks, calls fail at
-//! once with [`StoreError::Unavailable`] until a task of ours has a new one; it tries for ever, with growing pauses. A
-//! ping now and then finds the connections that broke silently, so an idle host notices too.
+//! Connections of a process: one that all calls share to each server it uses (one server or master; each master of a
+//! cluster), one to each sentinel, one to each queue whose worker waits, and up to eight for readers of events. More
+//! than one for calls would gain nothing: Redis runs them one by one, and they share system calls by travelling
+//! together.
 
-use std::sync::{Arc, PoisonError, RwLock, Weak};
-use std::time::Duration;
+mod backoff;
+mod cluster;
+mod dedicated;
+mod keep;
+mod map;
+mod node;
+mod sentinel;
+pub(crate) mod slots;
 
+use std::sync::Arc;
+
+use futures::future::join_all;
 use jobcell_core::StoreError;
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
-use tokio_util::sync::CancellationToken;
+use redis::{Cmd, Pipeline, RedisError, Value};
+use tokio::sync::watch;
 
-use crate::connect::{ConnectError, ConnectOptions};
+pub(crate) use dedicated::{Broken, Dedicated, Seated};
+pub(crate) use node::{Link, Seat};
+
+use crate::connect::{ConnectError, ConnectOptions, Place, into_result};
 use crate::error;
 use crate::keys::Keys;
+use cluster::Cluster;
+use node::{CLOSED, Changes, Target};
+use sentinel::Sentinels;
 
-/// How long an answer may take. Past it the connection counts as dead: a script of ours takes milliseconds, and a
-/// server that forks or syncs its disk answers within seconds.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time between pings, which bounds how long a silent break goes unnoticed on an idle host.
-const PING_EVERY: Duration = Duration::from_secs(1);
-/// The longest pause between tries to connect, so that workers claim again within 2 s of Redis being back.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-
-/// A Redis server, reached over one shared connection that reconnects by itself. Cheap to clone.
+/// Redis, reached over shared connections that come back by themselves. Cheap to clone.
 #[derive(Clone)]
 pub struct Redis(Arc<Shared>);
 
@@ -33,49 +39,63 @@ struct Shared {
     options: ConnectOptions,
     address: String,
     keys: Keys,
-    /// Held only to look or to replace, never over an await.
-    state: RwLock<State>,
-    closed: CancellationToken,
+    changes: Changes,
+    kind: Kind,
 }
 
-enum State {
-    Up { connection: MultiplexedConnection, generation: u64 },
-    Down { cause: String },
+enum Kind {
+    /// One server, or whichever is the master.
+    One(Link),
+    Cluster(Cluster),
 }
 
-/// Growing pauses with jitter, for everything that connects again.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    tries: u32,
+/// A server that jobs are on.
+pub(crate) struct Node {
+    /// Its address; empty where there is only one server.
+    pub(crate) name: String,
+    link: Link,
 }
 
 // === impl Redis ===
 
 impl Redis {
-    /// Connects. Later breaks are mended by a task of the current tokio runtime.
+    /// Connects. Later breaks are mended by tasks of the current tokio runtime.
     ///
     /// # Errors
     /// When the first connection fails; each names the address and the fix.
     pub async fn connect(options: ConnectOptions) -> Result<Self, ConnectError> {
-        let connection = options.open(Some(RESPONSE_TIMEOUT)).await?;
-        let shared = Arc::new(Shared {
-            address: options.address(),
+        let changes = Changes::new();
+        let kind = match options.place().clone() {
+            Place::Server(address) => {
+                Kind::One(Link::connect(options.clone(), Target::Server(address), changes.clone()).await?)
+            }
+            Place::Sentinels { sentinels, master } => {
+                let target = Target::Master(Sentinels::new(sentinels, master));
+                Kind::One(Link::connect(options.clone(), target, changes.clone()).await?)
+            }
+            Place::Cluster { nodes } => {
+                Kind::Cluster(Cluster::connect(options.clone(), nodes, changes.clone()).await?)
+            }
+        };
+        Ok(Self(Arc::new(Shared {
+            address: options.place().to_string(),
             keys: Keys::new(options.key_prefix()),
             options,
-            state: RwLock::new(State::Up { connection, generation: 0 }),
-            closed: CancellationToken::new(),
-        });
-        tokio::spawn(watch(Arc::downgrade(&shared), shared.closed.clone()));
-        Ok(Self(shared))
+            changes,
+            kind,
+        })))
     }
 
-    /// Whether there is a connection now.
+    /// Whether calls have somewhere to go now: there is a connection; in a cluster, one to the owner of every slot.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        matches!(&*self.0.state(), State::Up { .. })
+        match &self.0.kind {
+            Kind::One(link) => link.is_up(),
+            Kind::Cluster(cluster) => cluster.is_up(),
+        }
     }
 
-    /// `host:port`, or the socket's path.
+    /// As configured: `host:port`, the socket's path, the sentinels and their master's name, or the cluster's nodes.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.0.address
@@ -89,40 +109,67 @@ impl Redis {
         &self.0.keys
     }
 
-    /// Stops connecting again and closes the connection once the calls in flight are answered.
+    /// Stops connecting again and closes the connections. Calls in flight fail.
     pub(crate) fn close(&self) {
-        self.0.closed.cancel();
-        *self.0.state.write().unwrap_or_else(PoisonError::into_inner) =
-            State::Down { cause: "the store was closed".to_owned() };
+        match &self.0.kind {
+            Kind::One(link) => link.close(CLOSED),
+            Kind::Cluster(cluster) => cluster.close(CLOSED),
+        }
     }
 
+    /// Sends a command, in a cluster to the node that owns its key. It is sent again only when the node says that it
+    /// did nothing because another one owns the key; never when its answer was lost.
     pub(crate) async fn call(&self, cmd: &Cmd) -> Result<Value, RedisError> {
-        let (mut connection, generation) = self.0.connection()?;
-        let result = connection.send_packed_command(cmd).await.and_then(|value| match value {
-            Value::ServerError(e) => Err(e.into()),
-            value => Ok(value),
-        });
-        self.0.check(&result, generation);
-        result
+        match &self.0.kind {
+            Kind::One(link) => link.call(cmd).await,
+            Kind::Cluster(cluster) => cluster.call(cmd).await,
+        }
     }
 
+    /// Sends a command that has no key to the server that has this one.
+    pub(crate) async fn call_near(&self, key: &str, cmd: &Cmd) -> Result<Value, RedisError> {
+        match &self.0.kind {
+            Kind::One(link) => link.call(cmd).await,
+            Kind::Cluster(cluster) => cluster.call_at(Some(slots::slot_of(key.as_bytes())), cmd).await,
+        }
+    }
+
+    /// Sends commands at once, in a cluster to each node its own. What stands between `MULTI` and `EXEC` stays
+    /// together. The first error that Redis answers is the error of all.
     pub(crate) async fn call_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let count = pipeline.len();
-        if count == 0 {
+        if pipeline.is_empty() {
             return Ok(Vec::new());
         }
-        let (mut connection, generation) = self.0.connection().map_err(|e| self.error(&e))?;
-        let result = connection.send_packed_commands(pipeline, 0, count).await.and_then(|values| {
-            values
+        let replies = match &self.0.kind {
+            Kind::One(link) => link.call_all(pipeline).await,
+            Kind::Cluster(cluster) => by_slot(cluster, pipeline).await,
+        };
+        let replies = replies.and_then(|values| values.into_iter().map(into_result).collect());
+        replies.map_err(|e| self.error(&e))
+    }
+
+    /// Every server that jobs are on.
+    pub(crate) fn nodes(&self) -> Vec<Node> {
+        match &self.0.kind {
+            Kind::One(link) => vec![Node { name: String::new(), link: link.clone() }],
+            Kind::Cluster(cluster) => cluster
+                .nodes()
                 .into_iter()
-                .map(|value| match value {
-                    Value::ServerError(e) => Err(e.into()),
-                    value => Ok(value),
-                })
-                .collect::<RedisResult<Vec<Value>>>()
-        });
-        self.0.check(&result, generation);
-        result.map_err(|e| self.error(&e))
+                .map(|(address, link)| Node { name: address.to_string(), link })
+                .collect(),
+        }
+    }
+
+    /// The shared connection to the server that has this key.
+    pub(crate) fn seat(&self, key: &str) -> Option<Seat> {
+        match &self.0.kind {
+            Kind::One(link) => link.seat(),
+            Kind::Cluster(cluster) => cluster.seat(key.as_bytes()),
+        }
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.hear()
     }
 
     /// The error in the store's words.
@@ -137,108 +184,76 @@ impl std::fmt::Debug for Redis {
     }
 }
 
-// === impl Shared ===
+// === impl Node ===
 
-impl Shared {
-    fn state(&self) -> std::sync::RwLockReadGuard<'_, State> {
-        // The state is replaced whole, so a panic elsewhere cannot have broken it.
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+impl Node {
+    pub(crate) async fn call(&self, cmd: &Cmd) -> Result<Value, RedisError> {
+        self.link.call(cmd).await
     }
 
-    fn connection(&self) -> Result<(MultiplexedConnection, u64), RedisError> {
-        match &*self.state() {
-            State::Up { connection, generation } => Ok((connection.clone(), *generation)),
-            State::Down { cause } => Err(std::io::Error::new(
-                std::io::ErrorKind::NotConnected,
-                format!("no connection ({cause}); reconnecting"),
-            )
-            .into()),
+    fn seat(&self) -> Option<Seat> {
+        self.link.seat()
+    }
+}
+
+/// The commands of one slot, and where their replies belong.
+#[derive(Default)]
+struct Part {
+    slot: Option<u16>,
+    pipeline: Pipeline,
+    places: Vec<usize>,
+}
+
+/// Splits a pipeline by slot, and puts the replies together again.
+async fn by_slot(cluster: &Cluster, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
+    let parts = split(pipeline);
+    let answered = join_all(parts.iter().map(|part| cluster.call_all_at(part.slot, &part.pipeline))).await;
+    let mut replies = vec![Value::Nil; pipeline.len()];
+    for (part, answers) in parts.iter().zip(answered) {
+        for (place, answer) in part.places.iter().zip(answers?) {
+            replies[*place] = answer;
         }
     }
+    Ok(replies)
+}
 
-    /// Gives the connection up when the result says that it is of no use.
-    fn check<T>(self: &Arc<Self>, result: &Result<T, RedisError>, generation: u64) {
-        let Err(e) = result else { return };
-        if !error::is_broken(e) {
-            return;
+fn split(pipeline: &Pipeline) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    // A transaction waits for its first key.
+    let mut waiting: Option<Part> = None;
+    for (place, cmd) in pipeline.cmd_iter().enumerate() {
+        let slot = slots::key_of(cmd).map(slots::slot_of);
+        let is = |name: &[u8]| matches!(cmd.args_iter().next(), Some(redis::Arg::Simple(arg)) if arg == name);
+        if is(b"MULTI") {
+            waiting = Some(Part::default());
         }
-        {
-            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            let current = matches!(&*state, State::Up { generation: g, .. } if *g == generation);
-            if !current || self.closed.is_cancelled() {
-                return;
+        if let Some(part) = &mut waiting {
+            part.slot = part.slot.or(slot);
+            part.add(place, cmd);
+            if is(b"EXEC") {
+                parts.extend(waiting.take());
             }
-            *state = State::Down { cause: error::describe(e) };
+            continue;
         }
-        tracing::warn!(address = %self.address, cause = %error::describe(e), "redis connection lost; reconnecting");
-        tokio::spawn(reconnect(Arc::downgrade(self), self.closed.clone(), generation + 1));
-    }
-}
-
-/// Tries until there is a connection or nobody wants one any more.
-async fn reconnect(shared: Weak<Shared>, closed: CancellationToken, generation: u64) {
-    let mut backoff = Backoff::default();
-    loop {
-        tokio::select! {
-            () = closed.cancelled() => return,
-            () = tokio::time::sleep(backoff.next_pause()) => {}
-        }
-        let Some(this) = shared.upgrade() else { return };
-        let opened = tokio::select! {
-            () = closed.cancelled() => return,
-            opened = this.options.open(Some(RESPONSE_TIMEOUT)) => opened,
-        };
-        let mut state = this.state.write().unwrap_or_else(PoisonError::into_inner);
-        if closed.is_cancelled() {
-            return;
-        }
-        match opened {
-            Ok(connection) => {
-                *state = State::Up { connection, generation };
-                drop(state);
-                tracing::info!(address = %this.address, tries = backoff.tries, "redis connection is back");
-                return;
+        match parts.iter_mut().find(|part| part.slot == slot && slot.is_some()) {
+            Some(part) => part.add(place, cmd),
+            None => {
+                let mut part = Part { slot, ..Part::default() };
+                part.add(place, cmd);
+                parts.push(part);
             }
-            Err(e) => *state = State::Down { cause: e.to_string() },
         }
     }
+    parts.extend(waiting);
+    parts
 }
 
-/// Pings, so that a break is noticed without traffic.
-async fn watch(shared: Weak<Shared>, closed: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = closed.cancelled() => return,
-            () = tokio::time::sleep(PING_EVERY) => {}
-        }
-        let Some(this) = shared.upgrade() else { return };
-        let this = Redis(this);
-        if this.is_up() {
-            // A failure has been dealt with in the call.
-            let _ = this.call(&redis::cmd("PING")).await;
-        }
-    }
-}
+// === impl Part ===
 
-// === impl Backoff ===
-
-impl Backoff {
-    /// How long to pause before the next try: about 50 ms, then twice as long each time up to 1 s, each anywhere in its
-    /// upper half so that a fleet does not come back all at once.
-    pub(crate) fn next_pause(&mut self) -> Duration {
-        let full = PAUSE_MIN.saturating_mul(2u32.saturating_pow(self.tries)).min(PAUSE_MAX);
-        self.tries = self.tries.saturating_add(1);
-        full.mul_f64(rand::random_range(0.5..=1.0))
-    }
-
-    /// Tries since the last success.
-    pub(crate) fn tries(&self) -> u32 {
-        self.tries
-    }
-
-    /// After a success.
-    pub(crate) fn reset(&mut self) {
-        self.tries = 0;
+impl Part {
+    fn add(&mut self, place: usize, cmd: &Cmd) {
+        self.pipeline.add_command(cmd.clone());
+        self.places.push(place);
     }
 }
 
@@ -247,14 +262,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_second_and_are_never_nothing() {
-        let mut backoff = Backoff::default();
-        for _ in 0..100 {
-            let pause = backoff.next_pause();
-            assert!(pause >= PAUSE_MIN / 2 && pause <= PAUSE_MAX, "{pause:?}");
-        }
-        assert!(backoff.next_pause() >= PAUSE_MAX / 2);
-        backoff.reset();
-        assert!(backoff.next_pause() <= PAUSE_MIN);
+    fn a_pipeline_is_split_by_slot_and_transactions_stay_whole() {
+        let mut pipe = redis::pipe();
+        pipe.cmd("GET").arg("{a}1").cmd("GET").arg("{b}1").cmd("GET").arg("{a}2");
+        pipe.cmd("MULTI").cmd("GET").arg("{a}3").cmd("GET").arg("{a}4").cmd("EXEC");
+        let parts = split(&pipe);
+        let places: Vec<_> = parts.iter().map(|part| part.places.clone()).collect();
+        assert_eq!(places, [vec![0, 2], vec![1], vec![3, 4, 5, 6]]);
+        assert_eq!(parts[2].slot, parts[0].slot);
+        assert_eq!(parts[2].pipeline.len(), 4);
     }
 }

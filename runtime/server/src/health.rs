@@ -101,10 +101,24 @@ pub struct HandlerHealth {
 /// How a queue is.
 #[derive(Debug, Clone, Serialize)]
 pub struct QueueHealth {
-    /// Whether it is paused.
-    pub paused: bool,
-    /// How many jobs are in each state.
-    pub jobs: Counts,
+    /// Whether it is paused; left out while the store does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+    /// How many jobs are in each state; left out while the store does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<Counts>,
+    /// How this host's worker is.
+    pub worker: WorkerReport,
+}
+
+/// How a queue's worker is.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct WorkerReport {
+    /// Milliseconds since it last had an answer when it asked for jobs; 0 while it has no reason to ask.
+    #[serde(serialize_with = "milliseconds")]
+    pub last_poll: Option<Duration>,
+    /// Why its last call to the store failed; null while calls succeed.
+    pub fault: Option<String>,
 }
 
 fn milliseconds<S: Serializer>(latency: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -138,7 +152,11 @@ mod tests {
             )]),
             queues: BTreeMap::from([(
                 "q".to_owned(),
-                QueueHealth { paused: false, jobs: Counts::default() },
+                QueueHealth {
+                    paused: Some(false),
+                    jobs: Some(Counts::default()),
+                    worker: WorkerReport { last_poll: Some(Duration::from_millis(40)), fault: None },
+                },
             )]),
             version: "0.1.0",
             wasmtime: "48.0.8",
@@ -149,6 +167,10 @@ mod tests {
         assert!(json["redis"]["latency"].is_null());
         assert_eq!(json["store"]["latency"], 1.23);
         assert_eq!(json["queues"]["q"]["jobs"]["waiting-children"], 0);
+        assert_eq!(json["queues"]["q"]["worker"], serde_json::json!({"last_poll": 40.0, "fault": null}));
         assert_eq!(json["handlers"]["media"]["state"], "active");
+        let away = QueueHealth { paused: None, jobs: None, worker: WorkerReport::default() };
+        let json = serde_json::to_value(&away).unwrap();
+        assert_eq!(json, serde_json::json!({"worker": {"last_poll": null, "fault": null}}));
     }
 }

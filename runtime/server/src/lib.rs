@@ -26,7 +26,8 @@ mod tests;
 
 pub use health::{
     HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus, Status, StoreReport,
+    WorkerReport,
 };
 pub use listen::{Server, ServerError};
-pub use metrics::{Gauges, HandlerGauge, Metrics, QueueGauges, Snapshot, queue_gauges};
+pub use metrics::{Gauges, HandlerGauge, HostGauges, Metrics, QueueGauges, StoreGauges, queue_gauges};
 pub use routes::Pages;

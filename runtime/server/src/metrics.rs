@@ -23,7 +23,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
-pub use scrape::{Gauges, HandlerGauge, QueueGauges, Snapshot, queue_gauges};
+pub use scrape::{Gauges, HandlerGauge, HostGauges, QueueGauges, StoreGauges, queue_gauges};
 
 pub(crate) use scrape::Scrape;
 pub(crate) use text::Format;

@@ -57,7 +57,19 @@ impl Health for Fake {
 
 #[async_trait]
 impl Gauges for Fake {
-    async fn collect(&self) -> Snapshot {
+    fn host(&self) -> HostGauges {
+        HostGauges {
+            cells_active: 2,
+            last_polls: BTreeMap::from([(queue_name(), Duration::from_millis(1250))]),
+            handlers: vec![HandlerGauge {
+                handler: "media".to_owned(),
+                version: "0123456789ab".to_owned(),
+                state: "active",
+            }],
+        }
+    }
+
+    async fn store(&self) -> StoreGauges {
         self.collected.fetch_add(1, Ordering::SeqCst);
         if self.hangs {
             std::future::pending::<()>().await;
@@ -65,16 +77,7 @@ impl Gauges for Fake {
         let mut counts = Counts::default();
         counts.0.insert(jobcell_core::JobState::Waiting, 3);
         let queue = QueueGauges { counts, oldest: Duration::from_millis(1500), paused: true };
-        Snapshot {
-            store_up: true,
-            cells_active: 2,
-            queues: BTreeMap::from([(queue_name(), queue)]),
-            handlers: vec![HandlerGauge {
-                handler: "media".to_owned(),
-                version: "0123456789ab".to_owned(),
-                state: "active",
-            }],
-        }
+        StoreGauges { up: true, queues: BTreeMap::from([(queue_name(), queue)]) }
     }
 }
 
@@ -249,7 +252,7 @@ fn everything_happens(metrics: &Metrics) {
 }
 
 /// Every name of the public contract that has a source, as its `TYPE` line in Prometheus text.
-const CONTRACT: [&str; 19] = [
+const CONTRACT: [&str; 20] = [
     "jobcell_jobs_total counter",
     "jobcell_job_seconds histogram",
     "jobcell_queue_jobs gauge",
@@ -268,6 +271,7 @@ const CONTRACT: [&str; 19] = [
     "jobcell_stalled_total counter",
     "jobcell_store_seconds histogram",
     "jobcell_store_up gauge",
+    "jobcell_worker_last_poll_seconds gauge",
     "jobcell_paused gauge",
 ];
 
@@ -308,6 +312,7 @@ async fn the_metrics_page_keeps_the_contract() {
         "jobcell_stalled_total 1".to_owned(),
         r#"jobcell_store_seconds_count{command="claim"} 1"#.to_owned(),
         "jobcell_store_up 1".to_owned(),
+        format!("jobcell_worker_last_poll_seconds{{{queue}}} 1.25"),
     ] {
         assert!(page.lines().any(|shown| shown == line), "missing {line}\n{page}");
     }
@@ -339,6 +344,8 @@ async fn a_store_that_hangs_costs_the_gauges_not_the_page() {
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert!(page.contains("jobcell_store_up 0\n") && page.contains("jobcell_stalled_total 1\n"), "{page}");
     assert!(!page.contains("jobcell_paused{"), "{page}");
+    // What the host knows by itself is there most of all now.
+    assert!(page.contains("jobcell_worker_last_poll_seconds{") && page.contains("jobcell_cells_active 2\n"));
     running.stop().await;
 }
 

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use jobcell_core::options::{Backoff, Deduplication};
+use jobcell_core::store::RateLimit;
 use jobcell_core::{JobState, Keep};
 
 use super::values;
@@ -55,9 +56,15 @@ pub(super) enum Command {
     /// Look at jobs and change them
     #[command(subcommand)]
     Job(JobCommand),
+    /// Add trees of jobs and look at them
+    #[command(subcommand)]
+    Flow(FlowCommand),
     /// Look at queues and change them
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Make jobs again and again, at equal distances or at the times of a cron expression
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Look at handlers
     #[command(subcommand)]
     Handler(HandlerCommand),
@@ -112,6 +119,10 @@ pub(super) struct EnqueueArgs {
     /// Add nothing while a job with this deduplication id is not finished, or for TTL milliseconds
     #[arg(long, value_name = "ID[:TTL]", value_parser = values::deduplication)]
     pub(super) dedup: Option<Deduplication>,
+    /// What a duplicate does instead of nothing: extend starts TTL anew, replace takes the place of a delayed owner,
+    /// keep-last runs after a running owner, reschedule gives a delayed owner its own delay
+    #[arg(long, value_name = "MODE", value_delimiter = ',', requires = "dedup")]
+    pub(super) dedup_mode: Vec<DedupMode>,
     /// The parent in a flow; must exist
     #[arg(long, value_name = "QUEUE:ID", value_parser = values::parent)]
     pub(super) parent: Option<values::ParentArg>,
@@ -131,6 +142,15 @@ pub(super) struct EnqueueArgs {
     #[arg(long, value_name = "SECS", num_args = 0..=1, require_equals = true, default_missing_value = "3600",
           value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub(super) wait: Option<u64>,
+}
+
+/// What a duplicate does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DedupMode {
+    Extend,
+    Replace,
+    KeepLast,
+    Reschedule,
 }
 
 #[derive(Debug, Args)]
@@ -171,8 +191,55 @@ pub(super) enum JobCommand {
     },
     /// Make a delayed job due now
     Promote(JobPlace),
+    /// Make a delayed job due so long from now
+    Delay {
+        #[command(flatten)]
+        job: JobPlace,
+        /// Milliseconds, or a duration such as 5m
+        #[arg(value_name = "MS", allow_hyphen_values = true, value_parser = values::delay)]
+        delay: Duration,
+    },
+    /// Give a job another priority
+    Priority {
+        #[command(flatten)]
+        job: JobPlace,
+        /// 1 runs first, 2097151 last; 0 is none and runs before all that have one
+        #[arg(value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(0..=2_097_151))]
+        priority: u64,
+        /// Put it before the others that have it
+        #[arg(long)]
+        front: bool,
+    },
     /// Remove a job that is not running
-    Remove(JobPlace),
+    Remove {
+        #[command(flatten)]
+        job: JobPlace,
+        /// Remove all jobs below it too, in whatever queue; not when one of them is running
+        #[arg(long)]
+        children: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FlowCommand {
+    /// Add a tree of jobs, whole or not at all, and print the ids
+    Add {
+        /// The tree as BullMQ's FlowProducer takes it, {"name", "queueName", "data", "opts", "children"}: JSON, @FILE, or -
+        /// for stdin
+        #[arg(value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+        tree: String,
+    },
+    /// Show a job and what is below it, with their states
+    Show {
+        #[command(flatten)]
+        job: JobPlace,
+        /// Go down so many levels
+        #[arg(long, default_value_t = 10, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=64))]
+        depth: u64,
+        /// Show at most so many children of each job
+        #[arg(long, default_value_t = 20, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        width: u64,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +273,202 @@ pub(super) enum QueueCommand {
         #[arg(long)]
         delayed: bool,
     },
+    #[command(flatten)]
+    Bulk(BulkCommand),
+    #[command(flatten)]
+    One(OneCommand),
+}
+
+/// Changing many jobs of a queue at once.
+#[derive(Debug, Subcommand)]
+pub(super) enum BulkCommand {
+    /// Remove jobs of one state, the oldest first
+    Clean {
+        #[command(flatten)]
+        choice: QueueChoice,
+        /// Which: completed, failed, waiting, prioritized, delayed, or active ones whose worker is gone
+        #[arg(long, default_value = "completed", value_name = "STATE")]
+        state: JobState,
+        #[command(flatten)]
+        which: AgeLimit,
+    },
+    /// Remove a paused queue with everything in it
+    Obliterate {
+        /// The queue
+        queue: String,
+        /// Also when jobs of it run
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make delayed jobs due now, those due first first
+    Promote {
+        #[command(flatten)]
+        choice: QueueChoice,
+        /// At most so many of each queue [default: all]
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        limit: Option<u64>,
+    },
+    /// Put finished jobs back on their queue, the oldest first
+    Retry {
+        #[command(flatten)]
+        choice: QueueChoice,
+        /// Which: failed or completed
+        #[arg(long, default_value = "failed", value_name = "STATE")]
+        state: JobState,
+        #[command(flatten)]
+        which: AgeLimit,
+    },
+    /// Remove old events
+    Trim {
+        #[command(flatten)]
+        choice: QueueChoice,
+        /// Keep the newest so many
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        events: u64,
+    },
+}
+
+/// Looking at one queue as a whole, and at its limits.
+#[derive(Debug, Subcommand)]
+pub(super) enum OneCommand {
+    /// Show, set or lift how many jobs start in a time, over all workers
+    Rate {
+        /// The queue
+        queue: String,
+        /// At most so many starts in so long, such as 100/1s or 5/m
+        #[arg(value_name = "MAX/PER", value_parser = values::rate)]
+        rate: Option<RateLimit>,
+        /// Lift the limit
+        #[arg(long, conflicts_with = "rate")]
+        off: bool,
+        /// Start nothing for so long, whatever the limit; 0 ends such a rest
+        #[arg(long, value_name = "DURATION", value_parser = values::delay)]
+        rest: Option<Duration>,
+    },
+    /// Show, set or lift how many jobs run at once, over all workers
+    Concurrency {
+        /// The queue
+        queue: String,
+        /// At most so many
+        #[arg(value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+        max: Option<u64>,
+        /// Lift the limit
+        #[arg(long, conflicts_with = "max")]
+        off: bool,
+    },
+    /// List the workers that wait on a queue, ours and BullMQ's
+    Workers {
+        /// The queue
+        queue: String,
+    },
+    /// Show finished jobs by the minute, as workers with metrics-points count them
+    Metrics {
+        /// The queue
+        queue: String,
+        /// The newest so many minutes
+        #[arg(long, default_value_t = 60, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        limit: u64,
+    },
+    /// Show which job owns a deduplication id; exit 1 when none does
+    Dedup {
+        /// The queue
+        queue: String,
+        /// The deduplication id
+        id: String,
+        /// Free it
+        #[arg(long)]
+        release: bool,
+    },
+}
+
+/// Which of the jobs in a state.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct AgeLimit {
+    /// Only those that ended so long ago (finished ones), or were last started or made then: such as 7d
+    #[arg(long, value_name = "AGE", value_parser = values::age)]
+    pub(super) older: Option<Duration>,
+    /// At most so many of each queue [default: all]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(super) limit: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ScheduleCommand {
+    /// List the schedulers of a queue, those that come next first
+    Ls {
+        /// The queue
+        queue: String,
+        /// Only this one
+        id: Option<String>,
+    },
+    /// Make a scheduler, or change the one with this id
+    Set(Box<ScheduleSetArgs>),
+    /// Remove a scheduler and its pending job; one that is due or runs goes on
+    Rm {
+        /// The queue
+        queue: String,
+        /// The scheduler's id
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("rule").required(true).args(["every", "cron"]))]
+pub(super) struct ScheduleSetArgs {
+    /// The queue
+    pub(super) queue: String,
+    /// The scheduler's id
+    pub(super) id: String,
+    /// Run at equal distances: milliseconds, or a duration such as 5m
+    #[arg(long, value_name = "MS", value_parser = values::delay)]
+    pub(super) every: Option<Duration>,
+    /// Run at the times of a cron expression: five fields, six with seconds in front, or an alias such as @hourly
+    #[arg(long, value_name = "EXPR")]
+    pub(super) cron: Option<String>,
+    /// The time zone of --cron, by its IANA name [default: UTC]
+    #[arg(long, value_name = "ZONE", conflicts_with = "every")]
+    pub(super) tz: Option<String>,
+    /// Run the first job of --cron at once
+    #[arg(long, conflicts_with_all = ["every", "start"])]
+    pub(super) immediately: bool,
+    /// How far into each distance of --every jobs run [default: as the first one does]
+    #[arg(long, value_name = "MS", conflicts_with = "cron", value_parser = values::delay)]
+    pub(super) offset: Option<Duration>,
+    /// Run nothing before: RFC 3339, a date, or milliseconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub(super) start: Option<u64>,
+    /// Make no job after
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub(super) end: Option<u64>,
+    /// Make so many jobs in all
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit: Option<u64>,
+    /// The jobs' name, by which their handler is chosen [default: the scheduler's id]
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// The jobs' payload: JSON, @FILE, or - for stdin [default: {}]
+    #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    pub(super) data: Option<String>,
+    /// 1 runs first, 2097151 last; without one the jobs run before all that have one
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=2_097_151))]
+    pub(super) priority: Option<u64>,
+    /// How often each job is tried in all
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) attempts: Option<u64>,
+    /// How long to wait between attempts: fixed:MS or exponential:MS
+    #[arg(long, value_name = "KIND:MS", allow_hyphen_values = true, value_parser = values::backoff)]
+    pub(super) backoff: Option<Backoff>,
+    /// Remove each job once it completed, or keep only so many (1000) or so old (7d) ones
+    #[arg(long, value_name = "KEEP", num_args = 0..=1, require_equals = true, default_missing_value = "none",
+          value_parser = values::keep)]
+    pub(super) remove_on_complete: Option<Keep>,
+    /// The same for when it failed for good
+    #[arg(long, value_name = "KEEP", num_args = 0..=1, require_equals = true, default_missing_value = "none",
+          value_parser = values::keep)]
+    pub(super) remove_on_fail: Option<Keep>,
+    /// Whose jobs they are
+    #[arg(long, value_name = "TENANT")]
+    pub(super) tenant: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

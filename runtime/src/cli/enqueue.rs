@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use jobcell_core::options::JobOptions;
+use jobcell_core::options::{Deduplication, JobOptions};
 use jobcell_core::store::{Added, NewJob, Parent};
 use jobcell_core::wait::{self, Ending};
 use jobcell_core::{Clock, JobId, QueueName, Store, SystemClock};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::args::EnqueueArgs;
+use super::args::{DedupMode, EnqueueArgs};
 use super::console::{Console, visible};
 use super::exit::{Exit, Failure};
 use super::payload;
@@ -96,13 +96,28 @@ fn new_job(prefix: &str, args: EnqueueArgs, console: &mut Console<'_>) -> Result
         job_id: id.clone(),
         remove_on_complete: args.remove_on_complete.clone(),
         remove_on_fail: args.remove_on_fail.clone(),
-        deduplication: args.dedup.clone(),
+        deduplication: args.dedup.clone().map(|dedup| moded(dedup, &args.dedup_mode)).transpose()?,
         tenant: args.tenant.clone(),
         ..JobOptions::default()
     };
     let parent =
         args.parent.map(|parent| Parent { queue_key: format!("{prefix}:{}", parent.queue), id: parent.id });
     Ok(NewJob { name: args.name, data, options, parent })
+}
+
+/// The rule with what a duplicate does.
+fn moded(rule: Deduplication, modes: &[DedupMode]) -> Result<Deduplication, Failure> {
+    let has = |mode| modes.contains(&mode);
+    if has(DedupMode::Extend) && rule.ttl.is_none() {
+        return Err(Failure::usage("--dedup-mode extend starts a time anew; give one: --dedup ID:TTL"));
+    }
+    Ok(Deduplication {
+        extend: has(DedupMode::Extend),
+        replace: has(DedupMode::Replace),
+        keep_last_if_active: has(DedupMode::KeepLast),
+        reschedule: has(DedupMode::Reschedule),
+        ..rule
+    })
 }
 
 fn ended(

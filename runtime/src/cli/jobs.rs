@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use jobcell_core::store::{Page, Removed};
-use jobcell_core::{Job, JobId, JobState, QueueName, Store, StoreError};
+use jobcell_core::{Admin, Clock, Job, JobId, JobState, QueueName, Store, StoreError, SystemClock};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -44,7 +44,7 @@ struct JobView<'a> {
 const LOG_PAGE: u64 = 1000;
 
 pub(super) async fn run(
-    store: &dyn Store,
+    store: &dyn Admin,
     command: JobCommand,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
@@ -65,12 +65,25 @@ pub(super) async fn run(
             told(store, &queue, &id, store.promote(&queue, &id).await).await?;
             changed(&queue, &id, "waiting", "is due now", console)?;
         }
-        JobCommand::Remove(place) => remove(store, &place, console).await?,
+        JobCommand::Delay { job, delay } => {
+            let (queue, id) = named(&job)?;
+            let moved = store.change_delay(&queue, &id, delay, SystemClock.now()).await;
+            told(store, &queue, &id, moved).await?;
+            let words = format!("is due in {}", humantime::format_duration(delay));
+            changed(&queue, &id, "delayed", &words, console)?;
+        }
+        JobCommand::Priority { job, priority, front } => {
+            let (queue, id) = named(&job)?;
+            told(store, &queue, &id, store.change_priority(&queue, &id, priority, front).await).await?;
+            let state = store.state(&queue, &id).await?.map_or("none", JobState::as_str);
+            changed(&queue, &id, state, &format!("has priority {priority}"), console)?;
+        }
+        JobCommand::Remove { job, children } => remove(store, &job, children, console).await?,
     }
     Ok(Exit::Done)
 }
 
-fn named(place: &JobPlace) -> Result<(QueueName, JobId), Failure> {
+pub(super) fn named(place: &JobPlace) -> Result<(QueueName, JobId), Failure> {
     Ok((QueueName::new(&place.queue)?, JobId::new(&place.id)?))
 }
 
@@ -88,7 +101,7 @@ async fn told<T>(
     }
 }
 
-async fn missing(store: &dyn Store, queue: &QueueName, id: &JobId) -> Failure {
+pub(super) async fn missing(store: &dyn Store, queue: &QueueName, id: &JobId) -> Failure {
     let hint = unknown_queue(store, queue).await.unwrap_or_else(|| {
         format!("it may have been removed when it finished; see `jobcell job list {queue}`")
     });
@@ -152,16 +165,31 @@ async fn logs(store: &dyn Store, place: &JobPlace, console: &mut Console<'_>) ->
     console.answer(&lines, |lines| lines.iter().map(|line| visible(line) + "\n").collect())
 }
 
-async fn remove(store: &dyn Store, place: &JobPlace, console: &mut Console<'_>) -> Result<(), Failure> {
+async fn remove(
+    store: &dyn Admin,
+    place: &JobPlace,
+    children: bool,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let (queue, id) = named(place)?;
-    console.confirm(&format!("removing job {id:?} of queue {queue:?}"))?;
-    match store.remove(&queue, &id).await? {
-        Removed::Yes => changed(&queue, &id, "removed", "is removed", console),
+    let with = if children { " with all jobs below it" } else { "" };
+    console.confirm(&format!("removing job {id:?} of queue {queue:?}{with}"))?;
+    let removed =
+        if children { store.remove_tree(&queue, &id).await? } else { store.remove(&queue, &id).await? };
+    match removed {
+        Removed::Yes => changed(&queue, &id, "removed", &format!("is removed{with}"), console),
         Removed::NotFound => Err(missing(store, &queue, &id).await),
         Removed::Running => {
+            let what = if children { "or one below it is running; it" } else { "is running and" };
             let fix = "wait for its end, or stop its host";
+            Err(Failure::failed(format!("job {id:?} of queue {queue:?} {what} cannot be removed; {fix}")))
+        }
+        Removed::Scheduled => {
+            let job = store.get(&queue, &id).await?;
+            let scheduler = job.and_then(|job| job.scheduler).unwrap_or_default();
             Err(Failure::failed(format!(
-                "job {id:?} of queue {queue:?} is running and cannot be removed; {fix}"
+                "job {id:?} of queue {queue:?} belongs to scheduler {scheduler:?}; remove it with `jobcell schedule rm \
+                 {queue} {scheduler}`"
             )))
         }
     }

@@ -12,13 +12,18 @@ use super::exit::Failure;
 /// Bytes of a payload taken at most. Handlers take 1 MiB by default; larger data belongs into a blob.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Reads `JSON`, `@FILE` or `-`, and makes sure that it is JSON.
-pub(super) fn read(argument: &str, input: &mut dyn Read) -> Result<Bytes, Failure> {
-    let (bytes, place) = match (argument, argument.strip_prefix('@')) {
+/// Reads what stands in an argument, or where `@FILE` or `-` say. Also gives the place, which is `here` for the argument.
+pub(super) fn text(argument: &str, here: &str, input: &mut dyn Read) -> Result<(Vec<u8>, String), Failure> {
+    Ok(match (argument, argument.strip_prefix('@')) {
         ("-", _) => (bounded(input, "stdin")?, "stdin".to_owned()),
         (_, Some(path)) => (file(Path::new(path))?, path.to_owned()),
-        (json, None) => (json.as_bytes().to_vec(), "--data".to_owned()),
-    };
+        (text, None) => (text.as_bytes().to_vec(), here.to_owned()),
+    })
+}
+
+/// Reads `JSON`, `@FILE` or `-`, and makes sure that it is JSON.
+pub(super) fn read(argument: &str, input: &mut dyn Read) -> Result<Bytes, Failure> {
+    let (bytes, place) = text(argument, "--data", input)?;
     check(&bytes, &place)?;
     // The line break that editors leave at the end of a file is not part of the value.
     let end = bytes.trim_ascii_end().len();
@@ -59,7 +64,7 @@ fn check(bytes: &[u8], place: &str) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
-    fn text(argument: &str, input: &str) -> Result<String, String> {
+    fn read_text(argument: &str, input: &str) -> Result<String, String> {
         match read(argument, &mut input.as_bytes()) {
             Ok(bytes) => Ok(String::from_utf8(bytes.to_vec()).unwrap()),
             Err(Failure::Told { message, .. }) => Err(message),
@@ -69,26 +74,26 @@ mod tests {
 
     #[test]
     fn payloads_keep_their_bytes() {
-        assert_eq!(text(r#"{"b": 1.0,"a":"ü"}"#, ""), Ok(r#"{"b": 1.0,"a":"ü"}"#.to_owned()));
-        assert_eq!(text("-", "[1, 2]\n"), Ok("[1, 2]".to_owned()));
+        assert_eq!(read_text(r#"{"b": 1.0,"a":"ü"}"#, ""), Ok(r#"{"b": 1.0,"a":"ü"}"#.to_owned()));
+        assert_eq!(read_text("-", "[1, 2]\n"), Ok("[1, 2]".to_owned()));
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("data.json");
         std::fs::write(&path, "{\"a\": 1}\n").unwrap();
-        assert_eq!(text(&format!("@{}", path.display()), ""), Ok("{\"a\": 1}".to_owned()));
+        assert_eq!(read_text(&format!("@{}", path.display()), ""), Ok("{\"a\": 1}".to_owned()));
     }
 
     #[test]
     fn what_is_not_json_is_told_with_its_place() {
-        let told = text("{\"amount\": 12,}", "").unwrap_err();
+        let told = read_text("{\"amount\": 12,}", "").unwrap_err();
         assert!(
             told.contains("line 1 column 15") && told.contains("12,}") && told.contains("single quotes"),
             "{told}"
         );
-        let told = text("-", "{\n\"a\": ]\n}").unwrap_err();
+        let told = read_text("-", "{\n\"a\": ]\n}").unwrap_err();
         assert!(told.starts_with("stdin:") && told.contains("line 2"), "{told}");
-        let told = text("-", "").unwrap_err();
+        let told = read_text("-", "").unwrap_err();
         assert!(told.contains("EOF"), "{told}");
-        assert!(text("{} {}", "").unwrap_err().contains("trailing characters"));
-        assert!(text("@/no/such.json", "").unwrap_err().contains("/no/such.json cannot be read"));
+        assert!(read_text("{} {}", "").unwrap_err().contains("trailing characters"));
+        assert!(read_text("@/no/such.json", "").unwrap_err().contains("/no/such.json cannot be read"));
     }
 }

@@ -1,9 +1,13 @@
 //! `jobcell queue …`: looking at queues and changing them.
 
+mod bulk;
+mod limits;
+mod overview;
+
 use std::collections::BTreeSet;
 
 use jobcell_core::store::Counts;
-use jobcell_core::{JobState, QueueName, Store};
+use jobcell_core::{Admin, JobState, QueueName, Store};
 use serde::Serialize;
 
 use super::args::{QueueChoice, QueueCommand};
@@ -34,7 +38,7 @@ struct Done {
 
 /// Runs the command; `configured` are the queues of the config.
 pub(super) async fn run(
-    store: &dyn Store,
+    store: &dyn Admin,
     configured: &BTreeSet<String>,
     command: QueueCommand,
     console: &mut Console<'_>,
@@ -68,8 +72,7 @@ pub(super) async fn run(
             .await?;
         }
         QueueCommand::Drain { choice, delayed } => {
-            let which =
-                choice.queue.as_ref().map_or("every queue".to_owned(), |name| format!("queue {name:?}"));
+            let which = named(&choice);
             let what = if delayed { "all waiting and delayed jobs" } else { "all waiting jobs" };
             note_chosen(store, configured, &choice, console).await?;
             console.confirm(&format!("removing {what} of {which}"))?;
@@ -79,8 +82,24 @@ pub(super) async fn run(
             })
             .await?;
         }
+        QueueCommand::Bulk(command) => {
+            if let Some(choice) = command.choice() {
+                note_chosen(store, configured, choice, console).await?;
+            }
+            bulk::run(store, command, console).await?;
+        }
+        QueueCommand::One(command) => {
+            let queue = QueueName::new(command.queue())?;
+            note_unknown(store, configured, &queue, console).await;
+            return overview::run(store, &queue, command, console).await;
+        }
     }
     Ok(Exit::Done)
+}
+
+/// The queues chosen, for questions.
+fn named(choice: &QueueChoice) -> String {
+    choice.queue.as_ref().map_or("every queue".to_owned(), |name| format!("queue {name:?}"))
 }
 
 fn done(queue: &QueueName, paused: Option<bool>, removed: Option<u64>) -> Done {

@@ -1,5 +1,7 @@
 //! Whole commands, from their words to exit code and output, over a real store in a directory of their own.
 
+mod administration;
+
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -99,7 +101,7 @@ impl Ran {
 fn the_definitions_are_sound_and_name_what_exists() {
     Cli::command().debug_assert();
     let names: Vec<String> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-    let expected = ["run", "check", "enqueue", "job", "queue", "handler", "invoke", "doctor", "completions"];
+    let expected = ["run", "check", "enqueue", "job", "flow", "queue", "schedule", "handler", "invoke", "doctor", "completions"];
     assert_eq!(names, expected);
     fn explained(command: &clap::Command) {
         assert!(command.get_about().is_some(), "{}", command.get_name());
@@ -502,4 +504,63 @@ fn lists_are_read_by_the_page() {
     assert_eq!(place.json(&["job", "logs", "q", &id]).1.as_array().unwrap().len(), 2500);
     let shown = place.run(&["job", "logs", "q", &id]);
     assert!(shown.out.ends_with("line 2499\\u{7}\n"), "{:?}", &shown.out[shown.out.len() - 20..]);
+}
+
+#[test]
+fn schedulers_are_set_listed_and_removed() {
+    let place = Place::new();
+    let ran = place.run(&["schedule", "set", "mail", "nightly", "--cron", "0 3 * * *", "--tz", "Europe/Berlin"]);
+    ran.is(Exit::Done, &["scheduler nightly of queue mail: its next job runs at", ", in "]);
+    let (_, set) = place.json(&[
+        "schedule", "set", "mail", "often", "--every", "90s", "--name", "poll", "--data", r#"{"a":[]}"#, "--limit", "5",
+        "--attempts", "3", "--end", "2100-01-01", "--priority", "2",
+    ]);
+    assert_eq!((&set["id"], &set["queue"]), (&"often".into(), &"mail".into()), "{set}");
+    assert!(set["job"].as_str().is_some_and(|job| job == format!("repeat:often:{}", set["next"])), "{set}");
+
+    let ran = place.run(&["schedule", "ls", "mail"]);
+    ran.is(Exit::Done, &["every 1m 30s", "0 3 * * *", "Europe/Berlin", "1 of 5", "poll", "now"]);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert!(lines[1].starts_with("often") && lines[2].starts_with("nightly"), "{}", ran.out);
+    let (_, one) = place.json(&["schedule", "ls", "mail", "often"]);
+    assert_eq!((&one["every"], &one["limit"], &one["iterationCount"]), (&90_000.into(), &5.into(), &1.into()));
+    assert_eq!((&one["data"], &one["opts"]["attempts"]), (&serde_json::json!({"a": []}), &3.into()), "{one}");
+    assert_eq!((&one["endDate"], &one["next"]), (&4_102_444_800_000_u64.into(), &set["next"]));
+    let (_, all) = place.json(&["schedule", "ls", "mail"]);
+    assert_eq!((&all[1]["pattern"], &all[1]["tz"]), (&"0 3 * * *".into(), &"Europe/Berlin".into()), "{all}");
+
+    // Its pending job belongs to it.
+    let job = set["job"].as_str().unwrap();
+    place
+        .run(&["--yes", "job", "remove", "mail", job])
+        .is(Exit::Failed, &["belongs to scheduler \"often\"", "jobcell schedule rm mail often"]);
+    place.run(&["schedule", "rm", "mail", "often"]).is(Exit::Usage, &["--yes"]);
+    place.run(&["--yes", "schedule", "rm", "mail", "often"]).is(Exit::Done, &["is removed"]);
+    place.run(&["--yes", "schedule", "rm", "mail", "often"]).is(Exit::Failed, &["does not exist", "schedule ls mail"]);
+    place.run(&["schedule", "ls", "mail", "often"]).is(Exit::Failed, &["\"often\" does not exist"]);
+    place.run(&["schedule", "ls", "nowhere"]).is(Exit::Done, &["no queue \"nowhere\""]);
+}
+
+#[test]
+fn a_schedule_that_makes_no_sense_is_bad_usage() {
+    let place = Place::new();
+    for (rule, said) in [
+        (&["--cron", "61 * * * *"][..], "61 is out of range; use 0 to 59"),
+        (&["--cron", "* * * *"], "4 fields"),
+        (&["--cron", "0 0 30 2 *"], "never comes"),
+        (&["--cron", "* * * * *", "--tz", "Mars/Olympus"], "Mars/Olympus"),
+        (&["--every", "0"], "at least 1"),
+        (&["--every", "1m", "--end", "2001-01-01"], "has passed"),
+        (&["--every", "1m", "--start", "soon"], "2030-01-31T09:00:00Z"),
+        (&["--every", "1m", "--tz", "UTC"], "cannot be used with"),
+        (&["--cron", "* * * * *", "--offset", "5"], "cannot be used with"),
+        (&["--every", "1m", "--cron", "* * * * *"], "cannot be used with"),
+        (&["--every", "1m", "--data", "{"], "not JSON"),
+        (&["--every", "1m", "--name", ""], "name is empty"),
+        (&[], "--every"),
+    ] {
+        place.run(&[&["schedule", "set", "mail", "s"], rule].concat()).is(Exit::Usage, &[said]);
+    }
+    place.run(&["schedule", "set", "mail", "a:b", "--every", "1m"]).is(Exit::Usage, &["':'"]);
+    place.run(&["schedule", "ls", "mail"]).is(Exit::Done, &[]);
 }

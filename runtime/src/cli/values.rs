@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jobcell_core::options::{Backoff, BackoffKind, Deduplication, KeepLimits};
+use jobcell_core::store::RateLimit;
 use jobcell_core::{JobId, Keep, QueueName};
 
 /// A parent as it is typed: `QUEUE:ID`.
@@ -23,6 +24,42 @@ pub(super) fn delay(text: &str) -> Result<Duration, String> {
             .map_err(|_| "write milliseconds such as 5000, or a duration such as 5s".to_owned())?,
     };
     if delay > DELAY_MAX { Err("it is longer than a year".to_owned()) } else { Ok(delay) }
+}
+
+/// How long ago, with a unit or in milliseconds. Unlike a delay it may be long.
+pub(super) fn age(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(millis) => Ok(Duration::from_millis(millis)),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| "write an age such as 7d or 12h, or milliseconds".to_owned()),
+    }
+}
+
+/// `MAX/PER`, as in `100/1s`; the 1 may be left out.
+pub(super) fn rate(text: &str) -> Result<RateLimit, String> {
+    let form = "write MAX/PER, for example 100/1s or 5/m";
+    let (max, per) = text.split_once('/').ok_or(form)?;
+    let max = max.trim().parse().map_err(|_| form)?;
+    let per = per.trim();
+    let per = match per.parse() {
+        Ok(millis) => Duration::from_millis(millis),
+        Err(_) => humantime::parse_duration(per)
+            .or_else(|_| humantime::parse_duration(&format!("1{per}")))
+            .map_err(|_| form)?,
+    };
+    if max == 0 || per < Duration::from_millis(1) {
+        return Err("it would stop the queue; to do so, pause it".to_owned());
+    }
+    if per > DELAY_MAX {
+        return Err("its time is longer than a year".to_owned());
+    }
+    Ok(RateLimit { max, per })
+}
+
+/// A time of day: RFC 3339, a date, or milliseconds since 1970.
+pub(super) fn time(text: &str) -> Result<u64, String> {
+    jobcell_core::schedule::parse_time(text)
+        .ok_or_else(|| "write a time such as 2030-01-31T09:00:00Z, a date, or milliseconds since 1970".to_owned())
 }
 
 fn delay_ms(text: &str) -> Result<u64, String> {
@@ -88,6 +125,24 @@ mod tests {
         assert_eq!(delay("1500"), Ok(Duration::from_millis(1500)));
         assert_eq!(delay("5m"), Ok(Duration::from_secs(300)));
         assert!(delay("soon").is_err() && delay("-1").is_err() && delay("99999999999999").is_err());
+    }
+
+    #[test]
+    fn rates_are_a_count_and_a_time() {
+        let rate_of = |max, ms| Ok(RateLimit { max, per: Duration::from_millis(ms) });
+        assert_eq!(rate("100/1s"), rate_of(100, 1000));
+        assert_eq!(rate("5/m"), rate_of(5, 60_000));
+        assert_eq!(rate("7 / 250"), rate_of(7, 250));
+        for bad in ["100", "0/s", "5/0s", "-1/s", "a/s", "5/x", "1/9y", "1/0"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ages_may_be_long() {
+        assert_eq!(age("3y").map(|age| age.as_secs() > 3 * 364 * 86_400), Ok(true));
+        assert_eq!(age("1500"), Ok(Duration::from_millis(1500)));
+        assert!(age("old").is_err() && age("-1d").is_err());
     }
 
     #[test]

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jobcell_core::options::{Backoff, BackoffKind};
+use jobcell_core::options::{Backoff, BackoffKind, KeepLimits};
 use jobcell_core::store::RateLimit;
 use jobcell_core::{Keep, QueueName};
+use jobcell_redis::ListOptions;
 
 use super::forms::{
     COUNT, COUNT_OR_NONE, DURATION, DURATION_OR_NONE, Form, KEEP as KEEP_FORM, NAMES, SHARE, TEXT, choice,
 };
 use super::node::Node;
 use super::reader::Reader;
+use super::redis::RedisConfig;
 use super::table::{Absent, Entry, Key, Section};
 
 /// One queue.
@@ -67,6 +69,16 @@ pub struct ListConfig {
     pub attempts: u64,
     /// How long to wait between attempts.
     pub backoff: Backoff,
+    /// How long the records of completed jobs stay that this host made itself; none leaves it to `keep.completed`.
+    pub own_records: Option<Duration>,
+}
+
+impl ListConfig {
+    /// The same for the store.
+    pub(crate) fn options(&self) -> ListOptions {
+        let Self { key, record, updates, attempts, backoff, own_records } = self.clone();
+        ListOptions { key, record, updates, attempts, backoff, own_records }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,8 +146,8 @@ const METRICS_POINTS: Key<u64> = Key::value(
     "metrics-points",
     COUNT_OR_NONE,
     "0",
-    "Minutes of BullMQ's own per-minute series to keep in Redis; 0 is off. `20160` is two weeks. The host's `/metrics` \
-     does not need it.",
+    "Minutes of the per-minute series of finished jobs to keep in the store, which `jobcell queue metrics` and \
+     BullMQ's `getMetrics` show; 0 is off. `20160` is two weeks. The host's `/metrics` does not need it.",
 );
 const PROTOCOL: Key<ProtocolName> = Key::value(
     "protocol",
@@ -164,6 +176,8 @@ const ATTEMPTS: Key<u64> = Key::value(
     "Only with `protocol = \"list\"`: how often a job is tried. BullMQ jobs bring their own number.",
 );
 const BACKOFF: Entry = Entry::section("backoff", &BACKOFF_SECTION);
+/// How long the records of completed jobs stay that producers never asked for.
+const OWN_RECORDS: Duration = Duration::from_secs(24 * 60 * 60);
 const LIST_ONLY: [&str; 5] = [LIST_KEY.name, RECORD.name, UPDATES.name, ATTEMPTS.name, BACKOFF.name];
 
 pub(super) static QUEUE: Section = Section {
@@ -207,7 +221,10 @@ const KEEP_COMPLETED: Key<Keep> = Key::value(
 const KEEP_FAILED: Key<Keep> =
     Key::value("failed", KEEP_FORM, "\"all\"", "Failed jobs to keep. The default is BullMQ's.");
 static KEEP_SECTION: Section = Section {
-    about: "Which finished jobs stay; a job's own `removeOnComplete` and `removeOnFail` win.",
+    about: "Which finished jobs stay; a job's own `removeOnComplete` and `removeOnFail` win. With `protocol = \"list\"`, \
+            `completed` is how long the record stays (an age, `\"all\"`, or `\"none\"` for 10 s); when it is not written, \
+            records that producers made stay and others go after a day. `failed` is how many dead items stay (a count, \
+            `\"all\"` or `\"none\"`).",
     keys: &[KEEP_COMPLETED.entry(), KEEP_FAILED.entry()],
 };
 
@@ -234,7 +251,7 @@ static BACKOFF_SECTION: Section = Section {
 pub(super) fn read(name: &str, reader: &Reader<'_>, known: &[&str]) -> Option<QueueConfig> {
     let handlers = read_handlers(reader, known);
     let keep = reader.section(KEEP.name, &KEEP_SECTION);
-    let protocol = read_protocol(name, reader);
+    let protocol = read_protocol(name, reader, &keep);
     let concurrency = reader.value(&CONCURRENCY);
     let config = QueueConfig {
         name: match QueueName::new(name) {
@@ -290,7 +307,50 @@ fn read_rate(reader: &Reader<'_>) -> Option<RateLimit> {
     Some(RateLimit { max: max?, per: per? })
 }
 
-fn read_protocol(name: &str, reader: &Reader<'_>) -> Protocol {
+/// What a list queue needs beyond itself: a Redis, one slot of it on a cluster, and a list that no other queue has.
+pub(super) fn check_list(
+    list: &ListConfig,
+    redis: Option<&RedisConfig>,
+    others: &BTreeMap<QueueName, ListConfig>,
+    reader: &Reader<'_>,
+) {
+    let options = list.options();
+    let Some(redis) = redis else {
+        let fix = "add [redis] with a url";
+        return reader.fault("protocol", "a list queue lives in Redis, and none is configured", fix);
+    };
+    let split = |fault: &str| {
+        let (cause, fix) = fault.split_once("; ").unwrap_or((fault, ""));
+        reader.fault(LIST_KEY.name, cause, fix);
+    };
+    let is_cluster = redis.connect_options().is_ok_and(|options| options.is_cluster());
+    if let Some(fault) = options.cluster_fault().filter(|_| is_cluster) {
+        split(&fault);
+    }
+    for (name, other) in others {
+        if let Some(fault) = other.options().clash(&options) {
+            split(&fault.replace("another queue", &format!("queue {name:?}")));
+        }
+    }
+}
+
+/// There is no list of completed jobs to count, and dead items have no age.
+fn check_list_keep(reader: &Reader<'_>, keep: &Reader<'_>) {
+    let bounds = |key| match keep.get(key) {
+        Some(Keep::UpTo(limits)) => limits,
+        _ => KeepLimits::default(),
+    };
+    if bounds(&KEEP_COMPLETED).count.is_some() {
+        let fix = "write an age such as \"7d\", \"all\" or \"none\"";
+        reader.fault("keep.completed", "a list queue does not list its completed jobs, so it cannot count them", fix);
+    }
+    if bounds(&KEEP_FAILED).age.is_some() {
+        let fix = "write a count such as \"1000\", \"all\" or \"none\"";
+        reader.fault("keep.failed", "the dead items of a list queue have no age", fix);
+    }
+}
+
+fn read_protocol(name: &str, reader: &Reader<'_>, keep: &Reader<'_>) -> Protocol {
     let backoff = reader.section(BACKOFF.name, &BACKOFF_SECTION);
     let key = reader.get(&LIST_KEY).unwrap_or_else(|| name.to_owned());
     let delay = backoff.value(&BACKOFF_DELAY);
@@ -304,6 +364,7 @@ fn read_protocol(name: &str, reader: &Reader<'_>) -> Protocol {
             delay: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
             jitter: Some(backoff.value(&BACKOFF_JITTER)),
         },
+        own_records: if keep.node(KEEP_COMPLETED.name).is_some() { None } else { Some(OWN_RECORDS) },
     };
     if reader.value(&PROTOCOL) == ProtocolName::BullMq {
         for name in LIST_ONLY.into_iter().filter(|name| reader.node(name).is_some()) {
@@ -322,6 +383,7 @@ fn read_protocol(name: &str, reader: &Reader<'_>) -> Protocol {
         let fix = "remove it, or remove protocol = \"list\"";
         reader.fault(METRICS_POINTS.name, "has no meaning for a list queue", fix);
     }
+    check_list_keep(reader, keep);
     Protocol::List(list)
 }
 

@@ -270,6 +270,37 @@ fn parts_of_an_address_go_over_the_file_field_by_field() {
 }
 
 #[test]
+fn every_way_of_running_redis_is_configured() {
+    let redis = |toml: &str, environment: &[(&str, &str)]| sound(toml, environment).redis.unwrap();
+    let toml = "[redis]\nurl = \"rediss+sentinel://:pw123@h1,h2/main\"\nca = \"ca.pem\"\ncert = \"us.pem\"\n\
+                key = \"us.key\"\nsentinel-username = \"watcher\"\n";
+    let sentinel = redis(toml, &[("JOBCELL_REDIS__SENTINEL_PASSWORD", "pw123"), ("REDIS_DB", "4")]);
+    assert_eq!(sentinel.url.expose(), "rediss+sentinel://:pw123@h1,h2/main/4");
+    assert!(sentinel.ca.as_ref().is_some_and(|path| path.ends_with("ca.pem")));
+    assert!(sentinel.certificate.is_some());
+    let shown = format!("{sentinel:?} {:?}", sentinel.connect_options().unwrap());
+    assert!(shown.contains("watcher") && !shown.contains("pw123"), "{shown}");
+    let cluster = redis("", &[("REDIS_URL", "redis+cluster://h1:1,h2"), ("REDIS_PASSWORD", "p@")]);
+    assert_eq!(cluster.url.expose(), "redis+cluster://:p%40@h1:1,h2");
+    assert!(cluster.connect_options().unwrap().is_cluster());
+    let port = sound("[redis]\nurl = \"redis+cluster://h1,h2\"", &[("REDIS_PORT", "7")]);
+    assert!(port.warnings[0].contains("REDIS_PORT has no effect"), "{:?}", port.warnings);
+}
+
+#[test]
+fn what_belongs_to_another_way_of_running_redis_is_a_fault() {
+    let with = |url: &str, line: &str| format!("[redis]\nurl = \"{url}\"\n{line}");
+    for line in ["ca = \"ca.pem\"", "cert = \"c.pem\"\nkey = \"k.pem\""] {
+        one_fault(&with("redis://h", line), &[], &["without", "rediss://"]);
+    }
+    one_fault(&with("rediss://h", "cert = \"c.pem\""), &[], &["redis.cert", "no `key`"]);
+    one_fault(&with("rediss://h", "key = \"c.pem\""), &[], &["redis.key", "no `cert`"]);
+    one_fault(&with("redis://h", "sentinel-username = \"u\""), &[], &["redis.sentinel-username", "redis+sentinel://"]);
+    let told = faults(&with("redis://h", "sentinel-password = \"pw123\""), &[]);
+    assert!(told.len() == 1 && !told[0].contains("pw123"), "{told:?}");
+}
+
+#[test]
 fn parts_of_an_address_without_one_are_a_fault_and_two_addresses_a_warning() {
     for name in ["REDIS_PORT", "REDIS_DB", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_TLS"] {
         one_fault("", &[(name, "1")], &[name, "no Redis is configured", "set REDIS_HOST or REDIS_URL"]);
@@ -318,8 +349,10 @@ fn redis_urls_are_checked_and_shown_without_passwords() {
         "\"localhost\"",
         "\"http://h\"",
         "\"redis://\"",
-        "\"redis+sentinel://h1,h2/MASTER\"",
-        "\"rediss+cluster://h1,h2\"",
+        "\"redis+sentinel://h1,h2\"",
+        "\"rediss+cluster://h1,h2/1\"",
+        "\"redis://h1,h2\"",
+        "\"redis+sentry://h1,h2\"",
         "\"redis://:6379\"",
         "\"redis://h:99999\"",
         "\"redis://h/notadb\"",
@@ -328,15 +361,15 @@ fn redis_urls_are_checked_and_shown_without_passwords() {
         one_fault(&format!("[redis]\nurl = {bad}"), &[], &["jobcell.toml:2: redis.url: "]);
     }
     one_fault("[redis]\nprefix = \"x\"", &[], &["redis.url: is missing"]);
-    for later in ["redis+sentinel://h1,h2/MASTER", "redis+cluster://h1,h2"] {
-        let parts = ["not supported by this version", "redis://127", "rediss://", "unix://"];
-        one_fault("", &[("REDIS_URL", later)], &parts);
-    }
+    let known = ["unknown scheme \"redis+sentry\"", "redis+sentinel://", "redis+cluster://", "rediss://", "unix://"];
+    one_fault("", &[("REDIS_URL", "redis+sentry://h")], &known);
     for (url, shown) in [
         ("redis://user:secret@h:1/2", "redis://user:***@h:1/2"),
         ("redis://:sec@ret@h", "redis://:***@h"),
         ("rediss://h?password=secret", "rediss://h"),
         ("unix:///run/redis.sock?pass=secret", "unix:///run/redis.sock"),
+        ("rediss+sentinel://u:secret@h1:1,h2/main/2", "rediss+sentinel://u:***@h1:1,h2/main/2"),
+        ("redis+cluster://:secret@h1:1,h2:2", "redis+cluster://:***@h1:1,h2:2"),
     ] {
         let url = RedisUrl::new(url).unwrap();
         assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), shown.to_owned()));
@@ -419,6 +452,38 @@ fn queues_are_checked_against_what_they_are() {
     one_fault("[handlers.\"a b\"]\nsource = \"x\"", &[], &["name cannot be used"]);
     let large = format!("{HANDLER}limits.memory = \"2GiB\"");
     one_fault(&large, &[], &["jobcell.toml:3: handlers.h.limits.memory = \"2GiB\"", "cells.memory-max"]);
+}
+
+#[test]
+fn list_queues_share_no_key_and_keep_what_a_list_can() {
+    let redis = [("REDIS_URL", "redis://h")];
+    let list = |name: &str, more: &str| format!("[queues.{name}]\nhandler = \"h\"\nprotocol = \"list\"\n{more}\n");
+    let two = |a: &str, b: &str| format!("{HANDLER}{}{}", list("a", a), list("b", b));
+    let config = sound(&two("key = \"x\"", "updates = \"job_updates\""), &redis);
+    assert_eq!(config.lists.len(), 2);
+    let Protocol::List(b) = &config.queues["b"].protocol else { panic!("b is a list") };
+    assert_eq!((b.record.as_str(), b.own_records), ("b:{id}", Some(Duration::from_secs(86_400))));
+    one_fault(&two("key = \"b\"", ""), &redis, &["queues.b.key", "queue \"a\"", "its own list"]);
+    one_fault(&two("key = \"x\"", "key = \"x:delayed\""), &redis, &["queues.b.key", "x:delayed", "choose another"]);
+    assert_eq!(sound(&two("key = \"x\"", "key = \"x:dead\""), &redis).lists.len(), 2, "dead items may be worked");
+    let kept = |keep: &str| format!("{HANDLER}{}", list("a", &format!("keep = {{ {keep} }}")));
+    one_fault(&kept("completed = \"100\""), &redis, &["queues.a.keep.completed", "cannot count", "\"7d\""]);
+    one_fault(&kept("failed = \"7d\""), &redis, &["queues.a.keep.failed", "no age", "\"1000\""]);
+    let config = sound(&kept("completed = \"all\", failed = \"100\""), &redis);
+    let Protocol::List(a) = &config.queues["a"].protocol else { panic!("a is a list") };
+    assert_eq!(a.own_records, None, "all is all");
+    let cluster = [("REDIS_URL", "redis+cluster://h1,h2")];
+    let braced = list("a", "key = \"{jobs}\"\nrecord = \"{jobs}:{id}\"");
+    assert_eq!(sound(&format!("{HANDLER}{braced}"), &cluster).lists.len(), 1);
+    one_fault(&format!("{HANDLER}{}", list("a", "key = \"jobs\"")), &cluster, &["queues.a.key", "braces", "{jobs}"]);
+}
+
+#[test]
+fn a_host_that_works_some_queues_knows_the_lists_among_the_others() {
+    let toml = format!("{HANDLER}[queues.a]\nhandler = \"h\"\n[queues.b]\nhandler = \"h\"\nprotocol = \"list\"\n");
+    let mut config = sound(&toml, &[("REDIS_URL", "redis://h")]);
+    config.limit_to(&["a".to_owned()]).unwrap();
+    assert_eq!((config.queues.len(), config.lists.len()), (1, 1));
 }
 
 #[test]

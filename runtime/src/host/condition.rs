@@ -1,19 +1,21 @@
 //! What a host tells about itself: readiness, health, gauges.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use jobcell_core::clock::SystemClock;
-use jobcell_core::store::StoreHealth;
+use jobcell_core::store::{Counts, StoreHealth};
+use jobcell_core::worker::{Pulse, WorkerHealth};
 use jobcell_core::{Clock, JobState, QueueName, Store};
 use jobcell_handlers::Registry;
 use jobcell_server::{
-    Gauges, HandlerGauge, HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus,
-    Snapshot, Status, StoreReport, queue_gauges,
+    Gauges, HandlerGauge, HandlerHealth, Health, HealthReport, HostGauges, QueueHealth, RedisHealth,
+    RedisStatus, Status, StoreGauges, StoreReport, WorkerReport, queue_gauges,
 };
 use jobcell_wasm::Engine;
 use tokio::time::{sleep, timeout};
@@ -22,6 +24,9 @@ use crate::runtime::Runtime;
 
 /// How long the store may take to answer before it counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long it may then take to tell how the queues stand; all are asked at once.
+const QUEUES_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// How often a burst looks whether a queue is paused: soon for a person, rarely for a store.
 pub(super) const PAUSE_LOOK: Duration = Duration::from_secs(2);
@@ -32,6 +37,7 @@ pub(super) struct Condition {
     registry: Arc<Registry>,
     engine: Option<Engine>,
     queues: Vec<QueueName>,
+    pulses: Vec<(QueueName, Arc<Pulse>)>,
     /// Whether the store is Redis.
     redis: bool,
     quiet: AtomicBool,
@@ -45,6 +51,7 @@ impl Condition {
             registry: Arc::clone(&runtime.registry),
             engine: runtime.engine.clone(),
             queues,
+            pulses: runtime.workers.pulses().to_vec(),
             redis,
             quiet: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -88,9 +95,7 @@ impl Condition {
         let mut told = HashSet::new();
         loop {
             for queue in &self.queues {
-                let Some(QueueHealth { paused: true, jobs }) = self.queue_health(queue).await else {
-                    continue;
-                };
+                let Some((true, jobs)) = self.queue_standing(queue).await else { continue };
                 // What runs already ends by itself.
                 let waiting = jobs.pending() - jobs.get(JobState::Active);
                 if waiting > 0 && told.insert(queue) {
@@ -106,13 +111,44 @@ impl Condition {
         }
     }
 
-    async fn queue_health(&self, queue: &QueueName) -> Option<QueueHealth> {
+    /// Whether a queue is paused, and its jobs by state.
+    async fn queue_standing(&self, queue: &QueueName) -> Option<(bool, Counts)> {
         let ask = async {
             let jobs = self.store.counts(queue).await.ok()?;
             let paused = self.store.is_paused(queue).await.ok()?;
-            Some(QueueHealth { paused, jobs })
+            Some((paused, jobs))
         };
-        timeout(PATIENCE, ask).await.ok().flatten()
+        timeout(QUEUES_PATIENCE, ask).await.ok().flatten()
+    }
+
+    /// What is wrong with the workers, a sentence each.
+    fn worker_faults(&self) -> Vec<String> {
+        let told = self.pulses.iter().filter_map(|(queue, pulse)| {
+            let WorkerHealth { silent, fault, stuck } = pulse.look();
+            match fault {
+                Some(fault) => Some(format!("queue {queue}: {fault}")),
+                None if stuck => Some(format!(
+                    "queue {queue}: its worker has had no answer for {} s; if this lasts, restart the host and report it",
+                    silent.as_secs()
+                )),
+                None => None,
+            }
+        });
+        told.collect()
+    }
+
+    async fn queue_reports(&self, store_up: bool) -> BTreeMap<String, QueueHealth> {
+        let ask = self.queues.iter().map(|queue| async move {
+            let standing = if store_up { self.queue_standing(queue).await } else { None };
+            let (paused, jobs) = standing.unzip();
+            let pulse = self.pulses.iter().find(|(name, _)| name == queue);
+            let worker = pulse.map_or_else(WorkerReport::default, |(_, pulse)| {
+                let WorkerHealth { silent, fault, stuck: _ } = pulse.look();
+                WorkerReport { last_poll: Some(silent), fault }
+            });
+            (queue.as_str().to_owned(), QueueHealth { paused, jobs, worker })
+        });
+        join_all(ask).await.into_iter().collect()
     }
 }
 
@@ -126,8 +162,10 @@ impl Health for Condition {
         if self.quiet.load(Ordering::Relaxed) {
             reasons.push("the host is quiet; send CONT to go on".to_owned());
         }
-        if let Err(reason) = self.store_health().await {
-            reasons.push(reason);
+        match self.store_health().await {
+            Err(reason) => reasons.push(reason),
+            // It answers, and may refuse every write all the same: a replica, memory or disk that is full.
+            Ok(_) => reasons.extend(self.worker_faults()),
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
@@ -158,20 +196,16 @@ impl Health for Condition {
             },
             Err(_) => StoreReport { kind: kind.to_owned(), up: false, latency: None, warnings: Vec::new() },
         };
-        let mut queues = std::collections::BTreeMap::new();
-        if store.up {
-            for queue in &self.queues {
-                if let Some(health) = self.queue_health(queue).await {
-                    queues.insert(queue.as_str().to_owned(), health);
-                }
-            }
-        }
+        let faults = self.worker_faults();
+        let queues = self.queue_reports(store.up).await;
         let handlers = self.registry.list().into_iter();
         HealthReport {
-            status: match (store.up, store.warnings.is_empty()) {
-                (false, _) => Status::Unhealthy,
-                (true, false) => Status::Degraded,
-                (true, true) => Status::Healthy,
+            status: if !store.up || (!faults.is_empty() && faults.len() == self.pulses.len()) {
+                Status::Unhealthy
+            } else if !store.warnings.is_empty() || !faults.is_empty() {
+                Status::Degraded
+            } else {
+                Status::Healthy
             },
             redis,
             store,
@@ -187,25 +221,30 @@ impl Health for Condition {
 
 #[async_trait]
 impl Gauges for Condition {
-    async fn collect(&self) -> Snapshot {
-        let mut snapshot = Snapshot {
-            store_up: self.store_health().await.is_ok(),
+    fn host(&self) -> HostGauges {
+        let handlers = self.registry.list().into_iter();
+        HostGauges {
             cells_active: self.engine.as_ref().map_or(0, |engine| engine.cells_active() as u64),
-            handlers: self
-                .registry
-                .list()
-                .into_iter()
+            last_polls: self
+                .pulses
+                .iter()
+                .map(|(queue, pulse)| (queue.clone(), pulse.look().silent))
+                .collect(),
+            handlers: handlers
                 .map(|h| HandlerGauge { handler: h.name, version: h.version, state: "active" })
                 .collect(),
-            ..Snapshot::default()
-        };
-        if snapshot.store_up {
-            for queue in &self.queues {
-                if let Ok(gauges) = queue_gauges(&*self.store, queue, SystemClock.now()).await {
-                    snapshot.queues.insert(queue.clone(), gauges);
-                }
-            }
         }
-        snapshot
+    }
+
+    async fn store(&self) -> StoreGauges {
+        let answers = self.store_health().await.is_ok();
+        let ask = self.queues.iter().filter(|_| answers).map(|queue| async move {
+            let asked = queue_gauges(&*self.store, queue, SystemClock.now());
+            let gauges = timeout(QUEUES_PATIENCE, asked).await.ok()?.ok()?;
+            Some((queue.clone(), gauges))
+        });
+        let queues = join_all(ask).await.into_iter().flatten().collect();
+        let refuses = self.pulses.iter().any(|(_, pulse)| pulse.look().fault.is_some());
+        StoreGauges { up: answers && !refuses, queues }
     }
 }

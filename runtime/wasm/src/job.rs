@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jobcell_core::{Attempt, Outcome};
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::world::jobcell::job::types::{DelayedRetry, Failure, Header, Job};
 
@@ -14,8 +15,14 @@ pub(crate) struct Texts {
     carried: Vec<(String, String)>,
 }
 
-/// Headers taken from the producer's telemetry context. W3C has two; vendors add a few.
+/// The names of the W3C's propagation formats. They come first, so that no bound cuts them off.
+const W3C: [&str; 3] = ["traceparent", "tracestate", "baggage"];
+/// Headers taken from the producer's telemetry context; vendors add a few to the W3C's.
 const HEADERS_MAX: usize = 16;
+/// Bytes of them together. The W3C's own bounds add up to about 9 KiB.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// The header that carries a context of a form this host does not know.
+const OPAQUE: &str = "telemetry";
 
 // === impl Texts ===
 
@@ -56,18 +63,43 @@ impl Texts {
     }
 }
 
-/// The W3C carrier that producers with telemetry store: a JSON object of texts. Anything else carries nothing.
+/// The producer's telemetry context as headers. Producers store the W3C carrier, a JSON object of texts, or a bare
+/// `traceparent`; what is neither is theirs to understand and carried as it is.
 fn carried(telemetry: &str) -> Vec<(String, String)> {
-    let Ok(carrier) =
-        serde_json::from_str::<std::collections::BTreeMap<String, serde_json::Value>>(telemetry)
-    else {
-        return Vec::new();
+    let mut headers: Vec<(String, String)> = match serde_json::from_str(telemetry) {
+        Ok(Value::Object(carrier)) => {
+            let text =
+                |(name, value)| if let Value::String(text) = value { Some((name, text)) } else { None };
+            carrier.into_iter().filter_map(text).collect()
+        }
+        Ok(Value::String(text)) => vec![bare(text)],
+        Ok(Value::Null) => Vec::new(),
+        _ if telemetry.is_empty() => Vec::new(),
+        _ => vec![bare(telemetry.to_owned())],
     };
-    let texts = carrier.into_iter().filter_map(|(name, value)| match value {
-        serde_json::Value::String(value) => Some((name, value)),
-        _ => None,
+    let rank =
+        |name: &str| W3C.iter().position(|known| known.eq_ignore_ascii_case(name)).unwrap_or(W3C.len());
+    headers.sort_by_cached_key(|(name, _)| (rank(name), name.clone()));
+    let mut left = HEADER_BYTES_MAX;
+    headers.retain(|(name, value)| {
+        let size = name.len() + value.len();
+        let fits = size <= left;
+        left -= if fits { size } else { 0 };
+        fits
     });
-    texts.take(HEADERS_MAX).collect()
+    headers.truncate(HEADERS_MAX);
+    headers
+}
+
+/// A context that is one text.
+fn bare(text: String) -> (String, String) {
+    let parts: Vec<&str> = text.split('-').collect();
+    let is_hex = |part: &&str| part.bytes().all(|b| b.is_ascii_hexdigit());
+    // A later version may add parts at the end.
+    let is_traceparent = matches!(parts.as_slice(), [version, trace, span, flags, ..]
+        if (version.len(), trace.len(), span.len(), flags.len()) == (2, 32, 16, 2))
+        && parts.iter().all(is_hex);
+    (if is_traceparent { W3C[0] } else { OPAQUE }.to_owned(), text)
 }
 
 fn small(n: u64) -> u32 {
@@ -93,4 +125,49 @@ pub(crate) fn outcome(failure: Failure) -> Outcome {
 /// Whether these bytes are JSON text.
 pub(crate) fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn names(telemetry: &str) -> Vec<String> {
+        carried(telemetry).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn a_w3c_carrier_becomes_headers() {
+        let told = format!(
+            r#"{{"x-vendor":"v","tracestate":"a=1","n":7,"baggage":"user=ü","traceparent":"{TRACEPARENT}"}}"#
+        );
+        let expected =
+            [("traceparent", TRACEPARENT), ("tracestate", "a=1"), ("baggage", "user=ü"), ("x-vendor", "v")];
+        assert_eq!(carried(&told), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn other_contexts_are_carried_as_they_are() {
+        let one = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+        assert_eq!(carried(TRACEPARENT), one("traceparent", TRACEPARENT));
+        assert_eq!(carried(&format!("{TRACEPARENT:?}")), one("traceparent", TRACEPARENT));
+        assert_eq!(carried("b3=80f198ee56343ba8"), one("telemetry", "b3=80f198ee56343ba8"));
+        assert_eq!(carried("[1,2]"), one("telemetry", "[1,2]"));
+        for nothing in ["", "{}", "null"] {
+            assert!(carried(nothing).is_empty(), "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_cut_the_least_important() {
+        let vendors: String = (0..40).map(|n| format!(r#""a{n:02}":"v","#)).collect();
+        let told = format!(r#"{{{vendors}"traceparent":"{TRACEPARENT}","tracestate":"a=1"}}"#);
+        assert_eq!(names(&told)[..3], ["traceparent", "tracestate", "a00"]);
+        assert_eq!(names(&told).len(), HEADERS_MAX);
+        let large = "x".repeat(HEADER_BYTES_MAX);
+        let told = format!(r#"{{"baggage":"{large}","traceparent":"{TRACEPARENT}","z":"1"}}"#);
+        assert_eq!(names(&told), ["traceparent", "z"]);
+        assert!(names(&large).is_empty());
+    }
 }

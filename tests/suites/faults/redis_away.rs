@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use jobcell_tests::{Answer, Bull, Host, Major, Receiver, RedisServer, Site, wait};
+use jobcell_tests::{Answer, Bull, Client, Host, Receiver, RedisServer, Site, wait};
 use serde_json::json;
 
 use crate::stage::{BASIC, Stage, capable_site};
@@ -79,7 +79,7 @@ fn an_idle_host_claims_again_after_redis_came_back() {
         redis.down();
         wait::until("the host is not ready", || (host.get("/readyz")?.0 == 503).then_some(()));
         redis.up();
-        let mut bull = Bull::start(Major::Six, &redis);
+        let bull = Bull::start(Client::Six, &redis);
         bull.listen("work");
         let back = Instant::now();
         let id = bull.add("work", "noop", json!({"i": round}), json!({}));
@@ -97,7 +97,7 @@ fn dropped_connections_are_made_again() {
     let mut client = redis.client();
     for round in 0..5 {
         client.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-        let mut bull = Bull::start(Major::Six, &redis);
+        let bull = Bull::start(Client::Six, &redis);
         bull.listen("work");
         let id = bull.add("work", "noop", json!({"i": round}), json!({}));
         assert_eq!(bull.finished("work", &id), Ok(json!({"ok": true, "i": round})));

@@ -1,9 +1,11 @@
-//! Interventions from outside: remove, promote, retry, drain.
+//! Interventions from outside: remove, promote, retry, change, drain.
+
+use std::time::Duration;
 
 use super::rig::{Rig, complete_with, fail, id, job_of, json, ok, retry};
 use crate::job::JobState;
 use crate::names::JobId;
-use crate::store::{Page, Removed, StoreError, Verdict};
+use crate::store::{Page, Removed, StoreError, Verdict, Wake};
 
 async fn remove(rig: &Rig, id: &JobId) -> Removed {
     ok!(rig.store.remove(&rig.queue, id))
@@ -181,6 +183,110 @@ pub async fn retrying_needs_a_finished_job(rig: Rig) {
     let wrong = rig.store.retry(&rig.queue, &added, true).await;
     assert!(matches!(wrong, Err(StoreError::WrongState { actual: Some(JobState::Active), .. })), "{wrong:?}");
     rig.done(&claimed, complete_with("1")).await;
+}
+
+pub async fn a_retried_lifo_job_goes_in_front(rig: Rig) {
+    let added = rig.add_with("front", |o| o.lifo = true).await;
+    let claimed = rig.claim_one().await;
+    rig.done(&claimed, fail("bad")).await;
+    rig.add("waits").await;
+    ok!(rig.store.retry(&rig.queue, &added, true));
+    assert_eq!(rig.claim_names(9).await, ["front", "waits"]);
+}
+
+pub async fn a_delay_is_changed(rig: Rig) {
+    let a = rig.add_with("a", |o| o.delay = 60_000).await;
+    rig.add_with("b", |o| o.delay = 90_000).await;
+    let mark = rig.mark().await;
+    let now = rig.now();
+    ok!(rig.store.change_delay(&rig.queue, &a, Duration::from_secs(300), now));
+    assert_eq!(rig.told(&mark).await, [format!("delayed {a} delay={}", now + 300_000)]);
+    assert_eq!(rig.names(JobState::Delayed).await, ["b", "a"]);
+    assert_eq!(rig.job(&a).await.delay, 300_000);
+    rig.advance(120_000);
+    assert_eq!(rig.claim_names(9).await, ["b"]);
+    rig.advance(240_000);
+    assert_eq!(rig.claim_names(9).await, ["a"]);
+}
+
+pub async fn a_sooner_due_time_is_heard(rig: Rig) {
+    let a = rig.add_with("a", |o| o.delay = 900_000).await;
+    let mut waiter = rig.waiter().await;
+    let now = rig.now();
+    ok!(rig.store.change_delay(&rig.queue, &a, Duration::from_secs(60), now));
+    assert_eq!(ok!(waiter.wait(Duration::from_secs(20))), Wake::At(now + 60_000));
+}
+
+pub async fn changing_a_delay_needs_a_delayed_job(rig: Rig) {
+    let change = async |id: &JobId| rig.store.change_delay(&rig.queue, id, Duration::ZERO, rig.now()).await;
+    let missing = change(&id("nobody")).await;
+    assert!(matches!(missing, Err(StoreError::NotFound(_))), "{missing:?}");
+    let added = rig.add("a").await;
+    let wrong = change(&added).await;
+    let expected = matches!(wrong, Err(StoreError::WrongState { actual: Some(JobState::Waiting), .. }));
+    assert!(expected, "{wrong:?}");
+    assert_eq!(rig.claim_names(9).await, ["a"]);
+}
+
+async fn prioritize(rig: &Rig, id: &JobId, priority: u64, front: bool) {
+    ok!(rig.store.change_priority(&rig.queue, id, priority, front));
+    assert_eq!(rig.job(id).await.priority, priority);
+}
+
+pub async fn a_priority_is_changed_where_a_job_waits(rig: Rig) {
+    let mut ids = Vec::new();
+    for (name, priority) in [("plain", 0), ("also", 0), ("high", 1), ("low", 9)] {
+        ids.push(rig.add_with(name, |o| o.priority = priority).await);
+    }
+    prioritize(&rig, &ids[0], 5, false).await;
+    prioritize(&rig, &ids[3], 1, false).await;
+    assert_eq!(rig.names(JobState::Prioritized).await, ["high", "low", "plain"]);
+    prioritize(&rig, &ids[2], 0, false).await;
+    assert_eq!(rig.names(JobState::Waiting).await, ["also", "high"]);
+    assert_eq!(rig.claim_names(9).await, ["also", "high", "low", "plain"]);
+}
+
+pub async fn a_changed_priority_may_go_in_front(rig: Rig) {
+    let mut ids = Vec::new();
+    for (name, priority) in [("a", 3), ("b", 3), ("c", 7), ("d", 0), ("e", 7)] {
+        ids.push(rig.add_with(name, |o| o.priority = priority).await);
+    }
+    prioritize(&rig, &ids[2], 3, true).await;
+    assert_eq!(rig.names(JobState::Prioritized).await, ["c", "a", "b", "e"]);
+    prioritize(&rig, &ids[4], 0, true).await;
+    assert_eq!(rig.claim_names(9).await, ["e", "d", "c", "a", "b"]);
+}
+
+pub async fn a_changed_priority_holds_when_a_job_waits_again(rig: Rig) {
+    let delayed = rig.add_with("delayed", |o| o.delay = 1000).await;
+    prioritize(&rig, &delayed, 4, true).await;
+    assert_eq!(rig.state(&delayed).await, Some(JobState::Delayed));
+    rig.add("active").await;
+    let claimed = rig.claim_one().await;
+    prioritize(&rig, &claimed.id, 2, false).await;
+    rig.done(&claimed, retry(0)).await;
+    rig.advance(5000);
+    assert_eq!(rig.claim_names(9).await, ["active", "delayed"]);
+}
+
+pub async fn a_priority_is_changed_in_a_paused_queue(rig: Rig) {
+    let before = rig.add("before").await;
+    ok!(rig.store.pause(&rig.queue));
+    let after = rig.add("after").await;
+    prioritize(&rig, &before, 2, false).await;
+    prioritize(&rig, &after, 1, false).await;
+    assert_eq!((rig.count(JobState::Waiting).await, rig.count(JobState::Prioritized).await), (0, 2));
+    ok!(rig.store.resume(&rig.queue));
+    assert_eq!(rig.claim_names(9).await, ["after", "before"]);
+}
+
+pub async fn a_priority_that_does_not_exist_is_refused(rig: Rig) {
+    let added = rig.add("a").await;
+    let refused = rig.store.change_priority(&rig.queue, &added, 2_097_152, false).await;
+    assert!(matches!(refused, Err(StoreError::Rejected(_))), "{refused:?}");
+    let missing = rig.store.change_priority(&rig.queue, &id("nobody"), 1, false).await;
+    assert!(matches!(missing, Err(StoreError::NotFound(_))), "{missing:?}");
+    assert_eq!(rig.job(&added).await.priority, 0);
 }
 
 pub async fn draining_removes_what_waits(rig: Rig) {

@@ -483,6 +483,141 @@ pub async fn a_parent_waits_for_the_kept_job_too(rig: Rig) {
     assert_eq!(ok!(rig.store.children_values(&rig.queue, &parent)).len(), 2);
 }
 
+pub async fn a_replacement_drops_what_was_kept_behind_the_owner(rig: Rig) {
+    let a = first(&rig, "a", keeping()).await;
+    let running = rig.claim_one().await;
+    held(&rig, "b", keeping(), &a).await;
+    rig.done(&running, retry(60_000)).await;
+    let c = first(&rig, "c", replacing()).await;
+    assert_eq!(rig.state(&a).await, None);
+    let claimed = rig.claim_one().await;
+    assert_eq!(claimed.id, c);
+    rig.done(&claimed, complete()).await;
+    assert!(rig.claim(9).await.is_empty(), "b is older than c");
+}
+
+// --- rescheduling ---
+
+fn rescheduling() -> Deduplication {
+    Deduplication { reschedule: true, ..simple() }
+}
+
+async fn held_for(rig: &Rig, name: &str, rule: Deduplication, delay: Millis, owner: &JobId) {
+    let added = give(rig, job(name, rule, |o| o.delay = delay)).await;
+    assert_eq!(added, Added::Deduplicated(owner.clone()), "{name}");
+}
+
+pub async fn a_delayed_owner_is_rescheduled(rig: Rig) {
+    let owner = later(&rig, "a", simple()).await;
+    held_for(&rig, "b", rescheduling(), 600_000, &owner).await;
+    assert_eq!(rig.job(&owner).await.delay, 600_000);
+    rig.advance(120_000);
+    assert!(rig.claim(9).await.is_empty(), "its old time is over");
+    held_for(&rig, "c", rescheduling(), 1000, &owner).await;
+    rig.advance(2000);
+    let claimed = rig.claim_one().await;
+    assert_eq!(claimed.id, owner);
+    assert_eq!(rig.job(&owner).await.data, Rig::new_job("a").data, "only its time is another");
+}
+
+pub async fn a_rescheduling_is_told(rig: Rig) {
+    let owner = later(&rig, "a", simple()).await;
+    let mark = rig.mark().await;
+    let made = rig.now() + 5;
+    let again = job("b", rescheduling(), |o| {
+        o.job_id = Some("mine".into());
+        o.delay = 7000;
+        o.timestamp = Some(made);
+    });
+    give(&rig, again).await;
+    assert_eq!(
+        rig.told(&mark).await,
+        [
+            format!("deduplicated {owner} deduplicationId=d deduplicatedJobId=mine"),
+            format!("delayed {owner} delay={}", made + 7000),
+        ]
+    );
+}
+
+pub async fn without_a_delay_a_rescheduled_owner_is_due(rig: Rig) {
+    let owner = later(&rig, "a", simple()).await;
+    held(&rig, "b", rescheduling(), &owner).await;
+    rig.advance(10);
+    assert_eq!(rig.claim_one().await.id, owner);
+}
+
+pub async fn only_a_delayed_owner_is_rescheduled(rig: Rig) {
+    let owner = first(&rig, "a", simple()).await;
+    held_for(&rig, "b", rescheduling(), 60_000, &owner).await;
+    assert_eq!(rig.state(&owner).await, Some(JobState::Waiting));
+    let running = rig.claim_one().await;
+    held_for(&rig, "c", rescheduling(), 60_000, &owner).await;
+    assert_eq!(rig.state(&owner).await, Some(JobState::Active));
+    rig.done(&running, complete()).await;
+    let replaced = later(&rig, "d", simple()).await;
+    let both = Deduplication { reschedule: true, ..replacing() };
+    let next = rig.add_job(job("e", both, |o| o.delay = 1000)).await;
+    assert_eq!(rig.state(&replaced).await, None, "replacing comes first");
+    assert_eq!(rig.names(JobState::Delayed).await, ["e"]);
+    rig.advance(2000);
+    assert_eq!(rig.claim_one().await.id, next);
+}
+
+pub async fn a_rescheduling_may_extend_the_time(rig: Rig) {
+    let owner = later(&rig, "a", lasting(SHORT)).await;
+    let rule = Deduplication { reschedule: true, ..extending(LONG) };
+    held_for(&rig, "b", rule, 500_000, &owner).await;
+    outlast(SHORT).await;
+    held(&rig, "c", simple(), &owner).await;
+    assert_eq!(rig.job(&owner).await.delay, 500_000);
+}
+
+// --- from outside ---
+
+async fn owner_of(rig: &Rig, key: &str) -> Option<JobId> {
+    ok!(rig.store.deduplication_owner(&rig.queue, key))
+}
+
+async fn release(rig: &Rig, key: &str) -> bool {
+    ok!(rig.store.release_deduplication(&rig.queue, key))
+}
+
+pub async fn the_owner_of_an_id_is_told(rig: Rig) {
+    assert_eq!(owner_of(&rig, "d").await, None);
+    let owner = first(&rig, "a", simple()).await;
+    let lasting = first(&rig, "b", Deduplication { id: "l".into(), ..lasting(SHORT) }).await;
+    assert_eq!((owner_of(&rig, "d").await, owner_of(&rig, "l").await), (Some(owner), Some(lasting)));
+    assert_eq!(owner_of(&rig.other_queue("other"), "d").await, None);
+    rig.done(&rig.claim_one().await, complete()).await;
+    assert_eq!(owner_of(&rig, "d").await, None);
+    outlast(SHORT).await;
+    assert_eq!(owner_of(&rig, "l").await, None);
+}
+
+pub async fn a_released_id_is_free(rig: Rig) {
+    assert!(!release(&rig, "d").await);
+    let a = first(&rig, "a", lasting(LONG)).await;
+    assert!(release(&rig, "d").await);
+    assert!(!release(&rig, "d").await);
+    assert_eq!(owner_of(&rig, "d").await, None);
+    let b = first(&rig, "b", simple()).await;
+    assert_eq!(rig.claim_one().await.id, a);
+    held(&rig, "c", simple(), &b).await;
+}
+
+pub async fn a_kept_job_is_made_though_the_id_was_released(rig: Rig) {
+    first(&rig, "a", keeping()).await;
+    let running = rig.claim_one().await;
+    held(&rig, "b", keeping(), &running.id).await;
+    assert!(release(&rig, "d").await);
+    rig.done(&running, complete()).await;
+    let kept = rig.claim_one().await;
+    assert_eq!(names_of(std::slice::from_ref(&kept)), ["b"]);
+    assert_eq!(owner_of(&rig, "d").await, Some(kept.id.clone()));
+    rig.done(&kept, complete()).await;
+    assert_eq!(owner_of(&rig, "d").await, None);
+}
+
 // --- telling ---
 
 pub async fn a_held_back_job_is_told(rig: Rig) {

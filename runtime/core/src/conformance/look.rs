@@ -128,3 +128,50 @@ pub async fn health_says_what_it_is(rig: Rig) {
     assert!(!health.kind.is_empty());
     assert!(health.latency < std::time::Duration::from_secs(10));
 }
+
+pub async fn priorities_are_counted(rig: Rig) {
+    let count = async |priorities: &[u64]| {
+        let counts = ok!(rig.store.counts_by_priority(&rig.queue, priorities));
+        counts.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(count(&[0, 1]).await, [(0, 0), (1, 0)]);
+    for priority in [0, 0, 1, 2, 2, 2, 2_097_151] {
+        rig.add_with("n", |o| o.priority = priority).await;
+    }
+    rig.add_with("n", |o| {
+        o.priority = 2;
+        o.delay = 60_000;
+    })
+    .await;
+    assert_eq!(count(&[2_097_151, 2, 0, 1, 3]).await, [(0, 2), (1, 1), (2, 3), (3, 0), (2_097_151, 1)]);
+    ok!(rig.store.pause(&rig.queue));
+    assert_eq!(count(&[0, 1]).await, [(0, 2), (1, 1)]);
+    assert!(count(&[]).await.is_empty());
+}
+
+pub async fn workers_are_seen_while_they_wait(rig: Rig) {
+    let seen = async || {
+        let mut names: Vec<_> =
+            ok!(rig.store.workers(&rig.queue)).into_iter().map(|worker| worker.name).collect();
+        names.sort();
+        names
+    };
+    assert!(seen().await.is_empty());
+    let named = ok!(rig.store.waiter(&rig.queue, Some("media-1")));
+    let unnamed = ok!(rig.store.waiter(&rig.queue, None));
+    let elsewhere = ok!(rig.store.waiter(&rig.other_queue("other").queue, Some("media-2")));
+    assert_eq!(seen().await, [None, Some("media-1".to_owned())]);
+    let workers = ok!(rig.store.workers(&rig.queue));
+    assert!(workers.iter().all(|worker| !worker.address.is_empty()), "{workers:?}");
+    assert!(workers.iter().all(|worker| worker.age < std::time::Duration::from_secs(60)), "{workers:?}");
+    drop((named, elsewhere));
+    // A store may notice the end of a connection a little later.
+    for _ in 0..1000 {
+        if seen().await == [None] {
+            drop(unnamed);
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("a worker that is gone is still seen");
+}

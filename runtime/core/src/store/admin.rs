@@ -23,19 +23,29 @@ pub trait Admin: Store + Schedulers {
         Err(StoreError::unsupported(queue, "limits"))
     }
 
-    /// At most so many jobs are active at once over all workers; none lifts the limit.
+    /// At most so many jobs are active at once over all workers; none lifts the limit. Holds from the next claim on:
+    /// running jobs go on, and when more may run than before, waiting workers are woken.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] when `max` is 0, which would stop the queue: pause it instead.
     async fn set_concurrency(&self, queue: &QueueName, max: Option<u64>) -> Result<(), StoreError> {
         let _ = max;
         Err(StoreError::unsupported(queue, "a global concurrency"))
     }
 
-    /// At most so many starts over all workers; none lifts the limit.
+    /// At most so many starts over all workers; none lifts the limit. Where workers have a limit of their own, this one's
+    /// number of starts and their window hold, as in BullMQ. A window that has begun ends no later than the new one
+    /// would, and waiting workers are woken.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] when a part of it is 0.
     async fn set_rate(&self, queue: &QueueName, rate: Option<RateLimit>) -> Result<(), StoreError> {
         let _ = rate;
         Err(StoreError::unsupported(queue, "a global rate limit"))
     }
 
-    /// No worker starts a job for so long; none ends such a rest, and the current window of a rate limit.
+    /// No worker starts a job for so long; none ends such a rest, and the current window of a rate limit. Of BullMQ's own
+    /// workers only those obey whose queue has a rate limit, theirs or its own.
     async fn rest(&self, queue: &QueueName, rest: Option<Duration>) -> Result<(), StoreError> {
         let _ = rest;
         Err(StoreError::unsupported(queue, "rests"))
@@ -88,10 +98,11 @@ pub trait Admin: Store + Schedulers {
         Err(StoreError::unsupported(queue, "changing a delay"))
     }
 
-    /// Gives a job another priority, and moves it there when it waits; `front` puts it before others of its kind.
+    /// Gives a job another priority, and moves it there when it waits; `front` puts it before others of its kind. In any
+    /// other state it has the priority the next time it waits.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`]; [`StoreError::Rejected`] when there is no such priority.
     async fn change_priority(
         &self,
         queue: &QueueName,
@@ -105,14 +116,16 @@ pub trait Admin: Store + Schedulers {
 
     // --- many jobs ---
 
-    /// Makes up to `limit` delayed jobs due now, those due first first. Returns how many.
+    /// Makes up to `limit` delayed jobs due now, those due first first. As in BullMQ they wait without a priority,
+    /// whatever theirs is. Those that are delayed meanwhile may be left out. Returns how many.
     async fn promote_all(&self, queue: &QueueName, limit: u64) -> Result<u64, StoreError> {
         let _ = limit;
         Err(StoreError::unsupported(queue, "promoting many jobs at once"))
     }
 
     /// Puts up to `limit` jobs that completed or failed no later than `before` back among the waiting ones, oldest
-    /// first. Returns how many.
+    /// first. As in BullMQ they wait without a priority, whatever theirs is, and keep their count of attempts; their
+    /// parents wait for them again. Returns how many.
     ///
     /// # Errors
     /// [`StoreError::Rejected`] when `state` is not a finished one.
@@ -129,7 +142,11 @@ pub trait Admin: Store + Schedulers {
 
     /// Removes up to `limit` jobs of this state that are no younger than `before`: finished ones by their end, others
     /// by when they were last started or made. Active ones go only when nobody holds their lock. The pending job of a
-    /// scheduler stays. Returns what was removed.
+    /// scheduler stays. A parent of the same queue that waited for nothing but a removed job goes with it. Tells
+    /// `cleaned` once. Returns what was removed, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] for `WaitingChildren`: such jobs go with their trees.
     async fn clean(
         &self,
         queue: &QueueName,
@@ -142,7 +159,8 @@ pub trait Admin: Store + Schedulers {
     }
 
     /// Removes the queue with everything in it: jobs, schedulers, events, counters, settings. It must be paused, and
-    /// have no active job unless `force`.
+    /// have no active job unless `force`. Goes step by step, and stays paused to the last one: what was begun and broken
+    /// off can be called again.
     async fn obliterate(&self, queue: &QueueName, force: bool) -> Result<Obliterated, StoreError> {
         let _ = force;
         Err(StoreError::unsupported(queue, "obliterating"))
@@ -183,7 +201,8 @@ pub trait Admin: Store + Schedulers {
         Err(StoreError::unsupported(queue, "deduplication"))
     }
 
-    /// Frees a deduplication id, whoever owns it. False when nobody did.
+    /// Frees a deduplication id, whoever owns it. False when nobody did. A job that was kept back until the owner
+    /// finishes is made all the same.
     async fn release_deduplication(&self, queue: &QueueName, id: &str) -> Result<bool, StoreError> {
         let _ = id;
         Err(StoreError::unsupported(queue, "deduplication"))
@@ -199,6 +218,8 @@ pub enum Removed {
     NotFound,
     /// It is running; stop it first.
     Running,
+    /// It is the latest job of a scheduler that still exists; remove the scheduler first.
+    Scheduled,
 }
 
 /// The limits of a queue over all its workers.
@@ -210,7 +231,8 @@ pub struct Limits {
     pub concurrency: Option<u64>,
     /// Starts per time.
     pub rate: Option<RateLimit>,
-    /// How much longer no job starts, because the window of a rate limit is used up or somebody asked for a rest.
+    /// How much longer no job starts, because the window of `rate` is used up or somebody asked for a rest. Windows of
+    /// workers' own limits are not seen.
     pub rests_for: Option<Duration>,
 }
 
@@ -230,7 +252,7 @@ pub enum Obliterated {
 pub struct Series {
     /// All that were ever counted.
     pub total: u64,
-    /// When the newest whole minute was written.
+    /// When the newest point was written: the first end of a job after its minute.
     pub last: Option<Millis>,
     /// Jobs of one minute each, newest first.
     pub points: Vec<u64>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::job::JobState;
+use crate::names::QueueName;
 
 /// A slice of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,35 @@ impl Counts {
             .into_iter()
             .map(|state| self.get(state))
             .sum()
+    }
+}
+
+/// How many minutes of the per-minute series of finished jobs ([`Admin::series`](super::Admin::series)) a store keeps
+/// for each queue. Default none for any, which saves its cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeriesPoints {
+    queues: BTreeMap<QueueName, u32>,
+    others: u32,
+}
+
+impl SeriesPoints {
+    /// So many for every queue.
+    #[must_use]
+    pub fn all(points: u32) -> Self {
+        Self { queues: BTreeMap::new(), others: points }
+    }
+
+    /// So many for this queue.
+    #[must_use]
+    pub fn with(mut self, queue: QueueName, points: u32) -> Self {
+        self.queues.insert(queue, points);
+        self
+    }
+
+    /// Those of this queue; 0 keeps none.
+    #[must_use]
+    pub fn of(&self, queue: &QueueName) -> u32 {
+        self.queues.get(queue).copied().unwrap_or(self.others)
     }
 }
 

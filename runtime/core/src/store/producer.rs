@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use super::StoreError;
 use crate::clock::Millis;
-use crate::names::{JobId, QueueName};
+use crate::names::JobId;
 use crate::options::JobOptions;
 
 /// A job to be added.
@@ -35,6 +36,36 @@ impl NewJob {
         Self { name: name.into(), data: data.into(), options: JobOptions::default(), parent: None }
     }
 
+    /// The parent it names, here or in its options.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] when the parent's id is empty.
+    pub fn parent(&self) -> Result<Option<Parent>, StoreError> {
+        if self.parent.is_some() {
+            return Ok(self.parent.clone());
+        }
+        let Some(named) = &self.options.parent else { return Ok(None) };
+        let id = JobId::new(&named.id)
+            .map_err(|e| StoreError::Rejected(format!("job {:?}: its parent: {e}", self.name)))?;
+        Ok(Some(Parent { queue_key: named.queue.clone(), id }))
+    }
+
+    /// Looks for what no store can store.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] when its options contradict each other.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let asked = self.options.parent_policies();
+        if asked.len() <= 1 {
+            return Ok(());
+        }
+        Err(StoreError::Rejected(format!(
+            "job {:?}: {} cannot be used together; keep one of them",
+            self.name,
+            asked.join(", ")
+        )))
+    }
+
     /// When it was made: the producer's time, else `now`.
     #[must_use]
     pub fn timestamp(&self, now: Millis) -> Millis {
@@ -60,44 +91,5 @@ impl Added {
         match self {
             Self::New(id) | Self::Duplicate(id) | Self::Deduplicated(id) => id,
         }
-    }
-}
-
-/// A tree of jobs: each runs after its children are done. Children may be in other queues than their parent.
-#[derive(Debug, Clone)]
-pub struct Flow {
-    /// The queue of the job at the top.
-    pub queue: QueueName,
-    /// The job at the top. Only the topmost job of a tree may name a parent of its own.
-    pub job: NewJob,
-    /// What it waits for; none makes it an ordinary job.
-    pub children: Vec<Flow>,
-}
-
-/// What became of a [`Flow`], in its shape.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AddedFlow {
-    /// The queue of the job at the top.
-    pub queue: QueueName,
-    /// What became of it.
-    pub added: Added,
-    /// What became of its children, in order.
-    pub children: Vec<AddedFlow>,
-}
-
-// === impl Flow ===
-
-impl Flow {
-    /// A job without children.
-    #[must_use]
-    pub fn new(queue: QueueName, job: NewJob) -> Self {
-        Self { queue, job, children: Vec::new() }
-    }
-
-    /// The same with another child.
-    #[must_use]
-    pub fn child(mut self, child: Self) -> Self {
-        self.children.push(child);
-        self
     }
 }

@@ -49,13 +49,6 @@ pub(super) async fn run(
         let verdict = fail(&job, &settings.policy, reason, &[]);
         return Finish { id, token, verdict, recorded: Recorded::default(), keep_logs };
     }
-    if let Some(scheduler) = &job.scheduler {
-        tracing::warn!(
-            queue = %settings.queue, scheduler, job = %id,
-            "a job scheduler made this job, and this version does not make its next run; leave the queue to workers \
-             that do, or upsert the scheduler again"
-        );
-    }
     let now = surroundings.clock.now();
     let run = AssertUnwindSafe(route_and_run(scene, &id, &job, now, cancel, &io)).catch_unwind();
     // Without an end the job would be renewed and keep its slot for ever.

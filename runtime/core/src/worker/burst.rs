@@ -1,5 +1,6 @@
 //! Burst mode: ends all workers of a host once none of their queues has anything to do. One queue alone cannot tell,
-//! because a job of another may put something on it.
+//! because a job of another may put something on it. The pending jobs of schedulers are not waited for: there is always
+//! a next one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,15 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Phase;
+use crate::job::JobState;
 use crate::names::QueueName;
-use crate::store::Store;
+use crate::store::{Page, Store};
 
 /// How long to wait before looking again when something is left that no worker of this host works on: a delayed job,
 /// or one that another host runs.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Delayed jobs looked at in one call. Most often the first one tells already.
+const LOOKED_AT_ONCE: u64 = 50;
 
 /// How many workers have something to do, and how often that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,9 +89,25 @@ pub(super) async fn end_when_done(
 async fn is_empty(store: &dyn Store, queues: &[QueueName]) -> bool {
     for queue in queues {
         // A store that does not answer says nothing about what is in it.
-        if !store.counts(queue).await.is_ok_and(|counts| counts.pending() == 0) {
+        let Ok(counts) = store.counts(queue).await else { return false };
+        let delayed = counts.get(JobState::Delayed);
+        if counts.pending() > delayed || !is_scheduled(store, queue, delayed).await {
             return false;
         }
+    }
+    true
+}
+
+/// Whether all delayed jobs of the queue are the first runs of jobs that schedulers made.
+async fn is_scheduled(store: &dyn Store, queue: &QueueName, delayed: u64) -> bool {
+    let mut offset = 0;
+    while offset < delayed {
+        let page = Page { offset, limit: LOOKED_AT_ONCE };
+        let Ok(jobs) = store.list(queue, JobState::Delayed, page).await else { return false };
+        if !jobs.iter().all(|job| job.scheduler.is_some() && job.attempts_started == 0) {
+            return false;
+        }
+        offset += LOOKED_AT_ONCE;
     }
     true
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::AttemptIo;
@@ -20,6 +21,11 @@ pub(super) struct Held {
     pub(super) io: Arc<AttemptIo>,
     /// Its attempt goes on; false once the end is on its way to the store.
     pub(super) running: bool,
+    /// The lock holds until then, by the monotonic clock and counted from before the call that set it was sent: the
+    /// store cannot have let it run out before unless its clock was set.
+    locked_until: Instant,
+    /// Its end was sent and nobody knows whether it was written.
+    pub(super) perhaps_written: bool,
     /// How often in a row it asked to wait for children and had none.
     pub(super) vain_waits: u32,
 }
@@ -31,6 +37,9 @@ pub(super) struct HeldJobs {
     /// The token each job was claimed under last, the only one that can still have its lock.
     newest: HashMap<JobId, Token>,
     running: usize,
+    /// No lock of a running attempt runs out before. A job that is removed leaves it as it is, until locks are next
+    /// renewed.
+    lapse: Option<Instant>,
 }
 
 impl HeldJobs {
@@ -41,9 +50,19 @@ impl HeldJobs {
         claimed: &Claimed,
         cancel: CancellationToken,
         io: Arc<AttemptIo>,
+        locked_until: Instant,
     ) -> Option<Token> {
-        let job = claimed.job.as_ref().ok().cloned();
-        let held = Held { id: claimed.id.clone(), job, cancel, io, running: true, vain_waits: 0 };
+        let held = Held {
+            id: claimed.id.clone(),
+            job: claimed.job.as_ref().ok().cloned(),
+            cancel,
+            io,
+            running: true,
+            locked_until,
+            perhaps_written: false,
+            vain_waits: 0,
+        };
+        self.lapse = Some(self.lapse.map_or(locked_until, |lapse| lapse.min(locked_until)));
         self.by_token.insert(claimed.token.clone(), held);
         self.running += 1;
         self.newest.insert(claimed.id.clone(), claimed.token.clone())
@@ -74,6 +93,7 @@ impl HeldJobs {
             && !std::mem::replace(&mut held.running, true)
         {
             self.running += 1;
+            self.lapse = Some(self.lapse.map_or(held.locked_until, |lapse| lapse.min(held.locked_until)));
         }
     }
 
@@ -104,6 +124,30 @@ impl HeldJobs {
     /// What has to be renewed: one lock a job, so that the loss of an old one is not taken for that of the new one.
     pub(super) fn locks(&self) -> Vec<(JobId, Token)> {
         self.newest.iter().map(|(id, token)| (id.clone(), token.clone())).collect()
+    }
+
+    /// These locks hold until then.
+    pub(super) fn renewed<'a>(&mut self, tokens: impl Iterator<Item = &'a Token>, locked_until: Instant) {
+        for token in tokens {
+            if let Some(held) = self.by_token.get_mut(token) {
+                held.locked_until = held.locked_until.max(locked_until);
+            }
+        }
+        let running = self.by_token.values().filter(|held| held.running);
+        self.lapse = running.map(|held| held.locked_until).min();
+    }
+
+    /// When [`Self::lapsed`] may find something.
+    pub(super) fn lapse(&self) -> Option<Instant> {
+        self.lapse
+    }
+
+    /// Jobs that run although their lock has run out.
+    pub(super) fn lapsed(&mut self, now: Instant) -> Vec<Token> {
+        let running = self.by_token.iter().filter(|(_, held)| held.running);
+        let (lapsed, holding): (Vec<_>, Vec<_>) = running.partition(|(_, held)| held.locked_until <= now);
+        self.lapse = holding.iter().map(|(_, held)| held.locked_until).min();
+        lapsed.into_iter().map(|(token, _)| token.clone()).collect()
     }
 
     /// Ends every attempt that goes on.

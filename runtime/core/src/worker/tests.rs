@@ -1,6 +1,7 @@
 //! The worker against a scripted store and runner, in paused time.
 
 mod fake;
+mod outage;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -336,6 +337,21 @@ async fn waiting_for_children_that_are_not_there_is_not_a_busy_loop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_whose_children_were_faster_is_started_again() {
+    let store = Fake::with([job("1", "parent")]);
+    store.refuse("1", Refusal::NothingToWaitFor);
+    // As handlers do it: children are added on the first start, their results read on a later one.
+    let first = std::sync::OnceLock::new();
+    let runner = FakeRunner::new(move |_, attempt| {
+        let starts = attempt.job.attempts_started;
+        Step::Now(if starts > *first.get_or_init(|| starts) { done() } else { Outcome::WaitForChildren })
+    });
+    burst(&store, &runner, 1).await;
+    assert!(matches!(&store.verdicts("1")[..], [.., Verdict::Complete { .. }]), "{:?}", store.verdicts("1"));
+    assert_eq!(runner.runs("1"), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn progress_and_logs_are_written_while_an_attempt_goes_on() {
     let store = Fake::with([job("1", "chatty")]);
     let runner = FakeRunner::new(|_, attempt| {
@@ -387,7 +403,7 @@ async fn a_store_that_is_away_is_not_asked_in_a_tight_loop() {
     let mut workers = Workers::start(&host(&store, &runner), vec![settings(4)], false);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let calls = store.calls.load(Ordering::SeqCst);
-    assert!((30..400).contains(&calls), "{calls} calls in a minute");
+    assert!((60..300).contains(&calls), "{calls} calls in a minute");
     store.come_back();
     let back = tokio::time::Instant::now();
     store.push(job("1", "ok"));

@@ -1,9 +1,11 @@
 //! Changing single jobs and whole queues from outside a worker.
 
-use jobcell_core::store::Removed;
-use jobcell_core::{JobId, QueueName, StoreError};
+use std::time::Duration;
+
+use jobcell_core::{JobId, Millis, QueueName, StoreError};
 
 use super::BullStore;
+use super::add::{DUE_MAX, PRIORITY_MAX};
 use crate::reply;
 use crate::script::{self, Call};
 
@@ -12,7 +14,7 @@ const DRAINED_A_CALL: u64 = 500;
 
 impl BullStore {
     /// Runs a script about one job. -1 is that there is none.
-    async fn run_on_job(&self, queue: &QueueName, id: &JobId, call: &Call<'_>) -> Result<i64, StoreError> {
+    pub(super) async fn run_on_job(&self, queue: &QueueName, id: &JobId, call: &Call<'_>) -> Result<i64, StoreError> {
         match reply::int(&self.run(call, &self.keys(queue), &[id]).await?)? {
             -1 => Err(StoreError::NotFound(id.clone())),
             code => Ok(code),
@@ -69,20 +71,6 @@ impl BullStore {
         self.run(&script.call(&keys.meta()), &keys, &[]).await.map(drop)
     }
 
-    pub(super) async fn remove_job(&self, queue: &QueueName, id: &JobId) -> Result<Removed, StoreError> {
-        let keys = self.keys(queue);
-        let mut call = script::REMOVE.call(&keys.meta());
-        call.arg(id.as_str());
-        match reply::int(&self.run(&call, &keys, &[id]).await?)? {
-            1 => Ok(Removed::Yes),
-            0 => Ok(Removed::Running),
-            -8 => Err(StoreError::Rejected(format!(
-                "job {id:?} is the next run of a job scheduler; remove the scheduler instead"
-            ))),
-            _ => Ok(Removed::NotFound),
-        }
-    }
-
     pub(super) async fn promote_job(&self, queue: &QueueName, id: &JobId) -> Result<(), StoreError> {
         let mut call = script::PROMOTE.call(&self.keys(queue).meta());
         call.arg(id.as_str());
@@ -104,6 +92,44 @@ impl BullStore {
             0 => Ok(()),
             _ => Err(self.wrong_state(queue, id, "failed or completed").await),
         }
+    }
+
+    pub(super) async fn move_due(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        delay: Duration,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        if now.saturating_add(delay) > DUE_MAX {
+            return Err(StoreError::Rejected(format!(
+                "job {id:?}: a delay of {delay} ms ends after 2039, which this layout cannot hold; make it shorter"
+            )));
+        }
+        let mut call = script::DELAY.call(&self.keys(queue).meta());
+        call.arg(id.as_str()).arg(delay).arg(now);
+        match self.run_on_job(queue, id, &call).await? {
+            0 => Ok(()),
+            _ => Err(self.wrong_state(queue, id, "delayed").await),
+        }
+    }
+
+    pub(super) async fn write_priority(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        priority: u64,
+        front: bool,
+    ) -> Result<(), StoreError> {
+        if priority > PRIORITY_MAX {
+            return Err(StoreError::Rejected(format!(
+                "job {id:?}: priority {priority} is over {PRIORITY_MAX}; 1 is the highest priority, 0 is none"
+            )));
+        }
+        let mut call = script::PRIORITY.call(&self.keys(queue).meta());
+        call.arg(id.as_str()).arg(priority).arg(u8::from(front));
+        self.run_on_job(queue, id, &call).await.map(drop)
     }
 
     pub(super) async fn drain_queue(&self, queue: &QueueName, delayed: bool) -> Result<u64, StoreError> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jobcell_core::store::{Claim, ClaimRequest, Claimed, Recovered, StallPolicy, Token};
-use jobcell_core::{JobId, Millis, QueueName, StoreError};
+use jobcell_core::store::{Claim, ClaimRequest, Claimed, Malformed, Recovered, StallPolicy, Token};
+use jobcell_core::{Job, JobId, Millis, QueueName, StoreError};
 use redis::Value;
 
 use super::{BullStore, record};
@@ -35,12 +35,20 @@ pub(super) fn encode(call: &mut Call<'_>, request: Option<&ClaimRequest>) {
     };
 }
 
-/// What the script's last four parts say.
+/// A claimed job that a scheduler made.
+pub(super) struct Iterated {
+    /// Which of the claim's tokens it has.
+    pub(super) nth: usize,
+    /// As far as it can be read.
+    pub(super) job: Arc<Job>,
+}
+
+/// What the script's last four parts say, and which of the jobs were made by schedulers.
 pub(super) fn decode(
     keys: &QueueKeys,
     request: Option<&ClaimRequest>,
     [jobs, rest, due, dropped]: [Value; 4],
-) -> Result<Claim, StoreError> {
+) -> Result<(Claim, Vec<Iterated>), StoreError> {
     for (id, why) in reply::pairs(dropped)? {
         let key = keys.of(&id);
         if why.is_empty() {
@@ -54,41 +62,46 @@ pub(super) fn decode(
         rate_limited: Some(reply::count(&rest)?).filter(|ms| *ms > 0).map(Duration::from_millis),
         next_due: Some(reply::count(&due)?).filter(|ms| *ms > 0),
     };
-    let Some(request) = request else { return Ok(claim) };
+    let mut iterated = Vec::new();
+    let Some(request) = request else { return Ok((claim, iterated)) };
     let jobs = reply::array(jobs)?;
     claim.jobs.reserve_exact(jobs.len() / 2);
     let mut jobs = jobs.into_iter();
     let mut n = 0;
     while let (Some(id), Some(hash)) = (jobs.next(), jobs.next()) {
         let token = request.token(n);
-        n += 1;
         let id = reply::text(id)?.unwrap_or_default();
         match JobId::new(&id) {
-            Ok(id) => claim.jobs.push(claimed(id, token, reply::array(hash)?, request)),
+            Ok(id) => {
+                let (job, fault) = claimed(id.clone(), reply::array(hash)?, request);
+                if job.scheduler.is_some() {
+                    iterated.push(Iterated { nth: n, job: Arc::clone(&job) });
+                }
+                claim.jobs.push(Claimed { id, token, job: fault.map_or(Ok(job), Err) });
+            }
             // An empty one, which no producer makes. It stays locked until the lock runs out; no port can name it.
             Err(e) => tracing::error!(key = keys.of("active"), cause = %e, "a job's id cannot be used"),
         }
+        n += 1;
     }
-    Ok(claim)
+    Ok((claim, iterated))
 }
 
-fn claimed(id: JobId, token: Token, hash: Vec<Value>, request: &ClaimRequest) -> Claimed {
-    let job = record::parse(id.clone(), hash).map(|job| {
-        // The script has made sure that there is a name.
-        let mut job = job.unwrap_or_else(|| jobcell_core::Job::new(id.clone(), "", "{}"));
-        // The reply is from just before the start.
-        job.attempts_started += 1;
-        job.processed_on = Some(request.now);
-        if let Some(name) = &request.worker_name {
-            job.processed_by = Some(name.to_string());
-        }
-        Arc::new(job)
-    });
-    Claimed { id, token, job }
+fn claimed(id: JobId, hash: Vec<Value>, request: &ClaimRequest) -> (Arc<Job>, Option<Malformed>) {
+    let (job, fault) = record::parse(id.clone(), hash);
+    // The script has made sure that there is a name.
+    let mut job = job.unwrap_or_else(|| Job::new(id, "", "{}"));
+    // The reply is from just before the start.
+    job.attempts_started += 1;
+    job.processed_on = Some(request.now);
+    if let Some(name) = &request.worker_name {
+        job.processed_by = Some(name.to_string());
+    }
+    (Arc::new(job), fault)
 }
 
 /// Whole milliseconds, at least one: Redis refuses an expiry of none.
-pub(super) fn ms(duration: Duration) -> u64 {
+pub(crate) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 52)
 }
 

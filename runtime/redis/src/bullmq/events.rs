@@ -5,101 +5,80 @@ use std::time::Duration;
 
 use jobcell_core::store::StoredEvent;
 use jobcell_core::{QueueName, StoreError};
-use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value};
+use redis::Value;
 
 use super::BullStore;
-use crate::connect::ConnectOptions;
+use crate::connect::CONNECT_TIMEOUT;
 use crate::error;
+use crate::link::{Broken, Redis, Seated};
 use crate::reply;
 
 /// Entries one call returns.
 const ENTRIES_MAX: usize = 1000;
 /// Connections kept for the next reader; more readers than that open their own each time.
 const IDLE_MAX: usize = 8;
-/// How much longer than asked an answer may take before the connection counts as dead.
-const GRACE: Duration = Duration::from_secs(1);
+/// What `CLIENT LIST` shows.
+const NAME: &str = "jobcell:events";
 
 /// Connections for blocking reads. One serves one reader at a time; a reader that is dropped takes its own along.
-#[derive(Clone)]
-pub(super) struct Readers {
-    options: ConnectOptions,
-    idle: Arc<Mutex<Vec<MultiplexedConnection>>>,
+#[derive(Clone, Default)]
+pub(crate) struct Readers {
+    idle: Arc<Mutex<Vec<Seated>>>,
 }
 
 // === impl Readers ===
 
 impl Readers {
-    pub(super) fn new(options: ConnectOptions) -> Self {
-        Self { options, idle: Arc::default() }
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<MultiplexedConnection>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Seated>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.idle().clear();
     }
 
-    /// Runs a command that blocks for at most `wait`.
-    async fn call(&self, cmd: &redis::Cmd, wait: Duration) -> Result<Value, StoreError> {
-        let idle = self.idle().pop();
+    /// Runs a command on this key that blocks for at most `wait`.
+    async fn call(
+        &self,
+        redis: &Redis,
+        key: &str,
+        cmd: &redis::Cmd,
+        wait: Duration,
+    ) -> Result<Value, StoreError> {
+        // Those that lead elsewhere by now are dropped.
+        let idle = {
+            let mut idle = self.idle();
+            idle.retain(|open| redis.is_current(open));
+            let fits = idle.iter().position(|open| redis.is_seated(open, key));
+            fits.map(|place| idle.swap_remove(place))
+        };
         let reused = idle.is_some();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => self.options.open(None).await?,
+        let mut open = match idle {
+            Some(open) => open,
+            None => redis.seated(key, NAME, CONNECT_TIMEOUT).await?,
         };
-        let mut reply = answer(&mut connection, cmd, wait).await;
-        if reused && matches!(&reply, Some(Err(e)) if error::is_broken(e)) {
+        let mut reply = redis.block(&open, key, cmd, wait).await;
+        if reply.is_err() && reused {
             // It broke while nobody used it. Reading twice does no harm.
-            connection = self.options.open(None).await?;
-            reply = answer(&mut connection, cmd, wait).await;
+            open = redis.seated(key, NAME, CONNECT_TIMEOUT).await?;
+            reply = redis.block(&open, key, cmd, wait).await;
         }
-        let Some(reply) = reply else {
-            let address = self.options.address();
-            return Err(StoreError::Unavailable(format!(
-                "redis at {address} stopped answering; connecting anew"
-            )));
-        };
-        let value = reply.map_err(|e| error::of_store(&self.options.address(), &e))?;
+        let value = reply.map_err(|broken| match broken {
+            Broken::Elsewhere => redis.error(&error::unsent("another server has the queue now")),
+            Broken::Failed(e) => e,
+        })?;
         let mut idle = self.idle();
         if idle.len() < IDLE_MAX {
-            idle.push(connection);
+            idle.push(open);
         }
         Ok(value)
     }
-}
 
-impl std::fmt::Debug for Readers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Readers").field("idle", &self.idle().len()).finish_non_exhaustive()
-    }
-}
-
-async fn answer(
-    connection: &mut MultiplexedConnection,
-    cmd: &redis::Cmd,
-    wait: Duration,
-) -> Option<RedisResult<Value>> {
-    tokio::time::timeout(wait + GRACE, cmd.query_async::<Value>(connection)).await.ok()
-}
-
-impl BullStore {
-    pub(super) async fn newest_event(&self, queue: &QueueName) -> Result<String, StoreError> {
-        let keys = self.keys(queue);
-        let mut cmd = redis::cmd("XREVRANGE");
-        cmd.arg(keys.of("events")).arg("+").arg("-").arg("COUNT").arg(1);
-        let entries = match self.redis.call(&cmd).await {
-            Ok(entries) => entries,
-            Err(e) => return Err(self.explain(e, &keys, &[]).await),
-        };
-        Ok(decode(entries)?.pop().map_or_else(|| "0-0".to_owned(), |event| event.id))
-    }
-
-    pub(super) async fn events_after(
+    /// The entries of a stream of events after this one; waits for the first.
+    pub(crate) async fn events(
         &self,
-        queue: &QueueName,
+        redis: &Redis,
+        key: &str,
         after: &str,
         wait: Duration,
     ) -> Result<Vec<StoredEvent>, StoreError> {
@@ -110,8 +89,8 @@ impl BullStore {
             // None would be for ever to Redis.
             cmd.arg("BLOCK").arg(wait_ms);
         }
-        cmd.arg("STREAMS").arg(self.keys(queue).of("events")).arg(after);
-        let streams = reply::array(self.readers.call(&cmd, Duration::from_millis(wait_ms)).await?)?;
+        cmd.arg("STREAMS").arg(key).arg(after);
+        let streams = reply::array(self.call(redis, key, &cmd, Duration::from_millis(wait_ms)).await?)?;
         match streams.into_iter().next() {
             None => Ok(Vec::new()),
             Some(stream) => {
@@ -120,6 +99,43 @@ impl BullStore {
             }
         }
     }
+}
+
+impl std::fmt::Debug for Readers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Readers").field("idle", &self.idle().len()).finish_non_exhaustive()
+    }
+}
+
+impl BullStore {
+    pub(super) async fn newest_event(&self, queue: &QueueName) -> Result<String, StoreError> {
+        let keys = self.keys(queue);
+        match self.redis.call(&newest(&keys.of("events"))).await {
+            Ok(entries) => id_of_newest(entries),
+            Err(e) => Err(self.explain(e, &keys, &[]).await),
+        }
+    }
+
+    pub(super) async fn events_after(
+        &self,
+        queue: &QueueName,
+        after: &str,
+        wait: Duration,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        self.readers.events(&self.redis, &self.keys(queue).of("events"), after, wait).await
+    }
+}
+
+/// Asks for the newest entry of a stream of events.
+pub(crate) fn newest(key: &str) -> redis::Cmd {
+    let mut cmd = redis::cmd("XREVRANGE");
+    cmd.arg(key).arg("+").arg("-").arg("COUNT").arg(1);
+    cmd
+}
+
+/// The id in the answer to [`newest`].
+pub(crate) fn id_of_newest(entries: Value) -> Result<String, StoreError> {
+    Ok(decode(entries)?.pop().map_or_else(|| "0-0".to_owned(), |event| event.id))
 }
 
 fn decode(entries: Value) -> Result<Vec<StoredEvent>, StoreError> {

@@ -6,6 +6,7 @@ use jobcell_core::store::{ClaimRequest, Finish, FinishReply, Refusal, Verdict};
 use jobcell_core::{JobId, Keep, Millis, QueueName, StoreError};
 
 use super::{BullStore, claim};
+use crate::error;
 use crate::reply;
 use crate::script::{self, Call};
 
@@ -44,7 +45,7 @@ impl BullStore {
         self.give_back_unanswered(queue).await;
         let keys = self.keys(queue);
         let mut call = script::FINISH.call(&keys.meta());
-        call.arg(now).arg(self.options.metrics_points).arg(finishes.len());
+        call.arg(now).arg(self.options.series.of(queue)).arg(finishes.len());
         claim::encode(&mut call, request);
         for finish in finishes {
             call.arg(finish.id.as_str());
@@ -55,12 +56,10 @@ impl BullStore {
         for finish in finishes {
             encode(&mut call, finish)?;
         }
-        // Where there is no connection nothing is sent.
-        let sent = self.redis.is_up();
         let value = match call.send(&self.redis).await {
             Ok(value) => value,
             Err(e) => {
-                if let Some(request) = request.filter(|_| sent) {
+                if let Some(request) = request.filter(|_| !error::did_nothing(&e)) {
                     self.unanswered.add(queue, request);
                 }
                 let ids: Vec<&JobId> = finishes.iter().map(|finish| &finish.id).collect();
@@ -78,7 +77,10 @@ impl BullStore {
         let codes = reply::array(codes)?;
         let finished: Result<Vec<_>, StoreError> =
             codes.iter().map(|code| Ok(verdict(reply::int(code)?))).collect();
-        let claim = claim::decode(&keys, request, [jobs, rest, due, dropped])?;
+        let (mut claim, iterated) = claim::decode(&keys, request, [jobs, rest, due, dropped])?;
+        if let Some(request) = request.filter(|_| !iterated.is_empty()) {
+            self.iterate(queue, request, &mut claim, &iterated).await;
+        }
         Ok(FinishReply { finished: finished?, claim })
     }
 }

@@ -1,33 +1,122 @@
 //! How Redis is, and what about it an operator should mend before trusting it with jobs.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use jobcell_core::StoreError;
+use futures::future::try_join_all;
+use jobcell_core::clock::SystemClock;
 use jobcell_core::store::StoreHealth;
+use jobcell_core::{Clock, StoreError};
 
-use super::BullStore;
+use super::{BullStore, permissions};
+use crate::link::Node;
+use crate::link::slots;
 use crate::reply;
 
 /// The oldest Redis whose commands are all there: `LPOS`, `RPOP` with a count, `SET … KEEPTTL`.
 const VERSION_MIN: (u32, u32) = (6, 2);
+/// How far clocks may be apart. Producers and workers reckon with their own, so that delays are off by as much.
+const SKEW_MAX: Duration = Duration::from_secs(1);
+
+/// What one server says about itself.
+#[derive(Default)]
+struct Answers {
+    info: String,
+    /// The configured snapshot points, when they could be read.
+    save: Option<String>,
+    latency: Duration,
+    /// Its clock against ours, in ms; positive when it is ahead.
+    skew: i64,
+    /// What the user may not do.
+    missing: Option<String>,
+}
+
+/// How the server is expected to be run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Alone,
+    Sentinels,
+    Cluster,
+}
+
+/// Faults and warnings.
+#[derive(Default)]
+struct Found {
+    kind: String,
+    faults: Vec<String>,
+    warnings: Vec<String>,
+}
 
 impl BullStore {
     pub(super) async fn read_health(&self) -> Result<StoreHealth, StoreError> {
-        let asked = Instant::now();
-        self.redis.call(&redis::cmd("PING")).await.map_err(|e| self.redis.error(&e))?;
+        let nodes = self.redis.nodes();
+        let answers = try_join_all(nodes.iter().map(|node| self.ask_node(node))).await?;
+        let options = self.redis.options();
+        let way = match (options.is_cluster(), options.uses_sentinels()) {
+            (true, _) => Way::Cluster,
+            (false, true) => Way::Sentinels,
+            (false, false) => Way::Alone,
+        };
+        let mut health = StoreHealth {
+            kind: String::new(),
+            latency: answers.iter().map(|answers| answers.latency).max().unwrap_or_default(),
+            faults: Vec::new(),
+            warnings: Vec::new(),
+        };
+        for (node, answers) in nodes.iter().zip(&answers) {
+            let Found { kind, faults, warnings } = judge(answers, way);
+            health.kind = kind;
+            let told = |line: String| if node.name.is_empty() { line } else { format!("{}: {line}", node.name) };
+            health.faults.extend(faults.into_iter().map(told));
+            health.warnings.extend(warnings.into_iter().map(told));
+        }
+        if way == Way::Cluster {
+            health.kind += &format!(" cluster of {}", nodes.len());
+            let prefix = options.key_prefix();
+            if slots::tag_of(prefix.as_bytes()).is_none() {
+                health.warnings.push(format!(
+                    "the key prefix {prefix:?} has no braces: only queues whose own name has some can be used on a \
+                     cluster; set prefix = \"{{{prefix}}}\" in [redis] and in every BullMQ client"
+                ));
+            }
+        }
+        Ok(health)
+    }
+
+    async fn ask_node(&self, node: &Node) -> Result<Answers, StoreError> {
+        let failed = |e| self.redis.error(&e);
+        let (asked, before) = (Instant::now(), SystemClock.now());
+        let time = node.call(&redis::cmd("TIME")).await;
         let latency = asked.elapsed();
-        let info = self.redis.call(&redis::cmd("INFO")).await.map_err(|e| self.redis.error(&e))?;
-        let info = reply::text(info)?.unwrap_or_default();
+        let skew = time.ok().and_then(|time| reply::array(time).ok()).and_then(|time| skew(&time, before, latency));
+        let (info, mut get_save) = (redis::cmd("INFO"), redis::cmd("CONFIG"));
+        get_save.arg("GET").arg("save");
+        let prefix = self.redis.options().key_prefix();
+        let key = format!("{prefix}:jobcell:meta");
+        let (info, save, missing) =
+            tokio::join!(node.call(&info), node.call(&get_save), self.permissions.missing(node, &key));
         // A user who may not read the configuration is told less.
-        let save = self.redis.call(redis::cmd("CONFIG").arg("GET").arg("save")).await;
         let save = save.ok().and_then(|save| reply::pairs(save).ok()).and_then(|mut pairs| pairs.pop());
-        Ok(judge(&info, save.map(|(_, points)| points).as_deref(), latency))
+        Ok(Answers {
+            info: reply::text(info.map_err(failed)?)?.unwrap_or_default(),
+            save: save.map(|(_, points)| points),
+            latency,
+            skew: skew.unwrap_or(0),
+            missing: permissions::fault(&missing, &key, prefix, self.redis.options().user()),
+        })
     }
 }
 
-/// `save` is the configured snapshot points, when they could be read.
-fn judge(info: &str, save: Option<&str>, latency: std::time::Duration) -> StoreHealth {
+/// What the server's clock showed in the middle of the round trip, against ours.
+fn skew(time: &[redis::Value], before: u64, latency: Duration) -> Option<i64> {
+    let [seconds, micros] = time else { return None };
+    let theirs = reply::int(seconds).ok()?.checked_mul(1000)?.checked_add(reply::int(micros).ok()? / 1000)?;
+    let ours = i64::try_from(before).ok()?.checked_add(i64::try_from(latency.as_millis() / 2).ok()?)?;
+    Some(theirs - ours)
+}
+
+fn judge(answers: &Answers, way: Way) -> Found {
+    let Answers { info, save, latency, skew, missing } = answers;
     let info: HashMap<&str, &str> = info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
     let field = |name: &str| info.get(name).copied();
     // Valkey and Dragonfly tell an old Redis version for compatibility and count their own.
@@ -36,20 +125,49 @@ fn judge(info: &str, save: Option<&str>, latency: std::time::Duration) -> StoreH
         (None, Some(version)) => ("dragonfly", version, false),
         (None, None) => ("redis", field("redis_version").unwrap_or("unknown"), true),
     };
-    let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+    let mut found = Found { kind: format!("{kind} {version}"), ..Found::default() };
     if judged && numbers(version).is_some_and(|version| version < VERSION_MIN) {
         let (major, minor) = VERSION_MIN;
-        faults.push(format!(
+        found.faults.push(format!(
             "redis {version} is too old: some commands are missing; run {major}.{minor} or newer"
         ));
     }
     if let Some(policy) = field("maxmemory_policy")
         && policy != "noeviction"
     {
-        faults.push(format!(
+        found.faults.push(format!(
             "maxmemory-policy is {policy}: jobs may vanish when memory is short; CONFIG SET maxmemory-policy noeviction, and the same in redis.conf"
         ));
     }
+    if field("role") == Some("slave") {
+        found.faults.push("this is a replica, which refuses writes; connect to the master".to_owned());
+    }
+    if way != Way::Cluster && field("redis_mode") == Some("cluster") {
+        found.faults.push(
+            "this is a node of a Redis Cluster, which refuses the keys of other nodes; write redis+cluster:// instead"
+                .to_owned(),
+        );
+    }
+    found.faults.extend(missing.clone());
+    if way != Way::Alone && field("connected_slaves") == Some("0") && field("role") == Some("master") {
+        found.warnings.push(
+            "the master has no replica: nobody takes over when it fails; start one and point it there (REPLICAOF, CLUSTER REPLICATE)"
+                .to_owned(),
+        );
+    }
+    persistence(&info, save.as_deref(), &mut found.warnings);
+    if skew.unsigned_abs() > u64::try_from((SKEW_MAX + *latency).as_millis()).unwrap_or(u64::MAX) {
+        let (direction, seconds) = (if *skew < 0 { "ahead of" } else { "behind" }, skew.unsigned_abs() as f64 / 1e3);
+        found.warnings.push(format!(
+            "this machine's clock is {seconds:.1} s {direction} that of redis: BullMQ's clients reckon with their own \
+             clocks, so delayed jobs start early or late by as much; set both by NTP"
+        ));
+    }
+    found
+}
+
+fn persistence(info: &HashMap<&str, &str>, save: Option<&str>, warnings: &mut Vec<String>) {
+    let field = |name: &str| info.get(name).copied();
     let appends = field("aof_enabled") == Some("1");
     if !appends && save == Some("") {
         warnings.push(
@@ -69,10 +187,6 @@ fn judge(info: &str, save: Option<&str>, latency: std::time::Duration) -> StoreH
             warnings.push(format!("the last {what} could not be written; look at redis's log and its disk"));
         }
     }
-    if field("role") == Some("slave") {
-        faults.push("this is a replica, which refuses writes; connect to the master".to_owned());
-    }
-    StoreHealth { kind: format!("{kind} {version}"), latency, faults, warnings }
 }
 
 fn numbers(version: &str) -> Option<(u32, u32)> {
@@ -84,39 +198,68 @@ fn numbers(version: &str) -> Option<(u32, u32)> {
 mod tests {
     use super::*;
 
-    fn warnings(info: &str, save: Option<&str>) -> Vec<String> {
-        let StoreHealth { faults, warnings, .. } = judge(info, save, std::time::Duration::ZERO);
+    const GOOD: &str = "redis_version:7.0.15\r\nredis_mode:standalone\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\nrdb_last_bgsave_status:ok\r\nrole:master\r\nconnected_slaves:0\r\n";
+
+    fn answers(info: &str, save: Option<&str>) -> Answers {
+        Answers { info: info.to_owned(), save: save.map(str::to_owned), ..Answers::default() }
+    }
+
+    fn lines(answers: &Answers, way: Way) -> Vec<String> {
+        let Found { faults, warnings, .. } = judge(answers, way);
         faults.into_iter().chain(warnings).collect()
     }
 
     #[test]
     fn a_well_kept_server_has_no_warnings() {
-        let info = "redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\nrdb_last_bgsave_status:ok\r\nrole:master\r\n";
-        assert_eq!(warnings(info, Some("")), Vec::<String>::new());
-        assert_eq!(judge(info, None, std::time::Duration::ZERO).kind, "redis 7.0.15");
+        let good = answers(GOOD, Some(""));
+        assert_eq!(lines(&good, Way::Alone), Vec::<String>::new());
+        assert_eq!(judge(&good, Way::Alone).kind, "redis 7.0.15");
     }
 
     #[test]
     fn each_fault_is_told_with_its_fix() {
-        let all = warnings(
-            "redis_version:6.0.16\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:0\r\nrdb_last_bgsave_status:err\r\nrole:slave\r\n",
-            Some(""),
+        let all = lines(
+            &answers(
+                "redis_version:6.0.16\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:0\r\nrdb_last_bgsave_status:err\r\nrole:slave\r\n",
+                Some(""),
+            ),
+            Way::Alone,
         );
         assert_eq!(all.len(), 5, "{all:?}");
         for (warning, fix) in all.iter().zip(["6.2", "noeviction", "master", "appendonly yes", "log"]) {
             assert!(warning.contains(fix), "{warning}");
         }
-        let snapshots = warnings("redis_version:7.2.0\r\naof_enabled:0\r\n", Some("3600 1"));
+        let snapshots = lines(&answers("redis_version:7.2.0\r\naof_enabled:0\r\n", Some("3600 1")), Way::Alone);
         assert!(snapshots[0].contains("since the last snapshot"), "{snapshots:?}");
     }
 
     #[test]
+    fn what_only_matters_to_a_way_of_running_redis_is_told_there() {
+        let lonely = lines(&answers(GOOD, None), Way::Sentinels);
+        assert!(lonely.len() == 1 && lonely[0].contains("no replica"), "{lonely:?}");
+        let node = GOOD.replace("redis_mode:standalone", "redis_mode:cluster");
+        let mistaken = lines(&answers(&node, None), Way::Alone);
+        assert!(mistaken.len() == 1 && mistaken[0].contains("redis+cluster://"), "{mistaken:?}");
+        assert!(!lines(&answers(&node, None), Way::Cluster).iter().any(|line| line.contains("redis+cluster")));
+    }
+
+    #[test]
+    fn clocks_that_differ_are_told_by_how_much() {
+        for (skew, want) in [(3_250, Some("3.2 s behind")), (-61_000, Some("61.0 s ahead of")), (900, None)] {
+            let told = lines(&Answers { skew, ..answers(GOOD, None) }, Way::Alone);
+            match want {
+                Some(want) => assert!(told.len() == 1 && told[0].contains(want), "{told:?}"),
+                None => assert_eq!(told, Vec::<String>::new()),
+            }
+        }
+        let time = [redis::Value::BulkString(b"100".to_vec()), redis::Value::BulkString(b"500000".to_vec())];
+        assert_eq!(skew(&time, 90_000, Duration::from_millis(1000)), Some(10_000));
+    }
+
+    #[test]
     fn a_relative_is_not_judged_by_the_version_it_pretends() {
-        let health = judge(
-            "redis_version:5.0.0\r\nvalkey_version:8.1.0\r\naof_enabled:1\r\n",
-            None,
-            std::time::Duration::ZERO,
-        );
-        assert_eq!((health.kind.as_str(), health.warnings.len()), ("valkey 8.1.0", 0));
+        let found =
+            judge(&answers("redis_version:5.0.0\r\nvalkey_version:8.1.0\r\naof_enabled:1\r\n", None), Way::Alone);
+        assert_eq!((found.kind.as_str(), found.warnings.len()), ("valkey 8.1.0", 0));
     }
 }

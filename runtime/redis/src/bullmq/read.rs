@@ -9,12 +9,17 @@ use crate::reply;
 use crate::script;
 
 /// Jobs a page may have, as the port says.
-const PAGE_MAX: u64 = 1000;
+pub(super) const PAGE_MAX: u64 = 1000;
 /// Keys one step of a scan looks at: a few hundred microseconds of Redis's time.
 const SCAN_COUNT: u32 = 1000;
 
 impl BullStore {
-    async fn ask(&self, cmd: &redis::Cmd, queue: &QueueName, jobs: &[&JobId]) -> Result<Value, StoreError> {
+    pub(super) async fn ask(
+        &self,
+        cmd: &redis::Cmd,
+        queue: &QueueName,
+        jobs: &[&JobId],
+    ) -> Result<Value, StoreError> {
         match self.redis.call(cmd).await {
             Ok(value) => Ok(value),
             Err(e) => Err(self.explain(e, &self.keys(queue), jobs).await),
@@ -187,16 +192,18 @@ impl BullStore {
     pub(super) async fn read_queues(&self) -> Result<Vec<QueueName>, StoreError> {
         let mut queues = std::collections::BTreeSet::new();
         let pattern = self.redis.keys().queue_pattern();
-        let mut cursor = "0".to_owned();
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
-            let reply = self.redis.call(&scan).await.map_err(|e| self.redis.error(&e))?;
-            let [next, keys] = reply::tuple(reply)?;
-            queues.extend(reply::texts(keys)?.iter().filter_map(|key| self.redis.keys().queue_of(key)));
-            cursor = reply::text(next)?.unwrap_or_default();
-            if cursor == "0" || cursor.is_empty() {
-                break;
+        for node in self.redis.nodes() {
+            let mut cursor = "0".to_owned();
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                scan.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
+                let reply = node.call(&scan).await.map_err(|e| self.redis.error(&e))?;
+                let [next, keys] = reply::tuple(reply)?;
+                queues.extend(reply::texts(keys)?.iter().filter_map(|key| self.redis.keys().queue_of(key)));
+                cursor = reply::text(next)?.unwrap_or_default();
+                if cursor == "0" || cursor.is_empty() {
+                    break;
+                }
             }
         }
         Ok(queues.into_iter().collect())

@@ -7,25 +7,14 @@ use redis::Value;
 
 use crate::reply::into_text;
 
-/// Takes the flat reply of `HGETALL`. None when there is no job: a hash without a name is what is left when somebody
-/// touched a job that was gone.
-///
-/// # Errors
-/// When a field cannot be read.
-pub(crate) fn parse(id: JobId, hash: Vec<Value>) -> Result<Option<Job>, Malformed> {
-    let (job, fault) = read(id, hash);
-    match fault {
-        Some(fault) => Err(fault),
-        None => Ok(job),
-    }
-}
-
-/// The same for people who look at jobs: what cannot be read is left at its default, the raw options say the rest.
+/// The job for people who look at it: what cannot be read is left at its default, the raw options say the rest.
 pub(crate) fn look(id: JobId, hash: Vec<Value>) -> Option<Job> {
-    read(id, hash).0
+    parse(id, hash).0
 }
 
-fn read(id: JobId, hash: Vec<Value>) -> (Option<Job>, Option<Malformed>) {
+/// Takes the flat reply of `HGETALL`. None when there is no job: a hash without a name is what is left when somebody
+/// touched a job that was gone. A field that cannot be read is told beside the rest.
+pub(crate) fn parse(id: JobId, hash: Vec<Value>) -> (Option<Job>, Option<Malformed>) {
     let mut job = Job::new(id, "", Bytes::from_static(b"{}"));
     let (mut named, mut fault) = (false, None);
     // What very old producers wrote instead of `atm`.
@@ -130,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_hash_as_node_writes_it_is_read() {
-        let job = parse(
+        let (job, fault) = parse(
             id(),
             hash(&[
                 ("name", "n"),
@@ -145,9 +134,9 @@ mod tests {
                 ("failedReason", "boom"),
                 ("unknown", "kept in the store"),
             ]),
-        )
-        .unwrap()
-        .unwrap();
+        );
+        let job = job.unwrap();
+        assert_eq!(fault, None);
         assert_eq!((job.name.as_str(), &job.data[..]), ("n", &br#"{"a":1}"#[..]));
         assert_eq!((job.priority, job.attempts_started, job.attempts_made), (2, 2, 1));
         assert_eq!(job.options.attempts, 3);
@@ -156,17 +145,17 @@ mod tests {
 
     #[test]
     fn a_hash_without_a_name_is_no_job() {
-        assert!(parse(id(), hash(&[("ats", "1")])).unwrap().is_none());
-        assert!(parse(id(), Vec::new()).unwrap().is_none());
+        assert!(parse(id(), hash(&[("ats", "1")])).0.is_none());
+        assert!(parse(id(), Vec::new()).0.is_none());
     }
 
     #[test]
     fn a_field_that_cannot_be_read_is_named_and_the_rest_can_be_looked_at() {
         let bad = hash(&[("name", "n"), ("opts", "{broken")]);
-        let fault = parse(id(), bad.clone()).unwrap_err();
+        let fault = parse(id(), bad.clone()).1.unwrap();
         assert_eq!(fault.field, "opts");
         assert!(fault.cause.contains("{broken"), "{fault}");
         assert_eq!(look(id(), bad).unwrap().options_raw, "{broken");
-        assert_eq!(parse(id(), hash(&[("name", "n"), ("priority", "high")])).unwrap_err().field, "priority");
+        assert_eq!(parse(id(), hash(&[("name", "n"), ("priority", "high")])).1.unwrap().field, "priority");
     }
 }

@@ -1,17 +1,16 @@
 //! The port, verb by verb; each is told in the file of its kind.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use jobcell_core::store::{
-    Added, Admin, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page, Recovered, Removed,
-    Schedulers, StallPolicy, StoreHealth, StoredEvent, Token, Waiter,
-};
+use jobcell_core::store::{Added, AddedFlow, Admin, Children, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow, Limits, NewJob, Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec, Schedulers, Series, SeriesPoints, StallPolicy, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen};
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, Store, StoreError};
 use redis::{RedisError, Value};
 
 use super::events::Readers;
+use super::permissions::Permissions;
 use super::unanswered::Unanswered;
 use super::waiter::MarkerWaiter;
 use crate::connect::{ConnectError, ConnectOptions};
@@ -22,11 +21,11 @@ use crate::reply;
 use crate::script::Call;
 
 /// What a [`BullStore`] does beyond the port.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct StoreOptions {
-    /// Minutes of completed and failed counts kept for BullMQ's `getMetrics`. 0, the default, keeps none and saves two
-    /// commands a batch.
-    pub metrics_points: u32,
+    /// Minutes of completed and failed counts kept of each queue, which BullMQ's `getMetrics` shows too. None by
+    /// default, which saves four commands a batch.
+    pub series: SeriesPoints,
 }
 
 /// Jobs in Redis, shared with BullMQ's own clients. Cheap to clone.
@@ -36,6 +35,7 @@ pub struct BullStore {
     pub(super) options: StoreOptions,
     pub(super) readers: Readers,
     pub(super) unanswered: Unanswered,
+    pub(super) permissions: Permissions,
 }
 
 // === impl BullStore ===
@@ -52,8 +52,13 @@ impl BullStore {
     /// A store over this connection.
     #[must_use]
     pub fn new(redis: Redis, options: StoreOptions) -> Self {
-        let readers = Readers::new(redis.options().clone());
-        Self { redis, options, readers, unanswered: Unanswered::default() }
+        Self {
+            redis,
+            options,
+            readers: Readers::default(),
+            unanswered: Unanswered::default(),
+            permissions: Permissions::default(),
+        }
     }
 
     /// The connection, for the other things that live in the same Redis.
@@ -84,6 +89,22 @@ impl BullStore {
         if !error::has_code(&e, "WRONGTYPE") {
             return self.redis.error(&e);
         }
+        match self.wrong_types(keys, jobs).await {
+            Err(e) => e,
+            Ok(wrong) if wrong.is_empty() => StoreError::Corrupt(format!(
+                "a key of {:?} holds another type than BullMQ's",
+                keys.of("*")
+            )),
+            Ok(wrong) => StoreError::Corrupt(format!("{}; rename or delete it", wrong.join(", "))),
+        }
+    }
+
+    /// The keys of the queue and of these jobs that hold another type than BullMQ's, as sentences.
+    pub(super) async fn wrong_types(
+        &self,
+        keys: &QueueKeys,
+        jobs: &[&JobId],
+    ) -> Result<Vec<String>, StoreError> {
         let mut suspects: Vec<(String, &str)> =
             QUEUE_KEYS.iter().map(|(last, wanted)| (keys.of(last), *wanted)).collect();
         for id in jobs.iter().take(100) {
@@ -93,11 +114,8 @@ impl BullStore {
         for (key, _) in &suspects {
             types.cmd("TYPE").arg(key);
         }
-        let found = match self.redis.call_all(&types).await {
-            Ok(found) => found,
-            Err(e) => return e,
-        };
-        let wrong: Vec<String> = suspects
+        let found = self.redis.call_all(&types).await?;
+        let wrong = suspects
             .into_iter()
             .zip(found)
             .filter_map(|((key, wanted), found)| {
@@ -106,13 +124,7 @@ impl BullStore {
                     .then(|| format!("key {key:?} holds a {found}, not a {wanted}"))
             })
             .collect();
-        if wrong.is_empty() {
-            return StoreError::Corrupt(format!(
-                "a key of {:?} holds another type than BullMQ's",
-                keys.of("*")
-            ));
-        }
-        StoreError::Corrupt(format!("{}; rename or delete it", wrong.join(", ")))
+        Ok(wrong)
     }
 }
 
@@ -120,6 +132,10 @@ impl BullStore {
 impl Store for BullStore {
     async fn add(&self, queue: &QueueName, jobs: Vec<NewJob>, now: Millis) -> Result<Vec<Added>, StoreError> {
         self.add_jobs(queue, jobs, now).await
+    }
+
+    async fn add_flow(&self, flow: Flow, now: Millis) -> Result<AddedFlow, StoreError> {
+        self.add_tree(flow, now).await
     }
 
     async fn claim(&self, queue: &QueueName, request: &ClaimRequest) -> Result<Claim, StoreError> {
@@ -160,8 +176,7 @@ impl Store for BullStore {
         worker_name: Option<&str>,
     ) -> Result<Box<dyn Waiter>, StoreError> {
         let name = self.redis.keys().client_name(queue, worker_name);
-        let options = self.redis.options().clone();
-        Ok(Box::new(MarkerWaiter::connect(options, self.keys(queue).of("marker"), name).await?))
+        Ok(Box::new(MarkerWaiter::connect(&self.redis, self.keys(queue).of("marker"), name).await?))
     }
 
     async fn wake(&self, queue: &QueueName) -> Result<(), StoreError> {
@@ -257,7 +272,7 @@ impl Store for BullStore {
     }
 
     async fn remove(&self, queue: &QueueName, id: &JobId) -> Result<Removed, StoreError> {
-        self.remove_job(queue, id).await
+        self.remove_whole(queue, id, false).await
     }
 
     async fn promote(&self, queue: &QueueName, id: &JobId) -> Result<(), StoreError> {
@@ -282,6 +297,145 @@ impl Store for BullStore {
     }
 }
 
-impl Schedulers for BullStore {}
+#[async_trait]
+impl Schedulers for BullStore {
+    async fn set_scheduler(
+        &self,
+        queue: &QueueName,
+        spec: SchedulerSpec,
+        now: Millis,
+    ) -> Result<Scheduled, StoreError> {
+        self.write_scheduler(queue, &spec, now).await
+    }
 
-impl Admin for BullStore {}
+    async fn remove_scheduler(&self, queue: &QueueName, id: &str) -> Result<bool, StoreError> {
+        self.drop_scheduler(queue, id).await
+    }
+
+    async fn scheduler(&self, queue: &QueueName, id: &str) -> Result<Option<Scheduler>, StoreError> {
+        self.read_scheduler(queue, id).await
+    }
+
+    async fn schedulers(&self, queue: &QueueName, page: Page) -> Result<Vec<Scheduler>, StoreError> {
+        self.read_schedulers(queue, page).await
+    }
+}
+
+#[async_trait]
+impl Admin for BullStore {
+    // --- limits ---
+
+    async fn limits(&self, queue: &QueueName) -> Result<Limits, StoreError> {
+        self.read_limits(queue).await
+    }
+
+    async fn set_concurrency(&self, queue: &QueueName, max: Option<u64>) -> Result<(), StoreError> {
+        self.write_concurrency(queue, max).await
+    }
+
+    async fn set_rate(&self, queue: &QueueName, rate: Option<RateLimit>) -> Result<(), StoreError> {
+        self.write_rate(queue, rate).await
+    }
+
+    async fn rest(&self, queue: &QueueName, rest: Option<Duration>) -> Result<(), StoreError> {
+        self.write_rest(queue, rest).await
+    }
+
+    // --- one job ---
+
+    async fn remove_tree(&self, queue: &QueueName, id: &JobId) -> Result<Removed, StoreError> {
+        self.remove_whole(queue, id, true).await
+    }
+
+    async fn remove_unprocessed_children(&self, queue: &QueueName, id: &JobId) -> Result<u64, StoreError> {
+        self.prune(queue, id).await
+    }
+
+    async fn leave_parent(&self, queue: &QueueName, id: &JobId) -> Result<bool, StoreError> {
+        self.leave(queue, id).await
+    }
+
+    async fn children(&self, queue: &QueueName, id: &JobId, limit: u64) -> Result<Children, StoreError> {
+        self.read_family(queue, id, limit).await
+    }
+
+    async fn change_delay(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        delay: Duration,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        self.move_due(queue, id, delay, now).await
+    }
+
+    async fn change_priority(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        priority: u64,
+        front: bool,
+    ) -> Result<(), StoreError> {
+        self.write_priority(queue, id, priority, front).await
+    }
+
+    // --- many jobs ---
+
+    async fn promote_all(&self, queue: &QueueName, limit: u64) -> Result<u64, StoreError> {
+        self.promote_many(queue, limit).await
+    }
+
+    async fn retry_all(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        before: Millis,
+        limit: u64,
+    ) -> Result<u64, StoreError> {
+        self.retry_many(queue, state, before, limit).await
+    }
+
+    async fn clean(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        before: Millis,
+        limit: u64,
+    ) -> Result<Vec<JobId>, StoreError> {
+        self.clean_jobs(queue, state, before, limit).await
+    }
+
+    async fn obliterate(&self, queue: &QueueName, force: bool) -> Result<Obliterated, StoreError> {
+        self.obliterate_queue(queue, force).await
+    }
+
+    async fn trim_events(&self, queue: &QueueName, keep: u64) -> Result<u64, StoreError> {
+        self.trim_stream(queue, keep).await
+    }
+
+    // --- looking ---
+
+    async fn counts_by_priority(
+        &self,
+        queue: &QueueName,
+        priorities: &[u64],
+    ) -> Result<BTreeMap<u64, u64>, StoreError> {
+        self.read_priorities(queue, priorities).await
+    }
+
+    async fn series(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Series, StoreError> {
+        self.read_series(queue, state, page).await
+    }
+
+    async fn workers(&self, queue: &QueueName) -> Result<Vec<WorkerSeen>, StoreError> {
+        self.read_workers(queue).await
+    }
+
+    async fn deduplication_owner(&self, queue: &QueueName, id: &str) -> Result<Option<JobId>, StoreError> {
+        self.read_owner(queue, id).await
+    }
+
+    async fn release_deduplication(&self, queue: &QueueName, id: &str) -> Result<bool, StoreError> {
+        self.release_owner(queue, id).await
+    }
+}

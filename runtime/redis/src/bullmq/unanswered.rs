@@ -1,6 +1,7 @@
 //! Claims that were never answered: the connection broke after they were sent. The jobs they may have taken are locked
 //! by tokens that nobody knows, so they are given back as soon as Redis answers again. Else they would wait for their
-//! locks to run out, and count as stalled: twice, and a job that never ran fails for it.
+//! locks to run out, and count as stalled: twice, and a job that never ran fails for it. The same goes for jobs that
+//! were claimed and must not be run yet, because their scheduler's next job could not be made.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -3,54 +3,28 @@
 -- KEYS[1]  the queue's meta key
 -- ARGV[1]  now, ms
 -- ARGV[2]  number of jobs
--- then for each: flags, id or '', name, data, opts (JSON), timestamp ms, delay ms, priority
---   flags 'p': followed by parent key, parent (JSON)
---   flags 'd': followed by deduplication id, ttl ms or '', modes of 'e' extend, 'r' replace, 'k' keep last
---   flags 'l': lifo
+-- then the parts of each, as given.lua lists them
 --
 -- Returns code, id for each: 0 new, 1 duplicate of this id, 2 deduplicated in favour of this id; after -5 (its parent
--- does not exist) and -7 (it has another parent, which exists) nothing follows.
+-- does not exist), -7 (it has another parent, which exists) and -12 (its parent is below it) nothing follows.
 local now, count = tonumber(ARGV[1]), tonumber(ARGV[2])
 local q = lib.queues.open(P)
 local counter = call('INCRBY', P .. 'id', count) - count
 local reply = {}
 
-local function has(text, letter)
-  return string.find(text, letter, 1, true) ~= nil
-end
-
--- The id is taken. A child that is there already joins the parent it is added to.
-local function duplicate(j)
-  local key = P .. j.id
-  if j.parent then
-    local stored = call('HGET', key, 'parentKey')
-    if stored and stored ~= j.parent and call('EXISTS', stored) == 1 then
-      return -7
-    end
-    if call('ZSCORE', P .. 'completed', j.id) then
-      lib.family.adopt_result(j.parent, key, call('HGET', key, 'returnvalue') or 'null', now)
-    else
-      call('SADD', j.parent .. ':dependencies', key)
-    end
-    call('HSET', key, 'parentKey', j.parent, 'parent', j.parent_json)
-  end
-  lib.queues.event(q, 'duplicated', 'jobId', j.id)
-  return 1
-end
-
-local function add(j, d)
+local function add(j)
   if j.parent and call('EXISTS', j.parent) == 0 then
     return -5, j.id
   end
   if j.custom ~= '' and call('EXISTS', P .. j.id) == 1 then
-    return duplicate(j), j.id
+    return lib.family.adopt(q, j, now), j.id
   end
-  if d then
-    local owner = lib.dedup.admit(q, j, j.id, d)
+  if j.dedup then
+    local owner = lib.dedup.admit(q, j, j.id, j.dedup)
     if owner then
       return 2, owner
     end
-    j.deid = d.id
+    j.deid = j.dedup.id
   end
   lib.jobs.store(q, j)
   return 0, j.id
@@ -58,34 +32,23 @@ end
 
 local at = 3
 for i = 1, count do
-  local flags, custom = ARGV[at], ARGV[at + 1]
-  local j = {
-    custom = custom, id = custom ~= '' and custom or string.format('%.0f', counter + i),
-    name = ARGV[at + 2], data = ARGV[at + 3], opts = ARGV[at + 4],
-    timestamp = ARGV[at + 5], delay = ARGV[at + 6], priority = ARGV[at + 7],
-  }
-  at = at + 8
-  local d = nil
-  if flags ~= '' then
-    j.lifo = has(flags, 'l')
-    if has(flags, 'p') then
-      j.parent, j.parent_json = ARGV[at], ARGV[at + 1]
-      at = at + 2
-    end
-    if has(flags, 'd') then
-      local modes = ARGV[at + 2]
-      d = { id = ARGV[at], ttl = tonumber(ARGV[at + 1]), extend = has(modes, 'e'), replace = has(modes, 'r'),
-        keep = has(modes, 'k') }
-      at = at + 3
-    end
-  end
-  local code, id = add(j, d)
+  local j
+  j, at = lib.given.job(at)
+  j.id = j.custom ~= '' and j.custom or string.format('%.0f', counter + i)
+  local code, id = add(j)
   reply[#reply + 1] = code
   reply[#reply + 1] = id
   if code < 0 then
+    -- Numbers of jobs that were not looked at are not used up, as with jobs added one by one.
+    local left = count - i + (code == -5 and 1 or 0)
+    if left > 0 and call('DECRBY', P .. 'id', left) == 0 then
+      call('DEL', P .. 'id')
+    end
     break
   end
 end
-lib.queues.trim(q)
+if reply[1] ~= -5 then
+  lib.queues.trim(q)
+end
 lib.queues.settle()
 return reply

@@ -2,7 +2,12 @@
 -- when that owner finishes.
 local M = {}
 
+-- Version 5 of BullMQ tells under an old name, too; where its newest client is of another version nobody listens for that.
 local function told(q, owner, deid, rejected)
+  local major = tonumber(string.match(q.version or '', '^bullmq:(%d+)'))
+  if major and major < 6 then
+    lib.queues.event(q, 'debounced', 'jobId', owner, 'debounceId', deid)
+  end
   lib.queues.event(q, 'deduplicated', 'jobId', owner, 'deduplicationId', deid, 'deduplicatedJobId', rejected)
 end
 
@@ -24,8 +29,17 @@ local function living(q, key, deid)
   return owner
 end
 
-local function replace(q, key, owner, id, deid, d)
+local function replace(q, key, owner, id, deid, d, parent)
+  -- What was kept back behind the old owner would otherwise come after the new one.
+  call('DEL', q.prefix .. 'dn:' .. deid)
   local job = q.prefix .. owner
+  local before = call('HGET', job, 'parentKey')
+  if before and before == parent then
+    -- It is about to wait for the new job instead.
+    call('SREM', parent .. ':dependencies', job)
+  else
+    lib.family.detach(job, before, false)
+  end
   lib.family.drop(job)
   lib.queues.event(q, 'removed', 'jobId', owner, 'prev', 'delayed')
   told(q, id, deid, owner)
@@ -43,11 +57,7 @@ local function keep_last(q, key, owner, deid, j)
     return false
   end
   local next = q.prefix .. 'dn:' .. deid
-  local fields = { 'name', j.name, 'data', j.data, 'opts', j.opts }
-  if j.custom ~= '' then
-    fields[#fields + 1] = 'jid'
-    fields[#fields + 1] = j.custom
-  end
+  local fields = { 'name', j.name, 'data', j.data, 'opts', j.opts, 'jid', j.id }
   if j.parent then
     for _, text in ipairs({ 'pk', j.parent, 'pd', j.parent_json, 'pdk', j.parent .. ':dependencies' }) do
       fields[#fields + 1] = text
@@ -59,8 +69,16 @@ local function keep_last(q, key, owner, deid, j)
   return true
 end
 
+-- A delayed owner gets the delay of its duplicate, counted from when that was made.
+local function reschedule(q, owner, j)
+  if call('ZSCORE', q.prefix .. 'delayed', owner) then
+    call('HSET', q.prefix .. owner, 'delay', j.delay)
+    lib.queues.delay(q, owner, tonumber(j.timestamp) + tonumber(j.delay))
+  end
+end
+
 -- Before job `j` is stored under `id`. Returns the owner when nothing must be stored.
--- `d`: id, ttl in ms or nil, extend, replace, keep.
+-- `d`: id, ttl in ms or nil, extend, replace, keep, reschedule.
 function M.admit(q, j, id, d)
   local key = q.prefix .. 'de:' .. d.id
   local ttl = not d.keep and d.ttl or nil
@@ -71,7 +89,7 @@ function M.admit(q, j, id, d)
   end
   if d.replace then
     if call('ZREM', q.prefix .. 'delayed', owner) == 1 then
-      replace(q, key, owner, id, d.id, { ttl = ttl, extend = d.extend })
+      replace(q, key, owner, id, d.id, { ttl = ttl, extend = d.extend }, j.parent)
       return nil
     end
     if d.keep and keep_last(q, key, owner, d.id, j) then
@@ -82,10 +100,13 @@ function M.admit(q, j, id, d)
   if d.extend and ttl then
     call('PEXPIRE', key, ttl)
   end
-  if d.keep then
-    keep_last(q, key, owner, d.id, j)
+  if d.keep and not keep_last(q, key, owner, d.id, j) and d.extend and d.ttl then
+    call('PERSIST', key)
   end
   told(q, owner, d.id, id)
+  if d.reschedule then
+    reschedule(q, owner, j)
+  end
   return owner
 end
 
@@ -113,6 +134,7 @@ local function make_next(q, deid, now)
     delay = string.format('%.0f', tonumber(opts.delay) or 0),
     priority = string.format('%.0f', tonumber(opts.priority) or 0),
     lifo = opts.lifo == true, parent = f[5] or nil, parent_json = f[6] or '{}', rjk = f[7] or nil, deid = deid,
+    alone = f[5] and call('EXISTS', f[5]) == 0,
   })
 end
 

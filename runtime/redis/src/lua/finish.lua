@@ -59,12 +59,57 @@ if n > 0 then
   any_delayed = found > 0 and call('EXISTS', delayed) == 1
   local children = found > (any_delayed and 1 or 0)
   local freed, freed_ids, seen = {}, {}, {}
-  local completed, failed = {}, {}
-  local policies = nil
+  local groups = {
+    completed = { members = {}, policy = '', ends = 0 },
+    failed = { members = {}, policy = '', ends = 0 },
+  }
+
+  -- Lists finished jobs, then applies the rule that they share. Where they cannot be listed they are active still, and
+  -- are recovered as stalled.
+  local function settle(set)
+    local group = groups[set]
+    local members, ends = group.members, group.ends
+    if ends == 0 then
+      return
+    end
+    group.members, group.ends = {}, 0
+    local reply = redis.pcall('ZADD', P .. set, unpack(members))
+    if type(reply) == 'table' and reply.err then
+      for k = 2, #members, 2 do
+        call('LPUSH', active, members[k])
+        faults[#faults + 1] = members[k]
+        faults[#faults + 1] = reply.err
+      end
+    elseif group.policy ~= '' then
+      -- The ends are written, whatever becomes of older jobs.
+      local ok, fault = pcall(lib.retention.apply, set, group.policy, now, ends)
+      if not ok then
+        faults[#faults + 1] = members[2]
+        faults[#faults + 1] = type(fault) == 'table' and fault.err or tostring(fault)
+      end
+    end
+  end
+
+  -- Jobs with one rule are listed together. Another rule must not see those that come after it.
+  local function list(set, id, policy)
+    local group = groups[set]
+    if group.policy ~= policy then
+      settle(set)
+      group.policy = policy
+    end
+    group.ends = group.ends + 1
+    group.members[2 * group.ends - 1] = ARGV[1]
+    group.members[2 * group.ends] = id
+  end
 
   local function write(job, id, f, kind, a, b, c, d, extra)
     if extra then
       lib.recorded.write(job, id, extra)
+    end
+    if f[3] then
+      -- What goes by the rule of a job before may set a parent free, and this job's parent may be one that failed before.
+      settle('completed')
+      settle('failed')
     end
     if kind == 'c' then
       if f[4] then
@@ -74,10 +119,10 @@ if n > 0 then
         lib.family.child_completed(f[3], job, a, now)
       end
       if b == '0' then
-        lib.family.drop(job)
         if f[3] then
           lib.family.detach(job, f[3], false)
         end
+        lib.family.drop(job)
       else
         call('HSET', job, 'returnvalue', a, 'finishedOn', ARGV[1], 'atm', f[2] and tonumber(f[2]) + 1 or '1')
       end
@@ -89,43 +134,18 @@ if n > 0 then
       end
       completions = completions + 1
       if b ~= '0' then
-        completed[#completed + 1] = ARGV[1]
-        completed[#completed + 1] = id
-        if b ~= '' then
-          policies = policies or {}
-          policies['completed ' .. b] = true
-        end
+        list('completed', id, b)
       end
     elseif kind == 'f' then
       lib.outcome.fail(job, id, f, a, b, c, tonumber(d), now)
       failures = failures + 1
       if c ~= '0' then
-        failed[#failed + 1] = ARGV[1]
-        failed[#failed + 1] = id
-        if c ~= '' then
-          policies = policies or {}
-          policies['failed ' .. c] = true
-        end
+        list('failed', id, c)
       end
     elseif kind == 'r' then
       lib.outcome.retry(job, id, f, a, b, tonumber(c), d == '1', now)
     else
       lib.outcome.give_back(job, id, kind, a, now)
-    end
-  end
-
-  -- Lists finished jobs; where that cannot be done they are active still, and are recovered as stalled.
-  local function settle(set, members)
-    if #members == 0 then
-      return
-    end
-    local reply = redis.pcall('ZADD', P .. set, unpack(members))
-    if type(reply) == 'table' and reply.err then
-      for k = 2, #members, 2 do
-        call('LPUSH', active, members[k])
-        faults[#faults + 1] = members[k]
-        faults[#faults + 1] = reply.err
-      end
     end
   end
 
@@ -192,15 +212,9 @@ if n > 0 then
     call('DEL', unpack(freed))
     call('SREM', P .. 'stalled', unpack(freed_ids))
   end
-  settle('completed', completed)
-  settle('failed', failed)
-  if policies then
-    for which in pairs(policies) do
-      local set, policy = string.match(which, '^(%a+) (.*)$')
-      lib.retention.apply(set, policy, now)
-    end
-  end
-  if not meta[5] then
+  settle('completed')
+  settle('failed')
+  if not meta[5] and #freed > 0 then
     call('HSET', KEYS[1], 'opts.maxLenEvents', '10000')
   end
   if completions == 0 then
@@ -239,9 +253,6 @@ if want > 0 then
       rest, started = 0, 0
     end
   end
-  if max then
-    want = math.min(want, max - started)
-  end
   if meta[1] then
     blocked, want = true, 0
   elseif tonumber(meta[2]) then
@@ -253,9 +264,10 @@ if want > 0 then
     end
   end
 
-  local spent = 0
-  while claimed < want do
-    local need = want - claimed
+  -- Starts left in the window. Those of jobs that are only to be failed do not count.
+  local left, spent = max and max - started, 0
+  while claimed < want and (not left or spent < left) do
+    local need = math.min(want - claimed, left and left - spent or want)
     local ids
     if need == 1 then
       local id = call('RPOPLPUSH', P .. 'wait', active)
@@ -365,8 +377,13 @@ if rawget(lib, 'queues') then
   end
   lib.queues.settle()
 end
--- Wakes the next worker, who may find more. Needless when this claim emptied the queue.
-if claimed > 0 and not dry then
+-- Wakes the next worker, who may find more. Needless when this claim emptied the queue. Where the queue's concurrency
+-- held workers back, the room made here and not filled is for one of them.
+local wakes = claimed > 0 and not dry
+if claimed == 0 and n > 0 and not dry and rest == 0 and not meta[1] and tonumber(meta[2]) then
+  wakes = call('LLEN', active) < tonumber(meta[2]) and call('EXISTS', P .. 'wait', P .. 'prioritized') > 0
+end
+if wakes then
   call('ZADD', P .. 'marker', '0', '0')
 end
 return { codes, jobs, rest, due, dropped, faults }

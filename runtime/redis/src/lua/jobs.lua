@@ -1,7 +1,8 @@
 -- Module: makes a job.
 local M = {}
 
--- `j`: id, name, data, opts, timestamp, delay, priority, lifo; parent and parent_json, rjk, deid where there are any.
+-- `j`: id, name, data, opts, timestamp, delay, priority, lifo, waits (for children); parent and parent_json, rjk, deid
+-- where there are any; `alone` when the parent is not there any more.
 function M.store(q, j)
   local key = q.prefix .. j.id
   local fields = {
@@ -23,14 +24,17 @@ function M.store(q, j)
   call('HSET', key, unpack(fields))
   lib.queues.event(q, 'added', 'jobId', j.id, 'name', j.name)
   local delay = tonumber(j.delay)
-  if delay > 0 then
+  if j.waits then
+    call('ZADD', q.prefix .. 'waiting-children', j.timestamp, j.id)
+    lib.queues.event(q, 'waiting-children', 'jobId', j.id)
+  elseif delay > 0 then
     lib.queues.delay(q, j.id, tonumber(j.timestamp) + delay)
   else
     local priority = tonumber(j.priority)
     lib.queues.place(q, j.id, priority, priority == 0 and j.lifo)
     lib.queues.event(q, 'waiting', 'jobId', j.id)
   end
-  if j.parent then
+  if j.parent and not j.alone then
     call('SADD', j.parent .. ':dependencies', key)
   end
 end

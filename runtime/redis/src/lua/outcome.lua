@@ -2,6 +2,19 @@
 -- `f`: the job's name, atm, parentKey and deid.
 local M = {}
 
+-- A failed attempt is stored with its telemetry context, as BullMQ's workers do: the producer's, unless that is not to be
+-- handed on.
+local function note_context(job)
+  local json = call('HGET', job, 'opts')
+  if not json or not string.find(json, '"tm"', 1, true) then
+    return
+  end
+  local ok, opts = pcall(cjson.decode, json)
+  if ok and type(opts) == 'table' and type(opts.tm) == 'string' and opts.omc ~= true then
+    call('HSET', job, 'tm', opts.tm)
+  end
+end
+
 function M.fail(job, id, f, reason, stacktrace, keep, attempts, now)
   local made = (tonumber(f[2]) or 0) + 1
   if f[4] then
@@ -11,14 +24,15 @@ function M.fail(job, id, f, reason, stacktrace, keep, attempts, now)
     lib.family.child_failed(f[3], job, reason, now)
   end
   if keep == '0' then
-    lib.family.drop(job)
     if f[3] then
       lib.family.detach(job, f[3], false)
     end
+    lib.family.drop(job)
   else
     call('HSET', job, 'failedReason', reason, 'stacktrace', stacktrace, 'finishedOn', string.format('%.0f', now),
       'atm', made)
     call('HDEL', job, 'defa')
+    note_context(job)
   end
   call('XADD', P .. 'events', '*', 'event', 'failed', 'jobId', id, 'failedReason', reason, 'prev', 'active')
   if made >= attempts then
@@ -32,6 +46,7 @@ end
 
 function M.retry(job, id, f, reason, stacktrace, delay, lifo, now)
   local q = lib.queues.open(P)
+  note_context(job)
   local fields = { 'failedReason', reason, 'stacktrace', stacktrace, 'atm', (tonumber(f[2]) or 0) + 1 }
   if delay > 0 then
     fields[7], fields[8] = 'delay', string.format('%.0f', delay)

@@ -14,6 +14,22 @@ function M.open(prefix)
   return q
 end
 
+-- What is wrong when a key of the queue holds something else. For scripts that must write all or nothing: what was
+-- written before a command fails stays.
+function M.check(q)
+  local kinds = {
+    id = 'string', meta = 'hash', events = 'stream', marker = 'zset', wait = 'list', paused = 'list',
+    active = 'list', prioritized = 'zset', pc = 'string', delayed = 'zset', completed = 'zset',
+    ['waiting-children'] = 'zset',
+  }
+  for last, kind in pairs(kinds) do
+    local found = call('TYPE', q.prefix .. last).ok
+    if found ~= 'none' and found ~= kind then
+      return 'WRONGTYPE ' .. q.prefix .. last .. ' holds a ' .. found .. ', not a ' .. kind
+    end
+  end
+end
+
 -- The list that takes waiting jobs. While a queue is paused, clients of one major version put them into `paused` and
 -- those of the other into `wait`, and resuming by the older one overwrites `wait`: so never make the second list
 -- where the first exists. Where neither does and a newer client has been seen, an older one may still make `paused`, and

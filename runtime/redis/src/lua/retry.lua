@@ -20,23 +20,11 @@ if ARGV[2] == '1' then
   call('HDEL', job, 'atm', 'ats')
 end
 local q = lib.queues.open(P)
-local fields = call('HMGET', job, 'priority', 'parentKey')
-lib.queues.place(q, id, tonumber(fields[1]) or 0, false)
-local parent = fields[2]
-if parent and call('EXISTS', parent) == 1 then
-  local back
-  if state == 'completed' then
-    back = call('HDEL', parent .. ':processed', job)
-  else
-    back = call('ZREM', parent .. ':unsuccessful', job)
-    if back == 0 then
-      back = call('HDEL', parent .. ':failed', job)
-    end
-  end
-  if back == 1 then
-    call('SADD', parent .. ':dependencies', job)
-  end
-end
+local fields = call('HMGET', job, 'priority', 'opts')
+local ok, opts = pcall(cjson.decode, fields[2] or '')
+local priority = tonumber(fields[1]) or 0
+lib.queues.place(q, id, priority, priority == 0 and ok and type(opts) == 'table' and opts.lifo == true)
+lib.family.rejoin(job, state)
 lib.queues.event(q, 'waiting', 'jobId', id, 'prev', state)
 lib.queues.trim(q)
 lib.queues.settle()

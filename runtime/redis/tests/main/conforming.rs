@@ -3,12 +3,20 @@
 use std::sync::Arc;
 
 use jobcell_core::conformance::Fixture;
+use jobcell_core::conformance::series::POINTS;
+use jobcell_core::store::SeriesPoints;
+use jobcell_redis::{BullStore, ConnectOptions, Redis, StoreOptions};
 
+use crate::acl::advised;
 use crate::server::Server;
 
 async fn fresh() -> Fixture {
     let server = Server::start();
-    Fixture::new(Arc::new(server.store().await), "bull", server)
+    // With no more rights than the message about missing ones tells to give: this proves that they are enough.
+    let url = advised(&server).await;
+    let redis = Redis::connect(ConnectOptions::from_url(&url).unwrap()).await.unwrap();
+    let store = BullStore::new(redis, StoreOptions { series: SeriesPoints::all(POINTS) });
+    Fixture::new(Arc::new(store), "bull", server)
 }
 
 jobcell_core::store_conformance!(fresh);

@@ -1,12 +1,15 @@
 //! Connecting, failing to, and coming back.
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jobcell_core::{Store, StoreError};
-use jobcell_redis::{BullStore, ConnectError, ConnectOptions};
+use jobcell_redis::{BullStore, ConnectError, ConnectOptions, Resolve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::server::{Bench, NOW, Server, claim, plain, queue};
+use crate::proxy::Proxy;
+use crate::server::{Bench, NOW, Raw, Server, claim, ids, plain, queue};
 
 /// Asks until the answer is a success; every failure in between must be a passing one.
 async fn until_back(store: &BullStore) -> Duration {
@@ -118,7 +121,7 @@ async fn a_socket_file_works_like_a_port() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("redis.sock");
     let _server = Server::with(&["--unixsocket", path.to_str().unwrap()]);
-    let store = BullStore::connect(ConnectOptions::unix(&path).unwrap()).await.unwrap();
+    let store = BullStore::connect(ConnectOptions::unix(&path)).await.unwrap();
     store.add(&queue("q"), vec![plain("n")], NOW).await.unwrap();
     let url = format!("unix://{}", path.display());
     let same = BullStore::connect(ConnectOptions::from_url(&url).unwrap()).await.unwrap();
@@ -229,4 +232,124 @@ async fn health_tells_version_latency_and_faults() {
     let _: () = b.raw.run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
     let health = b.store.health().await.unwrap();
     assert!(health.faults.iter().any(|w| w.contains("noeviction")), "{health:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_nobody_answers_on_any_more_are_replaced() {
+    let b = Bench::new().await;
+    let proxy = Proxy::to(b.server.port).await;
+    let store = BullStore::connect(ConnectOptions::from_url(&proxy.url()).unwrap()).await.unwrap();
+    let mut waiter = store.waiter(&queue("idle"), None).await.unwrap();
+    b.add(vec![plain("a")]).await;
+    proxy.mute();
+    let muted = Instant::now();
+    let (asked, slept) = (store.clone(), tokio::spawn(async move { waiter.wait(Duration::from_secs(60)).await }));
+    // Sent into the void; it must not be waited for as long as an answer may take.
+    let lost = tokio::spawn(async move { asked.claim(&queue("q"), &claim(1, NOW)).await });
+    let error = tokio::time::timeout(Duration::from_secs(8), lost).await.unwrap().unwrap().unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    until_back(&store).await;
+    assert_eq!(ids(&store.claim(&b.q, &claim(1, NOW)).await.unwrap()), ["1"]);
+    println!("claimed {:?} after the connections went dead", muted.elapsed());
+    assert!(muted.elapsed() < Duration::from_secs(8));
+    // A worker that sleeps on a dead connection hears of it too.
+    let woken = tokio::time::timeout(Duration::from_secs(8), slept).await.unwrap().unwrap();
+    assert!(woken.is_ok_and(|wake| wake == jobcell_core::store::Wake::TimedOut));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_slow_for_a_moment_keeps_its_connection_and_its_calls() {
+    let server = Server::with(&["--enable-debug-command", "yes"]);
+    let (store, mut raw) = (server.store().await, server.raw().await);
+    let q = queue("q");
+    store.add(&q, vec![plain("a")], NOW).await.unwrap();
+    let before = client_ids(&mut raw, "jobcell").await;
+    // As long as forking a large server takes, and twice as long as silence is put up with.
+    let mut other = server.raw().await;
+    // Its own answer is not waited for.
+    let asleep = tokio::spawn(async move {
+        let _ = redis::cmd("DEBUG").arg("SLEEP").arg("2.5").query_async::<()>(&mut other.0).await;
+    });
+    asleep.await.unwrap();
+    assert_eq!(store.claim(&q, &claim(1, NOW)).await.unwrap().jobs.len(), 1);
+    let _: () = raw.run(&["CLIENT", "PAUSE", "2500", "ALL"]).await;
+    store.add(&q, vec![plain("b")], NOW).await.unwrap();
+    assert_eq!(store.claim(&q, &claim(1, NOW)).await.unwrap().jobs.len(), 1);
+    assert_eq!(client_ids(&mut raw, "jobcell").await, before, "no other connection took over");
+}
+
+/// The ids of the connections of this name, as soon as there is but one.
+async fn client_ids(raw: &mut Raw, name: &str) -> Vec<String> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let list: String = raw.run(&["CLIENT", "LIST"]).await;
+        let own = list.lines().filter(|line| line.split(' ').any(|part| part == format!("name={name}")));
+        let ids: Vec<_> = own.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+        if ids.len() == 1 || Instant::now() > deadline {
+            return ids;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_connection_has_a_name_also_after_it_came_back() {
+    let mut b = Bench::new().await;
+    let mut waiter = b.store.waiter(&b.q, Some("media-1")).await.unwrap();
+    b.store.events(&b.q, "0-0", Duration::from_millis(1)).await.unwrap();
+    for _ in 0..2 {
+        for name in ["jobcell", "jobcell:events", "bull:cQ==:w:media-1"] {
+            assert_eq!(client_ids(&mut b.raw, name).await.len(), 1, "{name}");
+        }
+        let _: i64 = b.raw.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        until_back(&b.store).await;
+        while waiter.wait(Duration::from_millis(5)).await.is_err() {}
+        b.store.events(&b.q, "0-0", Duration::from_millis(1)).await.unwrap();
+    }
+}
+
+/// One name, and where it leads for now.
+struct Moving(Mutex<SocketAddr>);
+
+#[async_trait::async_trait]
+impl Resolve for Moving {
+    async fn resolve(&self, host: &str, _: u16) -> std::io::Result<Vec<SocketAddr>> {
+        assert_eq!(host, "redis.example");
+        Ok(vec![*self.0.lock().unwrap()])
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_leads_elsewhere_is_followed() {
+    let (mut first, second) = (Server::start(), Server::start());
+    let place = |server: &Server| SocketAddr::from(([127, 0, 0, 1], server.port));
+    let moving = Arc::new(Moving(Mutex::new(place(&first))));
+    let options = ConnectOptions::from_url("redis://redis.example").unwrap().resolver(Arc::clone(&moving) as _);
+    let store = BullStore::connect(options).await.unwrap();
+    let mut waiter = store.waiter(&queue("q"), None).await.unwrap();
+    assert!(store.health().await.is_ok());
+    *moving.0.lock().unwrap() = place(&second);
+    first.kill();
+    assert!(until_back(&store).await < Duration::from_secs(5));
+    store.add(&queue("q"), vec![plain("n")], NOW).await.unwrap();
+    assert_eq!(second.store().await.queues().await.unwrap(), [queue("q")]);
+    while waiter.wait(Duration::from_secs(1)).await.is_err() {}
+}
+
+#[tokio::test]
+async fn a_replica_behind_the_name_is_not_connected_to_in_a_tight_loop() {
+    let mut b = Bench::new().await;
+    let _: () = b.raw.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    let connections = |info: String| -> u64 {
+        let field = info.lines().find_map(|line| line.strip_prefix("total_connections_received:")).unwrap();
+        field.trim().parse().unwrap()
+    };
+    let before = connections(b.raw.run(&["INFO", "stats"]).await);
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        assert!(b.store.add(&b.q, vec![plain("n")], NOW).await.unwrap_err().is_transient());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let opened = connections(b.raw.run(&["INFO", "stats"]).await) - before;
+    assert!((2..=15).contains(&opened), "{opened} connections in 3 s");
 }

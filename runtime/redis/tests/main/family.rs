@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobcell_core::store::{NewJob, Parent, Refusal, Removed, Verdict};
-use jobcell_core::{JobId, JobOptions, JobState, Keep, Store};
+use jobcell_core::{Admin, JobId, JobOptions, JobState, Keep, Store};
 
 use crate::server::{Bench, NOW, claim, complete, fail, finish, id, plain, queue};
 
@@ -166,14 +166,14 @@ async fn a_child_that_leaves_no_trace_still_releases_its_parent() {
 }
 
 #[tokio::test]
-async fn removing_a_parent_takes_its_children_along_unless_one_runs() {
+async fn removing_a_tree_leaves_no_key_of_it() {
     let mut f = Flow::with(JobOptions::default(), vec![JobOptions::default(); 2]).await;
-    assert_eq!(f.b.store.remove(&f.b.q, &id("1")).await.unwrap(), Removed::Running);
+    assert_eq!(f.b.store.remove_tree(&f.b.q, &id("1")).await.unwrap(), Removed::Running);
     f.end(0, complete("1")).await;
     let retry =
         Verdict::Retry { reason: "r".into(), stacktrace: vec![], delay: Duration::from_secs(9), lifo: false };
     f.end(1, retry).await;
-    assert_eq!(f.b.store.remove(&f.b.q, &id("1")).await.unwrap(), Removed::Yes);
+    assert_eq!(f.b.store.remove_tree(&f.b.q, &id("1")).await.unwrap(), Removed::Yes);
     let left: Vec<String> = f.b.raw.keys().await;
     for gone in [
         "bull:q:1",
@@ -188,7 +188,7 @@ async fn removing_a_parent_takes_its_children_along_unless_one_runs() {
             "{gone} in {left:?}"
         );
     }
-    assert!(f.b.raw.events("q").await.contains(&"event removed jobId 1 prev waiting-children".to_owned()));
+    assert!(f.b.raw.events("q").await.contains(&"event removed jobId 1 prev wait".to_owned()));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobcell_core::options::KeepLimits;
-use jobcell_core::store::{Refusal, Verdict};
+use jobcell_core::store::{Refusal, SeriesPoints, Verdict};
 use jobcell_core::{JobOptions, JobState, Keep, Recorded, Store};
 use jobcell_redis::{BullStore, Redis, StoreOptions};
 
@@ -243,7 +243,7 @@ async fn metrics_are_kept_by_the_minute_when_asked_for() {
     let mut b = Bench::new().await;
     let redis =
         Redis::connect(jobcell_redis::ConnectOptions::from_url(&b.server.url()).unwrap()).await.unwrap();
-    let store = BullStore::new(redis, StoreOptions { metrics_points: 3 });
+    let store = BullStore::new(redis, StoreOptions { series: SeriesPoints::all(3) });
     b.add((0..5).map(|_| plain("n")).collect()).await;
     for (jobs, at) in [(2, 0), (2, 60_000), (1, 240_000)] {
         let got = store.claim(&b.q, &claim(jobs, NOW + at)).await.unwrap();

@@ -2,16 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a failed expectation is the report")]
 
+mod proxy;
+mod sentinel;
 mod server;
 
+mod acl;
 mod adding;
 mod administration;
+mod bulk;
 mod cache;
 mod claiming;
+mod cluster;
 mod conforming;
 mod connections;
 mod family;
 mod finishing;
 mod foreign;
 mod limits;
+mod list;
+mod scheduling;
 mod survival;
+mod tls;
+mod trees;

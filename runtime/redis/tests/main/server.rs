@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use jobcell_core::store::{Claim, ClaimRequest, Finish, FinishReply, NewJob, Token, Verdict};
 use jobcell_core::{Job, JobId, JobOptions, Keep, QueueName, Recorded, Store};
 use jobcell_redis::{BullStore, ConnectOptions};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+
+use crate::proxy::Proxy;
 
 /// The time all tests start at: 2023-11-14.
 pub(crate) const NOW: u64 = 1_700_000_000_000;
@@ -50,8 +50,8 @@ impl Server {
     }
 
     /// Another way to this server.
-    pub(crate) async fn lossy(&self) -> Lossy {
-        Lossy::to(self.port).await
+    pub(crate) async fn lossy(&self) -> Proxy {
+        Proxy::to(self.port).await
     }
 
     pub(crate) async fn raw(&self) -> Raw {
@@ -206,56 +206,6 @@ pub(crate) struct Bench {
     pub(crate) store: BullStore,
     pub(crate) raw: Raw,
     pub(crate) q: QueueName,
-}
-
-/// A way to a server on which replies can get lost: the server has done what it was told, and the connection breaks.
-pub(crate) struct Lossy {
-    port: u16,
-    losing: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Lossy {
-    async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (own, losing) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
-        let lose = Arc::clone(&losing);
-        let task = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let lose = Arc::clone(&lose);
-                tokio::spawn(async move {
-                    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
-                    let (mut from_client, mut to_client) = client.into_split();
-                    let (mut from_server, mut to_server) = server.into_split();
-                    let requests = tokio::io::copy(&mut from_client, &mut to_server);
-                    let replies = async {
-                        let mut part = vec![0; 64 * 1024];
-                        while let Ok(n @ 1..) = from_server.read(&mut part).await {
-                            if lose.load(Ordering::SeqCst) || to_client.write_all(&part[..n]).await.is_err() {
-                                return;
-                            }
-                        }
-                    };
-                    tokio::select! { _ = requests => {}, () = replies => {} }
-                });
-            }
-        });
-        Self { port: own, losing, task }
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    pub(crate) fn lose_replies(&self, lose: bool) {
-        self.losing.store(lose, Ordering::SeqCst);
-    }
-}
-
-impl Drop for Lossy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl Bench {

@@ -18,24 +18,35 @@ use tokio::time::Instant;
 
 use super::{Format, Metrics, write};
 
-/// Knows how things stand now. Asked at scrapes, at most once a second whoever scrapes, and given 2 s.
+/// Knows how things stand now.
 #[async_trait]
 pub trait Gauges: Send + Sync + 'static {
-    /// How things stand. What cannot be had is left out: no value is better than an old one.
-    async fn collect(&self) -> Snapshot;
+    /// How the host itself stands. Asked at every scrape, also while the store is away: must not wait.
+    fn host(&self) -> HostGauges;
+
+    /// How the store and its queues stand. Asked at most once a second whoever scrapes, and given 4 s. What cannot be had
+    /// is left out: no value is better than an old one.
+    async fn store(&self) -> StoreGauges;
 }
 
-/// How things stand.
+/// How a host stands.
 #[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// Whether the store answers.
-    pub store_up: bool,
+pub struct HostGauges {
     /// Cells alive now.
     pub cells_active: u64,
-    /// The queues of this host.
-    pub queues: BTreeMap<QueueName, QueueGauges>,
+    /// Since the worker of each queue last had an answer when it asked for jobs; zero while it has no reason to ask.
+    pub last_polls: BTreeMap<QueueName, Duration>,
     /// Every version of every handler that this host has loaded or refused.
     pub handlers: Vec<HandlerGauge>,
+}
+
+/// How a store stands.
+#[derive(Debug, Clone, Default)]
+pub struct StoreGauges {
+    /// Whether it answers, and takes what workers ask of it.
+    pub up: bool,
+    /// The queues of this host.
+    pub queues: BTreeMap<QueueName, QueueGauges>,
 }
 
 /// How a queue stands.
@@ -80,17 +91,17 @@ pub async fn queue_gauges(store: &dyn Store, queue: &QueueName, now: u64) -> Res
     Ok(QueueGauges { counts, oldest: Duration::from_millis(oldest_ms), paused })
 }
 
-/// How old a snapshot may be: several scrapers cost the store no more than one.
-const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(1);
-/// How long a snapshot may take. Prometheus gives up on a scrape after 10 s by default.
-const SNAPSHOT_MAX: Duration = Duration::from_secs(2);
+/// How old the store's gauges may be: several scrapers cost the store no more than one.
+const AGE_MAX: Duration = Duration::from_secs(1);
+/// How long the store may take to answer. Prometheus gives up on a scrape after 10 s by default.
+const ANSWER_MAX: Duration = Duration::from_secs(4);
 
 /// Writes pages of metrics.
 pub(crate) struct Scrape {
     metrics: Arc<Metrics>,
     gauges: Arc<dyn Gauges>,
     /// Held while asking, so that scrapes at the same time ask once. An async mutex: it is held over an await.
-    last: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    last: Mutex<Option<(Instant, Arc<StoreGauges>)>>,
 }
 
 impl Scrape {
@@ -100,26 +111,28 @@ impl Scrape {
 
     /// The page.
     pub(crate) async fn page(&self, format: Format) -> Result<String, fmt::Error> {
-        let snapshot = self.snapshot().await;
-        format.write(Everything { metrics: Arc::clone(&self.metrics), snapshot })
+        let store = self.store().await;
+        // After the wait, so that it is as fresh as can be.
+        let host = self.gauges.host();
+        format.write(Everything { metrics: Arc::clone(&self.metrics), host, store })
     }
 
-    async fn snapshot(&self) -> Arc<Snapshot> {
+    async fn store(&self) -> Arc<StoreGauges> {
         let mut last = self.last.lock().await;
-        if let Some((at, snapshot)) = &*last
-            && at.elapsed() < SNAPSHOT_AGE_MAX
+        if let Some((at, store)) = &*last
+            && at.elapsed() < AGE_MAX
         {
-            return Arc::clone(snapshot);
+            return Arc::clone(store);
         }
-        let collected = tokio::time::timeout(SNAPSHOT_MAX, self.gauges.collect()).await;
-        let snapshot = Arc::new(collected.unwrap_or_else(|_| {
+        let asked = tokio::time::timeout(ANSWER_MAX, self.gauges.store()).await;
+        let store = Arc::new(asked.unwrap_or_else(|_| {
             tracing::warn!(
-                "the store did not answer a scrape within {SNAPSHOT_MAX:?}; queues are left out of it"
+                "the store did not answer a scrape within {ANSWER_MAX:?}; queues are left out of it"
             );
-            Snapshot::default()
+            StoreGauges::default()
         }));
-        *last = Some((Instant::now(), Arc::clone(&snapshot)));
-        snapshot
+        *last = Some((Instant::now(), Arc::clone(&store)));
+        store
     }
 }
 
@@ -127,7 +140,8 @@ impl Scrape {
 #[derive(Debug)]
 struct Everything {
     metrics: Arc<Metrics>,
-    snapshot: Arc<Snapshot>,
+    host: HostGauges,
+    store: Arc<StoreGauges>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -150,9 +164,10 @@ struct HandlerLabels {
 
 impl Collector for Everything {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Self { metrics, snapshot } = self;
+        let Self { metrics, host, store } = self;
         metrics.each(|name, help, metric| write(&mut encoder, name, help, metric))?;
-        let Snapshot { store_up, cells_active, queues, handlers } = &**snapshot;
+        let HostGauges { cells_active, last_polls, handlers } = host;
+        let StoreGauges { up, queues } = &**store;
         let jobs = Family::<StateLabels, Gauge<u64, AtomicU64>>::default();
         let oldest = Family::<QueueLabels, Gauge<f64, AtomicU64>>::default();
         let paused = Family::<QueueLabels, Gauge<u64, AtomicU64>>::default();
@@ -164,6 +179,10 @@ impl Collector for Everything {
             }
             oldest.get_or_create(&labels).set(queue.oldest.as_secs_f64());
             paused.get_or_create(&labels).set(u64::from(queue.paused));
+        }
+        let polls = Family::<QueueLabels, Gauge<f64, AtomicU64>>::default();
+        for (name, since) in last_polls {
+            polls.get_or_create(&QueueLabels { queue: name.to_string() }).set(since.as_secs_f64());
         }
         let versions = Family::<HandlerLabels, Gauge<u64, AtomicU64>>::default();
         for HandlerGauge { handler, version, state } in handlers {
@@ -182,6 +201,13 @@ impl Collector for Everything {
         gauge("jobcell_paused", "1 when the queue is paused.", &paused)?;
         gauge("jobcell_cells_active", "Cells alive now.", &ConstGauge::new(*cells_active))?;
         gauge("jobcell_handler_info", "1 for each version of each handler.", &versions)?;
-        gauge("jobcell_store_up", "1 when the store answers.", &ConstGauge::new(u64::from(*store_up)))
+        gauge(
+            "jobcell_worker_last_poll_seconds",
+            "Since the queue's worker last had an answer when it asked for jobs; 0 while it has no reason to ask. \
+             Above half a minute something is wrong.",
+            &polls,
+        )?;
+        let help = "1 when the store answers and takes what workers ask of it.";
+        gauge("jobcell_store_up", help, &ConstGauge::new(u64::from(*up)))
     }
 }

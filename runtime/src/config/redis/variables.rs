@@ -1,8 +1,7 @@
 //! The variables that back ends commonly have already: `REDIS_URL`, or the address in parts.
 
-use url::Url;
-
 use super::URL;
+use super::address::Address;
 use crate::config::environment::Environment;
 use crate::config::fault::{Fault, Faults, Origin};
 use crate::config::node::{Node, Value};
@@ -148,7 +147,6 @@ fn overlaid(
     faults: &Faults,
     warnings: &mut Vec<String>,
 ) -> Option<String> {
-    let mut url = Url::parse(text).ok()?;
     let given: Vec<&str> = [PORT, USERNAME, PASSWORD, DATABASE, TLS]
         .into_iter()
         .filter(|name| environment.get(name).is_some_and(|value| !value.starts_with(KUBERNETES)))
@@ -156,46 +154,48 @@ fn overlaid(
     if given.is_empty() {
         return None;
     }
-    if url.scheme() == "unix" {
-        warnings.push(format!(
-            "{} has no effect on the socket file of redis.url; write unix:///path?db=0&user=…&pass=…, or unset it",
-            given.join(", ")
-        ));
+    let Some(mut address) = Address::split(text) else {
+        if text.starts_with("unix:") {
+            warnings.push(format!(
+                "{} has no effect on the socket file of redis.url; write unix:///path?db=0&user=…&pass=…, or unset it",
+                given.join(", ")
+            ));
+        }
         return None;
-    }
+    };
     let Parts { port, database, tls, username, password } = read(environment, faults)?;
-    // Each fails only on a URL without a host, which reading it says.
-    if let Some(port) = port {
-        url.set_port(Some(port)).ok()?;
+    if let Some(port) = port
+        && !address.set_port(port)
+    {
+        warnings.push(format!(
+            "{PORT} has no effect on the hosts of redis.url; write the port behind each of them, or unset it"
+        ));
     }
     if let Some(username) = username {
-        url.set_username(&username).ok()?;
+        address.username = encoded(&username);
     }
     if let Some(password) = password {
-        url.set_password(Some(&password)).ok()?;
+        address.password = Some(encoded(&password));
     }
     if let Some(database) = database {
-        url.set_path(&format!("/{database}"));
+        address.set_database(database);
     }
-    match (tls, url.scheme()) {
-        (Some(true), "redis") => url.set_scheme("rediss").ok()?,
-        (Some(false), "rediss") => url.set_scheme("redis").ok()?,
-        _ => {}
+    if let Some(tls) = tls {
+        address.tls = tls;
     }
-    Some(url.into())
+    Some(address.to_string())
 }
 
 /// A URL of the environment that has no credentials, with those of the environment.
 fn with_credentials(text: &str, environment: &Environment) -> Option<String> {
     let (username, password) = (environment.get(USERNAME), environment.get(PASSWORD));
-    let mut url = Url::parse(text).ok()?;
-    let has_login = !url.username().is_empty() || url.password().is_some();
-    if has_login || (username.is_none() && password.is_none()) {
+    let mut address = Address::split(text)?;
+    if address.has_login() || (username.is_none() && password.is_none()) {
         return None;
     }
-    url.set_username(username.unwrap_or_default()).ok()?;
-    url.set_password(password).ok()?;
-    Some(url.into())
+    address.username = username.map(encoded).unwrap_or_default();
+    address.password = password.map(encoded);
+    Some(address.to_string())
 }
 
 /// The parts, but for what Kubernetes set. None with a fault for each that is wrong.

@@ -100,7 +100,14 @@ impl Cell {
             lifo: *lifo,
             // Work that a job makes is done for the same tenant, unless it says otherwise.
             tenant: tenant.clone().or_else(|| self.attempt.job.options.tenant.clone()),
-            telemetry: self.attempt.job.options.telemetry.clone(),
+            // The trace goes on, unless the producer wanted it to end with this job.
+            telemetry: self
+                .attempt
+                .job
+                .options
+                .telemetry
+                .clone()
+                .filter(|_| !self.attempt.job.options.omit_context),
             ..JobOptions::default()
         })
     }

@@ -96,8 +96,30 @@ enum Kind {
 /// Fails in the way that the payload says; `ms` is a delay, or for `delay-until` a time.
 #[handler]
 pub(crate) fn fail(job: Job<Fail>) -> Result<(), Failure> {
-    let Fail { kind, message, ms } = job.data;
-    Err(match kind {
+    Err(failure(job.data))
+}
+
+#[derive(Serialize)]
+pub(crate) struct Run {
+    attempt: u32,
+    starts: u32,
+}
+
+/// Fails like `fail` on the first start only, then answers which attempt and start it is. `ms` counts from now.
+#[handler]
+pub(crate) fn once(job: Job<Fail>) -> Result<Run, Failure> {
+    let mut how = job.data;
+    if job.starts > 1 {
+        return Ok(Run { attempt: job.attempt, starts: job.starts });
+    }
+    if matches!(how.kind, Kind::DelayUntil) {
+        how.ms += time::now_ms();
+    }
+    Err(failure(how))
+}
+
+fn failure(Fail { kind, message, ms }: Fail) -> Failure {
+    match kind {
         Kind::Retry => Failure::Retry(message),
         Kind::RetryAfter => Failure::retry_after(message, Duration::from_millis(ms)),
         Kind::Fatal => Failure::Fatal(message),
@@ -107,7 +129,7 @@ pub(crate) fn fail(job: Job<Fail>) -> Result<(), Failure> {
         Kind::Requeue => Failure::Requeue,
         Kind::WaitForChildren => Failure::WaitForChildren,
         Kind::Other => Failure::Other(message),
-    })
+    }
 }
 
 #[derive(Deserialize)]
@@ -201,6 +223,15 @@ pub(crate) fn progress(job: Job<Steps>) -> Result<u32, Failure> {
         context::progress(&Progress { done, total })?;
     }
     Ok(total)
+}
+
+/// Reports 25, 50 and 75 as plain numbers.
+#[handler]
+pub(crate) fn percent(_job: Job<Raw>) -> Result<(), Failure> {
+    for percent in [25, 50, 75] {
+        context::progress(&percent)?;
+    }
+    Ok(())
 }
 
 #[derive(Deserialize, Serialize)]

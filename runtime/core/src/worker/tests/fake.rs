@@ -159,6 +159,8 @@ pub(super) struct Shared {
     pub(super) renewals: AtomicUsize,
     pub(super) calls: AtomicUsize,
     pub(super) wakes: AtomicUsize,
+    /// Times that something to wait on was asked for.
+    pub(super) waiters: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -175,6 +177,27 @@ struct State {
     stolen: HashSet<String>,
     refusals: HashMap<String, Refusal>,
     away: bool,
+    renewals_away: bool,
+    waits: Waits,
+    hangs: bool,
+    /// Calls that claim are answered only so much later.
+    slow: Duration,
+    slow_renewals: Duration,
+    panics: usize,
+    lost_finishes: usize,
+}
+
+/// What waits for work do.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Waits {
+    #[default]
+    Work,
+    /// They never end, as on a connection that nobody answers on.
+    Hang,
+    /// There is no connection for them.
+    Fail,
+    /// They panic.
+    Panic,
 }
 
 impl Fake {
@@ -227,6 +250,45 @@ impl Fake {
 
     pub(super) fn come_back(&self) {
         self.lock().away = false;
+    }
+
+    /// Renewals fail, and nothing else does.
+    pub(super) fn fail_renewals(&self, fail: bool) {
+        self.lock().renewals_away = fail;
+    }
+
+    pub(super) fn set_waits(&self, waits: Waits) {
+        self.lock().waits = waits;
+    }
+
+    /// Calls that claim never end, until this is taken back: those that hang already go on doing so.
+    pub(super) fn hang(&self, hangs: bool) {
+        self.lock().hangs = hangs;
+    }
+
+    /// Calls that claim take effect at once and are answered so much later.
+    pub(super) fn slow_down(&self, by: Duration) {
+        self.lock().slow = by;
+    }
+
+    /// Renewals take effect at once and are answered so much later.
+    pub(super) fn slow_renewals(&self, by: Duration) {
+        self.lock().slow_renewals = by;
+    }
+
+    /// The token of a running job's lock.
+    pub(super) fn token(&self, id: &str) -> Token {
+        self.lock().active[&JobId::new(id).unwrap()].1.clone()
+    }
+
+    /// So many calls that claim panic.
+    pub(super) fn panic(&self, times: usize) {
+        self.lock().panics = times;
+    }
+
+    /// So many finishes take effect and are not answered.
+    pub(super) fn lose_finishes(&self, times: usize) {
+        self.lock().lost_finishes = times;
     }
 
     pub(super) fn completed(&self) -> usize {
@@ -285,6 +347,25 @@ impl Shared {
     }
 }
 
+impl Fake {
+    /// What happens to a call that claims before it takes effect.
+    async fn hindered(&self) {
+        tokio::task::yield_now().await;
+        let hangs = {
+            let mut state = self.lock();
+            if state.panics > 0 {
+                state.panics -= 1;
+                drop(state);
+                panic!("scripted");
+            }
+            state.hangs
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl State {
     fn claim(&mut self, request: &ClaimRequest) -> Claim {
         let mut claim = Claim::default();
@@ -331,7 +412,13 @@ struct FakeWaiter(Arc<Shared>);
 #[async_trait]
 impl Waiter for FakeWaiter {
     async fn wait(&mut self, timeout: Duration) -> Result<Wake, StoreError> {
-        drop(self.0.answer()?);
+        let waits = self.0.answer()?.waits;
+        match waits {
+            Waits::Work => {}
+            Waits::Hang => std::future::pending().await,
+            Waits::Fail => return Err(StoreError::Unavailable("no connection".into())),
+            Waits::Panic => panic!("scripted"),
+        }
         match tokio::time::timeout(timeout, self.0.work.notified()).await {
             Ok(()) => Ok(Wake::Now),
             Err(_) => Ok(Wake::TimedOut),
@@ -346,8 +433,13 @@ fn unused<T>() -> Result<T, StoreError> {
 #[async_trait]
 impl Store for Fake {
     async fn claim(&self, _: &QueueName, request: &ClaimRequest) -> Result<Claim, StoreError> {
-        tokio::task::yield_now().await;
-        Ok(self.answer()?.claim(request))
+        self.hindered().await;
+        let (claim, slow) = {
+            let mut state = self.answer()?;
+            (state.claim(request), state.slow)
+        };
+        tokio::time::sleep(slow).await;
+        Ok(claim)
     }
 
     async fn finish(
@@ -357,9 +449,15 @@ impl Store for Fake {
         claim: Option<&ClaimRequest>,
         _: Millis,
     ) -> Result<FinishReply, StoreError> {
-        tokio::task::yield_now().await;
-        let reply = {
+        self.hindered().await;
+        let (lost, slow) = {
             let mut state = self.answer()?;
+            (state.lost_finishes.checked_sub(1).map(|left| state.lost_finishes = left).is_some(), state.slow)
+        };
+        // Stores give back what a claim took that was never answered.
+        let claim = claim.filter(|_| !lost);
+        let reply = {
+            let mut state = self.lock();
             if let Some(fault) = state.finish_faults.pop_front() {
                 return Err(fault);
             }
@@ -377,7 +475,8 @@ impl Store for Fake {
         };
         self.changed.notify_waiters();
         self.changed.notify_one();
-        Ok(reply)
+        tokio::time::sleep(slow).await;
+        if lost { Err(StoreError::Unavailable("the answer was lost".into())) } else { Ok(reply) }
     }
 
     async fn renew(
@@ -386,12 +485,20 @@ impl Store for Fake {
         locks: &[(JobId, Token)],
         _: Duration,
     ) -> Result<Vec<JobId>, StoreError> {
-        let mut state = self.answer()?;
-        self.renewals.fetch_add(1, Ordering::SeqCst);
-        let State { active, stolen, .. } = &mut *state;
-        active.retain(|id, _| !stolen.contains(id.as_str()));
-        let lost = locks.iter().filter(|(id, token)| active.get(id).is_none_or(|(_, held)| held != token));
-        Ok(lost.map(|(id, _)| id.clone()).collect())
+        let (lost, slow) = {
+            let mut state = self.answer()?;
+            if state.renewals_away {
+                return Err(StoreError::Unavailable("away".into()));
+            }
+            self.renewals.fetch_add(1, Ordering::SeqCst);
+            let State { active, stolen, .. } = &mut *state;
+            active.retain(|id, _| !stolen.contains(id.as_str()));
+            let lost =
+                locks.iter().filter(|(id, token)| active.get(id).is_none_or(|(_, held)| held != token));
+            (lost.map(|(id, _)| id.clone()).collect(), state.slow_renewals)
+        };
+        tokio::time::sleep(slow).await;
+        Ok(lost)
     }
 
     async fn recover_stalled(
@@ -404,8 +511,12 @@ impl Store for Fake {
     }
 
     async fn waiter(&self, _: &QueueName, _: Option<&str>) -> Result<Box<dyn Waiter>, StoreError> {
-        drop(self.answer()?);
-        Ok(Box::new(FakeWaiter(Arc::clone(&self.shared))))
+        let waits = self.answer()?.waits;
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        match waits {
+            Waits::Fail => Err(StoreError::Unavailable("no connection".into())),
+            _ => Ok(Box::new(FakeWaiter(Arc::clone(&self.shared)))),
+        }
     }
 
     async fn wake(&self, _: &QueueName) -> Result<(), StoreError> {

@@ -1,0 +1,134 @@
+//! What a worker lets others know of itself while it runs, so that one that looks alive and takes no jobs is seen.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::store::StoreError;
+
+/// A worker that has a free slot and got no answer for this much longer than it polls is stuck. The longest way to an
+/// answer is a connection that breaks silently: 10 s until that is noticed, and as long again to connect anew.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// One queue's worker, seen from outside.
+#[derive(Debug)]
+pub struct Pulse {
+    stuck_after: Duration,
+    /// Held only to look or to change, never over an await.
+    beat: Mutex<Beat>,
+}
+
+/// How a worker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerHealth {
+    /// Since the store last answered when asked for jobs. Zero while there is no reason to ask: every slot is taken, the
+    /// queue rests under a rate limit, or the worker is to take no more.
+    pub silent: Duration,
+    /// Why its last call to the store failed; none once one succeeds again.
+    pub fault: Option<String>,
+    /// It has been silent for so long that it must be considered dead.
+    pub stuck: bool,
+}
+
+#[derive(Debug)]
+struct Beat {
+    answered: Instant,
+    asks: bool,
+    fault: Option<(&'static str, String)>,
+}
+
+impl Pulse {
+    /// Of a worker that asks at least this often.
+    pub(super) fn new(poll: Duration) -> Self {
+        let beat = Beat { answered: Instant::now(), asks: true, fault: None };
+        Self { stuck_after: poll + PATIENCE, beat: Mutex::new(beat) }
+    }
+
+    /// How the worker is now.
+    #[must_use]
+    pub fn look(&self) -> WorkerHealth {
+        let beat = self.beat();
+        let silent = if beat.asks { beat.answered.elapsed() } else { Duration::ZERO };
+        WorkerHealth {
+            silent,
+            fault: beat.fault.as_ref().map(|(verb, error)| format!("{verb}: {error}")),
+            stuck: silent > self.stuck_after,
+        }
+    }
+
+    fn beat(&self) -> MutexGuard<'_, Beat> {
+        // Every change leaves it whole, so a panic elsewhere cannot have broken it.
+        self.beat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the worker has a reason to ask for jobs.
+    pub(super) fn asks(&self, asks: bool) {
+        let mut beat = self.beat();
+        if asks && !beat.asks {
+            beat.answered = Instant::now();
+        }
+        beat.asks = asks;
+    }
+
+    /// The store answered when asked for jobs.
+    pub(super) fn claimed(&self) {
+        let mut beat = self.beat();
+        beat.answered = Instant::now();
+        beat.fault = None;
+    }
+
+    /// The store answered this verb.
+    pub(super) fn answered(&self, verb: &'static str) {
+        self.beat().fault.take_if(|(failed, _)| *failed == verb);
+    }
+
+    /// The store failed this verb.
+    pub(super) fn failed(&self, verb: &'static str, error: &StoreError) {
+        let mut beat = self.beat();
+        // A renewal may fail and succeed again while nothing can be claimed: that is the fault that counts.
+        if verb != "renew" || beat.fault.is_none() {
+            beat.fault = Some((verb, error.to_string()));
+        }
+    }
+
+    /// The worker has ended: nothing is expected of it any more.
+    pub(super) fn ended(&self) {
+        let mut beat = self.beat();
+        beat.asks = false;
+        beat.fault = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_worker_that_should_have_asked_is_stuck() {
+        let pulse = Pulse::new(Duration::from_secs(5));
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert_eq!((pulse.look().silent.as_secs(), pulse.look().stuck), (29, false));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(pulse.look().stuck);
+        pulse.asks(false);
+        assert_eq!(pulse.look().silent, Duration::ZERO, "every slot is taken");
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        pulse.asks(true);
+        assert_eq!(pulse.look(), WorkerHealth { silent: Duration::ZERO, fault: None, stuck: false });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_lasts_until_its_verb_or_a_claim_succeeds() {
+        let pulse = Pulse::new(Duration::from_secs(5));
+        let error = StoreError::Unavailable("OOM".to_owned());
+        pulse.failed("claim", &error);
+        pulse.answered("renew");
+        assert_eq!(pulse.look().fault.as_deref(), Some("claim: the store cannot be reached: OOM"));
+        pulse.claimed();
+        assert_eq!(pulse.look().fault, None);
+        pulse.failed("renew", &error);
+        pulse.answered("renew");
+        assert_eq!(pulse.look().fault, None);
+    }
+}

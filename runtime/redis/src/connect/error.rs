@@ -1,0 +1,255 @@
+//! Why there is no connection, each with what to change.
+
+use std::io;
+use std::time::Duration;
+
+use redis::RedisError;
+
+use super::{Address, Place};
+use crate::error;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The URL cannot be read.
+    #[error("redis url {url:?}: {cause}; write redis://[user:password@]host[:port][/db]")]
+    Url {
+        /// The URL without its password.
+        url: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The URL names no way of running Redis.
+    #[error(
+        "redis url {url:?}: scheme {scheme:?} is not known; use redis:// (TCP), rediss:// (TLS), unix:// (socket file), \
+         redis+sentinel://host1,host2/MASTER or redis+cluster://host1,host2 (rediss+… with TLS)"
+    )]
+    Scheme {
+        /// The URL without its password.
+        url: String,
+        /// Its scheme.
+        scheme: String,
+    },
+    /// Nobody listens there.
+    #[error(
+        "redis at {address} refuses the connection: {cause}; start redis-server there or correct the address (REDIS_URL)"
+    )]
+    Refused {
+        /// Where.
+        address: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// The host's name is not known.
+    #[error(
+        "redis at {address}: the host name cannot be resolved: {cause}; correct the address (REDIS_URL) or the DNS"
+    )]
+    Name {
+        /// Where.
+        address: String,
+        /// What the resolver said.
+        cause: String,
+    },
+    /// No answer in time.
+    #[error(
+        "redis at {address} did not answer within {} s; check the address, firewalls, and whether it expects TLS \
+         (rediss://) or none (redis://)",
+        .within.as_secs_f64()
+    )]
+    Timeout {
+        /// Where.
+        address: String,
+        /// How long was waited.
+        within: Duration,
+    },
+    /// The two sides do not trust each other.
+    #[error("redis at {address}: TLS failed: {cause}; {fix}")]
+    Tls {
+        /// Where.
+        address: String,
+        /// What is wrong.
+        cause: String,
+        /// What to change.
+        fix: String,
+    },
+    /// The user or password is wrong, missing, or may not do what is needed.
+    #[error("redis at {address} denies access: {cause}; {fix}")]
+    Denied {
+        /// Where.
+        address: String,
+        /// What Redis said.
+        cause: String,
+        /// What to change.
+        fix: &'static str,
+    },
+    /// It has no such database.
+    #[error(
+        "redis at {address} has no database {db}: {cause}; choose another one (REDIS_DB, or the end of REDIS_URL)"
+    )]
+    Database {
+        /// Where.
+        address: String,
+        /// Its number.
+        db: i64,
+        /// What Redis said.
+        cause: String,
+    },
+    /// Somebody else has the port.
+    #[error(
+        "something answers at {address} that is not Redis; correct the address (REDIS_URL), or write rediss:// if it is Redis behind TLS"
+    )]
+    NotRedis {
+        /// Where.
+        address: String,
+    },
+    /// It is there but cannot work now.
+    #[error("redis at {address} is not ready: {cause}; it is tried again")]
+    NotReady {
+        /// Where.
+        address: String,
+        /// What Redis said.
+        cause: String,
+    },
+    /// No sentinel knows the master by this name.
+    #[error(
+        "no sentinel of {sentinels} watches a master named {master:?}; correct the end of the URL \
+         (redis+sentinel://…/MASTER), or `sentinel monitor {master} …` in sentinel.conf"
+    )]
+    UnknownMaster {
+        /// The sentinels that were asked.
+        sentinels: String,
+        /// The name.
+        master: String,
+    },
+    /// There is no master that could be used now.
+    #[error("no master {master:?} can be reached by the sentinels {sentinels}: {cause}")]
+    NoMaster {
+        /// The sentinels that were asked.
+        sentinels: String,
+        /// The name.
+        master: String,
+        /// What each of them, or the server they named, said.
+        cause: String,
+    },
+    /// None of the cluster's nodes can be used now.
+    #[error("no node of the redis cluster {nodes} can be used: {cause}")]
+    NoNode {
+        /// The nodes that were asked.
+        nodes: String,
+        /// What each of them said.
+        cause: String,
+    },
+    /// There is a single server where a cluster was expected.
+    #[error("redis at {address} is not part of a cluster; write redis:// instead of redis+cluster://")]
+    NoCluster {
+        /// Where.
+        address: String,
+    },
+    /// The keys of this queue would lie on several nodes of the cluster.
+    #[error(
+        "queue {queue:?}: its keys would lie on several nodes of the redis cluster; set prefix = \"{{{prefix}}}\" in \
+         [redis] and in every BullMQ client of it, or put the queue's name in braces"
+    )]
+    ManySlots {
+        /// The queue.
+        queue: String,
+        /// The prefix, without braces.
+        prefix: String,
+    },
+    /// Anything else.
+    #[error("redis at {address}: {cause}")]
+    Other {
+        /// Where.
+        address: String,
+        /// What happened.
+        cause: String,
+    },
+}
+
+// === impl ConnectError ===
+
+impl ConnectError {
+    /// True when trying again may help without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Refused { .. }
+            | Self::Name { .. }
+            | Self::Timeout { .. }
+            | Self::NotReady { .. }
+            | Self::NoMaster { .. }
+            | Self::NoNode { .. }
+            | Self::Other { .. } => true,
+            Self::Url { .. }
+            | Self::Scheme { .. }
+            | Self::Tls { .. }
+            | Self::Denied { .. }
+            | Self::Database { .. }
+            | Self::NotRedis { .. }
+            | Self::UnknownMaster { .. }
+            | Self::NoCluster { .. }
+            | Self::ManySlots { .. } => false,
+        }
+    }
+
+    /// What the system said about reaching the address.
+    pub(super) fn of_io(address: &Address, e: &io::Error) -> Self {
+        let (address, cause) = (address.to_string(), e.to_string());
+        match e.kind() {
+            // A socket file that does not exist is a server that does not run.
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Refused { address, cause },
+            _ => Self::Other { address, cause },
+        }
+    }
+
+    /// What the server said, or what broke, while the connection was set up.
+    pub(crate) fn of_setup(address: &Address, db: i64, to_sentinel: bool, e: &RedisError) -> Self {
+        let (address, cause) = (address.to_string(), error::describe(e));
+        if let Some(fix) = error::login_fix(e) {
+            let fix = if to_sentinel { error::SET_SENTINEL_PASSWORD } else { fix };
+            return Self::Denied { address, cause, fix };
+        }
+        if error::is_foreign(e) {
+            return Self::NotRedis { address };
+        }
+        if cause.contains("DB index") {
+            return Self::Database { address, db, cause };
+        }
+        if e.is_connection_dropped() {
+            let cause = format!("it closed the connection ({cause}); if it expects TLS, write rediss://");
+            return Self::Other { address, cause };
+        }
+        if error::is_passing(e) {
+            return Self::NotReady { address, cause };
+        }
+        Self::Other { address, cause }
+    }
+
+    /// Several places were tried, each without success. A fault that somebody has to mend is told rather than those that
+    /// pass by themselves.
+    pub(crate) fn of_all(place: &Place, faults: Vec<Self>) -> Self {
+        let mut faults = faults;
+        if let Some(lasting) = faults.iter().position(|fault| !fault.is_transient()) {
+            return faults.swap_remove(lasting);
+        }
+        let cause = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        match place {
+            Place::Sentinels { sentinels, master } => {
+                Self::NoMaster { sentinels: super::list(sentinels), master: master.clone(), cause }
+            }
+            Place::Cluster { nodes } => Self::NoNode { nodes: super::list(nodes), cause },
+            Place::Server(address) => Self::Other { address: address.to_string(), cause },
+        }
+    }
+}
+
+impl From<ConnectError> for jobcell_core::StoreError {
+    fn from(e: ConnectError) -> Self {
+        match e {
+            ConnectError::Denied { .. } => Self::Denied(e.to_string()),
+            ConnectError::ManySlots { .. } => Self::Rejected(e.to_string()),
+            e if e.is_transient() => Self::Unavailable(e.to_string()),
+            e => Self::Other(e.to_string()),
+        }
+    }
+}

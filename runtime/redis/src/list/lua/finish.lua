@@ -1,0 +1,226 @@
+-- Ends any number of attempts, then claims items. With no attempts to end it is a claim, with `want` 0 only a finish.
+-- KEYS[1]  the list
+-- ARGV[1]  the channel of updates
+-- ARGV[2]  now, ms
+-- ARGV[3]  ms that records stay which were made here and whose job completed, '' = for ever
+-- ARGV[4]  number of finishes, n; [5] want: items to claim
+-- ARGV[6]  host; [7] number of the first token
+-- ARGV[8]  lock, ms
+-- ARGV[9]  starts allowed in a window or ''; [10] the window, ms, or ''
+-- ARGV[11] bytes after which no more items are claimed
+-- ARGV[12 ..] n records, each
+--   token, id, record, flags, log lines kept or '', number of log lines, [progress], [data], line..., kind, a, b, c, d
+--   flags  'p' progress, 'd' data
+--   kind   'c' complete       a result, b keep ('' all, '0' none, else ms)
+--          'f' fail           a reason, b keep ('' all, '0' none, else how many), c traces (JSON)
+--          'r' try again      a reason, b delay ms, c traces (JSON), d '1' in front
+--          'd' run then       a due ms
+--          'b' give back
+--          'l' the same, and the queue rests  a ms
+--          'w' wait for children
+-- Returns { codes, items, rest, due, faults, evicted, untold }
+--   codes    per finish: 0 done, 1 missing, 2 lock ran out, 3 not active, 6 lock taken, 7 nothing to wait for,
+--            8 cannot be written: still held, with a lock that has run out
+--   items    claimed; the i-th from 0 has token number first + i
+--   rest     ms the queue must rest, 0 = none; due: ms time of the next delayed item, 0 = none
+--   faults   record, why; evicted: dead items that had to go; untold: why an update was not published, or ''
+local now, n, want = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local t = clock()
+local codes, faults, evicted = {}, {}, {}
+
+local function said(job, at)
+  local flags, keep, lines = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  at = at + 3
+  for i = 1, #flags do
+    if string.sub(flags, i, i) == 'p' then
+      note(job.record, 'progress', ARGV[at])
+      event('progress', job.id, 'data', ARGV[at])
+    else
+      note(job.record, 'data', ARGV[at], 'updated', '1')
+    end
+    at = at + 1
+  end
+  if lines > 0 and job.record then
+    local logs = job.record .. ':logs'
+    for first = at, at + lines - 1, 1000 do
+      try('RPUSH', logs, unpack(ARGV, first, math.min(first + 999, at + lines - 1)))
+    end
+    if keep ~= '' then
+      try('LTRIM', logs, '-' .. keep, '-1')
+    end
+  end
+end
+
+local function complete(job, made, result, keep)
+  -- Without the outcome the item must stay: this is the one write that may refuse.
+  call('HSET', job.record, 'status', 'COMPLETED', 'result', result, 'attempts', made + 1, 'finishedAt', ARGV[2])
+  call('HDEL', job.record, 'error', 'failing', 'dueAt', 'delay')
+  if keep == '0' then
+    expire(job.record, 10000, now)
+  elseif keep ~= '' then
+    expire(job.record, tonumber(keep), now)
+  elseif ARGV[3] ~= '' and call('HEXISTS', job.record, 'madeBy') == 1 then
+    expire(job.record, tonumber(ARGV[3]), now)
+  end
+  tell(job, 'COMPLETED')
+  event('completed', job.id, 'prev', 'active')
+end
+
+local function fail(job, made, reason, keep, traces)
+  note(job.record, 'status', 'FAILED', 'error', reason, 'trace', traces, 'attempts', made + 1, 'finishedAt', ARGV[2])
+  forget(job.record, 'result', 'failing', 'dueAt', 'delay')
+  if keep == '0' then
+    if job.record and try('HEXISTS', job.record, 'status') == 1 then
+      expire(job.record, 10000, now)
+    end
+  else
+    call('LPUSH', DEAD, job.item)
+    if keep ~= '' then
+      for _, old in ipairs(call('LRANGE', DEAD, keep, '-1')) do
+        evicted[#evicted + 1] = old
+      end
+      call('LTRIM', DEAD, '0', tonumber(keep) - 1)
+    end
+  end
+  tell(job, 'FAILED', reason)
+  event('failed', job.id, 'failedReason', reason, 'prev', 'active')
+end
+
+local function put_back(job, due, front, why)
+  note(job.record, 'status', 'RETRYING')
+  if due then
+    note(job.record, 'dueAt', due, 'delay', string.format('%.0f', math.max(due - now, 0)))
+    later(job.item, due)
+    event('delayed', job.id, 'delay', due)
+  else
+    call(front and 'RPUSH' or 'LPUSH', K, job.item)
+    event('waiting', job.id, 'prev', 'active')
+  end
+  tell(job, 'RETRYING', why)
+end
+
+local function write(host, token, job, at, kind, a, b, c, d)
+  said(job, at)
+  local attempts = job.record and try('HGET', job.record, 'attempts')
+  local made = type(attempts) == 'string' and tonumber(attempts) or 0
+  if kind == 'c' then
+    complete(job, made, a, b)
+  elseif kind == 'f' then
+    fail(job, made, a, b, c)
+  elseif kind == 'r' then
+    note(job.record, 'error', a, 'trace', c, 'attempts', made + 1)
+    put_back(job, b ~= '0' and string.format('%.0f', now + b) or nil, d == '1', a)
+  elseif kind == 'd' then
+    put_back(job, a, false)
+  else
+    put_back(job, nil, true)
+    if kind == 'l' then
+      call('SET', K .. ':rest', '1', 'PX', a)
+    end
+  end
+  let_go(host, token, job)
+end
+
+local at = 12
+for i = 1, n do
+  local token, id, record = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local recorded = at + 3
+  local k = at + 6 + #ARGV[at + 3] + tonumber(ARGV[at + 5])
+  local host = host_of(token)
+  local holds = call('ZSCORE', locks_of(host), token)
+  local job = holds and held(host, token)
+  local code = 0
+  if not job then
+    if record ~= '' and call('HEXISTS', RUNNING, record) == 1 then
+      code = 6
+    else
+      code = (record ~= '' and call('EXISTS', record) == 0) and 1 or 3
+    end
+  elseif job.id ~= id then
+    code = 1
+  elseif tonumber(holds) <= t then
+    code = 2
+  elseif ARGV[k] == 'w' then
+    code = 7
+  else
+    -- Nothing is rolled back when a command fails half-way, so a fault of one job must not end the script.
+    local ok, fault = pcall(write, host, token, job, recorded, ARGV[k], ARGV[k + 1], ARGV[k + 2], ARGV[k + 3],
+      ARGV[k + 4])
+    if not ok then
+      code = 8
+      call('ZADD', locks_of(host), '0', token)
+      faults[#faults + 1] = record
+      faults[#faults + 1] = type(fault) == 'table' and fault.err or tostring(fault)
+    end
+  end
+  codes[i] = code
+  at = k + 5
+end
+
+local items, rest, due = {}, 0, 0
+if want > 0 and call('EXISTS', K .. ':paused') == 0 then
+  local asked, host = want, ARGV[6]
+  for _, item in ipairs(call('ZRANGEBYSCORE', DELAYED, '-inf', ARGV[2], 'LIMIT', '0', '1000')) do
+    local more = tonumber(call('HGET', COPIES, item)) or 0
+    for _ = 0, more do
+      call('LPUSH', K, item)
+    end
+    call('HDEL', COPIES, item)
+    call('ZREM', DELAYED, item)
+  end
+
+  local max, window, limiter = tonumber(ARGV[9]), ARGV[10], K .. ':limiter'
+  rest = math.max(call('PTTL', K .. ':rest'), 0)
+  if rest == 0 and max then
+    local started = tonumber(call('GET', limiter)) or 0
+    if started >= max then
+      rest = call('PTTL', limiter)
+      if rest < 0 then
+        -- Without an expiry it would hold for ever.
+        call('DEL', limiter)
+        rest, started = 0, 0
+      else
+        rest = math.max(rest, 1)
+      end
+    end
+    want = math.min(want, max - started)
+  end
+  if rest > 0 then
+    want = 0
+  end
+
+  local locks, claims, bytes, dry = {}, {}, 0, false
+  local prefix, first, holds = host .. ':', tonumber(ARGV[7]), string.format('%.0f', t + ARGV[8])
+  while #items < want and bytes < tonumber(ARGV[11]) do
+    local item = call('LMOVE', K, K .. ':processing:' .. host, 'RIGHT', 'LEFT')
+    if not item then
+      dry = true
+      break
+    end
+    local token = prefix .. string.format('%.0f', first + #items)
+    items[#items + 1] = item
+    bytes = bytes + #item
+    locks[#locks + 1], locks[#locks + 2] = holds, token
+    claims[#claims + 1], claims[#claims + 2] = token, item
+  end
+  if #items > 0 then
+    call('ZADD', locks_of(host), unpack(locks))
+    call('HSET', K .. ':claims:' .. host, unpack(claims))
+    call('SADD', K .. ':hosts', host)
+    beat(host)
+    if max then
+      local total = call('INCRBY', limiter, #items)
+      if total == #items then
+        call('PEXPIRE', limiter, window)
+      end
+      if #items < asked and not dry and total >= max then
+        rest = math.max(call('PTTL', limiter), 1)
+      end
+    end
+  end
+  if #items < asked and rest == 0 then
+    local head = call('ZRANGE', DELAYED, '0', '0', 'WITHSCORES')[2]
+    due = head and math.floor(tonumber(head)) or 0
+  end
+end
+return { codes, items, rest, due, faults, evicted, untold }

@@ -1,0 +1,226 @@
+//! Many jobs at once: cleaning, promoting, retrying, trimming events, and removing a whole queue. What may take long is
+//! done in parts and told on stderr as it goes.
+
+use std::time::Duration;
+
+use jobcell_core::store::Obliterated;
+use jobcell_core::{Admin, Clock, JobState, QueueName, SystemClock};
+use serde::Serialize;
+
+use super::super::args::{AgeLimit, BulkCommand, QueueChoice};
+use super::super::console::{Console, visible};
+use super::super::exit::Failure;
+use super::{named, unknown_queue};
+
+/// Jobs after which it is told how far it is.
+const TOLD_EVERY: u64 = 10_000;
+/// How often a removal of everything tells what is left.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
+
+/// What was done to a queue, as `--json` prints it.
+#[derive(Serialize)]
+struct Changed {
+    name: String,
+    /// What was done: `removed`, `promoted`, `retried`.
+    #[serde(flatten)]
+    count: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// What is done to many jobs of a queue.
+enum Bulk {
+    /// Remove those of a state.
+    Clean(JobState, AgeLimit),
+    /// Make delayed ones due now.
+    Promote(Option<u64>),
+    /// Put finished ones back.
+    Retry(JobState, AgeLimit),
+    /// Remove all events but the newest.
+    Trim(u64),
+}
+
+impl Bulk {
+    /// For `--json` and for people.
+    fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Clean(..) => ("removed", "jobs removed"),
+            Self::Promote(_) => ("promoted", "jobs are due now"),
+            Self::Retry(..) => ("retried", "jobs wait to be run again"),
+            Self::Trim(_) => ("removed", "events removed"),
+        }
+    }
+
+    /// One part of at most so many; `before` is where the age limit ends.
+    async fn part(
+        &self,
+        store: &dyn Admin,
+        queue: &QueueName,
+        before: u64,
+        part: u64,
+    ) -> Result<u64, Failure> {
+        Ok(match self {
+            Self::Clean(state, _) => store.clean(queue, *state, before, part).await?.len() as u64,
+            Self::Promote(_) => store.promote_all(queue, part).await?,
+            Self::Retry(state, _) => store.retry_all(queue, *state, before, part).await?,
+            Self::Trim(keep) => store.trim_events(queue, *keep).await?,
+        })
+    }
+
+    /// How many jobs there are at most to be done with.
+    async fn size(&self, store: &dyn Admin, queue: &QueueName) -> Result<u64, Failure> {
+        let (state, limit) = match self {
+            Self::Clean(state, limit) | Self::Retry(state, limit) => (*state, limit.limit),
+            Self::Promote(limit) => (JobState::Delayed, *limit),
+            // One call does all of it.
+            Self::Trim(_) => return Ok(1),
+        };
+        // What comes while it is done is not asked for.
+        let there = store.counts(queue).await?.get(state);
+        Ok(limit.map_or(there, |limit| limit.min(there)))
+    }
+
+    fn before(&self) -> u64 {
+        let now = SystemClock.now();
+        match self {
+            Self::Clean(_, AgeLimit { older, .. }) | Self::Retry(_, AgeLimit { older, .. }) => {
+                let older = older.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+                now.saturating_sub(older)
+            }
+            Self::Promote(_) | Self::Trim(_) => now,
+        }
+    }
+}
+
+/// Runs the command.
+pub(super) async fn run(
+    store: &dyn Admin,
+    command: BulkCommand,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let (choice, bulk) = match command {
+        BulkCommand::Obliterate { queue, force } => return obliterate(store, &queue, force, console).await,
+        BulkCommand::Clean { choice, state, which } => (choice, Bulk::Clean(state, which)),
+        BulkCommand::Promote { choice, limit } => (choice, Bulk::Promote(limit)),
+        BulkCommand::Retry { choice: _, state, which: _ } if !state.is_finished() => {
+            let fix = "only failed and completed jobs can be retried";
+            return Err(Failure::usage(format!("--state {state}: {fix}")));
+        }
+        BulkCommand::Retry { choice, state, which } => (choice, Bulk::Retry(state, which)),
+        BulkCommand::Trim { choice, events } => (choice, Bulk::Trim(events)),
+    };
+    on_each(store, &choice, &bulk, console).await
+}
+
+/// Does it to each queue chosen, and tells about all of them.
+async fn on_each(
+    store: &dyn Admin,
+    choice: &QueueChoice,
+    bulk: &Bulk,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    if let Bulk::Clean(state, AgeLimit { older, limit }) = bulk {
+        let which = named(choice);
+        let many = limit.map_or("all".to_owned(), |limit| format!("up to {limit}"));
+        let age = older
+            .map_or(String::new(), |age| format!(" that are older than {}", humantime::format_duration(age)));
+        console.confirm(&format!("removing {many} {state} jobs{age} of {which}"))?;
+    }
+    let queues = match &choice.queue {
+        Some(queue) => vec![QueueName::new(queue)?],
+        None => store.queues().await?,
+    };
+    let (word, words) = bulk.words();
+    let (mut all, mut text) = (Vec::new(), String::new());
+    for queue in &queues {
+        let count = in_parts(store, queue, bulk, console).await?;
+        text += &visible(&format!("queue {queue}: {count} {words}\n"));
+        all.push(Changed { name: queue.to_string(), count: [(word, count)].into() });
+    }
+    if choice.all {
+        console.answer(&all, |_| text)
+    } else {
+        console.answer(&all.into_iter().next(), |_| text)
+    }
+}
+
+async fn in_parts(
+    store: &dyn Admin,
+    queue: &QueueName,
+    bulk: &Bulk,
+    console: &mut Console<'_>,
+) -> Result<u64, Failure> {
+    let (size, before) = (bulk.size(store, queue).await?, bulk.before());
+    let (_, words) = bulk.words();
+    let (mut asked, mut count) = (0, 0);
+    while asked < size {
+        let part = TOLD_EVERY.min(size - asked);
+        let done = bulk.part(store, queue, before, part).await?;
+        asked += part;
+        count += done;
+        if done < part {
+            break;
+        }
+        if asked < size {
+            console.note(&visible(&format!("queue {queue}: {count} {words} so far")));
+        }
+    }
+    Ok(count)
+}
+
+/// Removes a queue with everything in it.
+async fn obliterate(
+    store: &dyn Admin,
+    queue: &str,
+    force: bool,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let queue = QueueName::new(queue)?;
+    if let Some(hint) = unknown_queue(store, &queue).await {
+        return Err(Failure::failed(hint));
+    }
+    let what = if force { ", and jobs that run" } else { "" };
+    console.confirm(&format!(
+        "removing queue {queue:?} with all its jobs, schedulers, events and settings{what}"
+    ))?;
+    let removal = store.obliterate(&queue, force);
+    let mut removal = std::pin::pin!(removal);
+    let mut left = tokio::time::interval_at(tokio::time::Instant::now() + TOLD_AFTER, TOLD_AFTER);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut removal => break ended?,
+            _ = left.tick() => {
+                // How far it is matters to nobody who cannot be told.
+                let Ok(counts) = store.counts(&queue).await else { continue };
+                let left: u64 = counts.0.values().sum();
+                console.note(&visible(&format!("queue {queue}: {left} jobs are left")));
+            }
+        }
+    };
+    let fix = match ended {
+        Obliterated::Yes => {
+            let value = serde_json::json!({ "name": queue.as_str(), "obliterated": true });
+            return console.answer(&value, |_| visible(&format!("queue {queue} is gone\n")));
+        }
+        Obliterated::NotPaused => {
+            format!("is not paused; `jobcell queue pause {queue}` first, so that nothing runs meanwhile")
+        }
+        Obliterated::Active => {
+            "has jobs that run; wait for their end, or remove them with --force".to_owned()
+        }
+    };
+    Err(Failure::failed(format!("queue {queue:?} {fix}")))
+}
+
+// === impl BulkCommand ===
+
+impl BulkCommand {
+    /// The queues that it is about, where it may be about several.
+    pub(super) fn choice(&self) -> Option<&QueueChoice> {
+        match self {
+            Self::Clean { choice, .. }
+            | Self::Promote { choice, .. }
+            | Self::Retry { choice, .. }
+            | Self::Trim { choice, .. } => Some(choice),
+            Self::Obliterate { .. } => None,
+        }
+    }
+}

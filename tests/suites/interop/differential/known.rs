@@ -1,0 +1,346 @@
+//! Where the two differ on purpose, each with its reason. What the tests leave out, and what they look past, is here
+//! and nowhere else.
+
+use serde_json::{Value, json};
+
+use super::choose::DEDUPLICATIONS;
+use super::{Major, QUEUES};
+use super::act::{Act, End, How, NewOne, Rate, Tree, What};
+use super::keys::{Lines, each_stream};
+use super::world::World;
+
+/// The step itself, or another one where it would run into a difference that would spread from there; none when there
+/// is no such.
+pub(super) fn avoid(world: &mut World, mut act: Act, now: u64) -> Option<Act> {
+    for queue in QUEUES {
+        if world.paused(queue)
+            && splits(world, queue, now)
+            && !matches!(act.what, What::Resume | What::Expire { .. })
+        {
+            return Some(Act { queue, what: What::Resume });
+        }
+    }
+    if let What::Clean { state, limit, .. } = &mut act.what
+        && !matches!(*state, "completed" | "failed")
+    {
+        // With a limit BullMQ looks at no more jobs than that, old enough or not; we remove as many.
+        *limit = 0;
+    }
+    match &mut act.what {
+        // One with a priority that has run before is as old as its last start, like any; to BullMQ it is as old as itself.
+        What::Clean { state: "prioritized", .. } if world.any_started(act.queue, "prioritized") => return None,
+        // What a scheduler had of its other rule goes with that; BullMQ keeps a part of it.
+        What::Schedule { id, repeat, .. } if world.ruled_otherwise(act.queue, id, repeat.every.is_some()) => {
+            let id = id.clone();
+            act.what = What::Unschedule { id };
+        }
+        // BullMQ 5 puts a job that is retried among those without a priority, whatever its own is; since 6.3.15 it does
+        // as we do.
+        What::Retry { id, .. }
+            if world.major == Major::Five && world.field(act.queue, id, "priority").is_some_and(|p| p != "0") =>
+        {
+            return None;
+        }
+        // With a queue go its parents that wait for children; BullMQ leaves those.
+        What::Obliterate { .. } if !world.ids(act.queue, "waiting-children").is_empty() => return None,
+        // BullMQ 5 does not make such jobs children of their parents again.
+        What::RetryAll { state, .. } if world.major == Major::Five && world.has_children(act.queue, state) => return None,
+        // Jobs that wait while the queue is paused are no state of their own; in BullMQ 5 they are.
+        What::Clean { state, .. } if *state == "wait" && world.exists(&format!("bull:{}:paused", act.queue)) => {
+            *state = "paused";
+        }
+        // A tree goes when nothing in it runs. BullMQ looks only at children that are waited for.
+        What::Remove { id, tree: true } => {
+            let key = format!("bull:{}:{id}", act.queue);
+            if world.runs_below(&key, true) && !world.runs_below(&key, false) {
+                return None;
+            }
+        }
+        What::Flow { tree } => whole(world, tree, &mut Vec::new()),
+        What::Add { jobs, .. } => jobs.iter_mut().for_each(|job| straight(world, act.queue, job)),
+        What::Finish { ends, .. } if world.paused(act.queue) => {
+            // A job that is given back to a time which is not ahead is due in the same step.
+            for end in ends {
+                if let How::Delay { until } = &mut end.how {
+                    *until = (*until).max(now + 1);
+                }
+            }
+        }
+        _ => {}
+    }
+    if let What::Finish { ends, .. } = &mut act.what
+        && world.due(act.queue, now) > 0
+    {
+        // BullMQ moves due jobs before it looks whether the job that is to be tried again is still the worker's own.
+        for End { held, how } in ends {
+            if let How::Fail { r#final, .. } = how
+                && !world.owns(act.queue, held)
+            {
+                *r#final = true;
+            }
+        }
+    }
+    if let What::Claim { next, .. } | What::Finish { next, .. } = &mut act.what
+        && world.any_scheduled(act.queue)
+    {
+        // A claim takes all its jobs and then makes the next runs of schedulers. BullMQ's worker takes one job, makes the
+        // next run, and may take that at once.
+        next.truncate(1);
+    }
+    limit(world, &mut act);
+    Some(act)
+}
+
+/// A flow is added whole or not at all. BullMQ adds the rest of one that has a child which has another parent already, so
+/// there are none such; nor such as would make a circle.
+fn whole(world: &mut World, tree: &mut Tree, used: &mut Vec<String>) {
+    let id = tree.job.opts.job_id.get_or_insert_default();
+    let taken = |world: &mut World, id: &str| {
+        world.field(tree.queue, id, "parentKey").is_some()
+            || world.exists(&format!("bull:{}:{id}:dependencies", tree.queue))
+            // BullMQ 5 starts a parent when it meets a child that completed before, and adds the others later.
+            || world.major == Major::Five && world.finished(tree.queue, id).is_some()
+    };
+    while used.contains(id) || taken(world, id) {
+        id.push('x');
+    }
+    used.push(id.clone());
+    tree.children.iter_mut().for_each(|child| whole(world, child, used));
+}
+
+/// A job never comes below itself. BullMQ lets it, and both would wait for each other for ever.
+fn straight(world: &mut World, queue: &str, job: &mut NewOne) {
+    if let Some(deduplication) = &mut job.opts.deduplication
+        && world.major == Major::Five
+    {
+        // Of 6.7.
+        deduplication.reschedule = false;
+    }
+    let (Some(id), Some(parent)) = (&job.opts.job_id, &job.opts.parent) else { return };
+    let own = format!("bull:{queue}:{id}");
+    if world.major == Major::Five && world.above(&own).is_some_and(|before| !world.exists(&before)) {
+        // A job whose parent is gone gets another one, but not from BullMQ 5.
+        job.opts.job_id = None;
+        return;
+    }
+    let mut above = Some(format!("{}:{}", parent.queue, parent.id));
+    while let Some(key) = above {
+        if key == own {
+            job.opts.job_id = None;
+            return;
+        }
+        above = world.above(&key);
+    }
+}
+
+/// Limits of claims.
+fn limit(world: &mut World, act: &mut Act) {
+    let (by, fails) = match &mut act.what {
+        What::Claim { by, .. } => (by, false),
+        What::Finish { by, ends, .. } => {
+            if ends.iter().any(|end| matches!(end.how, How::Rest { .. })) {
+                by.limiter.get_or_insert(UNREACHED);
+                return;
+            }
+            (by, ends.iter().any(|end| matches!(end.how, How::Fail { .. })))
+        }
+        _ => return,
+    };
+    if world.rests(act.queue) {
+        by.limiter.get_or_insert(UNREACHED);
+    } else if world.major == Major::Five && (fails || world.deferred(act.queue)) {
+        // Starts of jobs that fail without running count against a limit in BullMQ 5; since 6.3 they do not.
+        by.limiter = None;
+        if world.field(act.queue, "meta", "max").is_some() {
+            act.what = What::Rate { rate: None };
+        }
+    }
+}
+
+/// A rest that was asked for by hand holds in our store whether there is a limit or not. Of BullMQ's workers only those
+/// with a limit keep it, so all have one then, which no window reaches.
+const UNREACHED: Rate = Rate { max: 1_000_000, duration: 3_600_000 };
+
+/// Pausing, with clients of both majors on one queue (protocol §18). While a queue is paused we do not make the second
+/// of the lists `wait` and `paused`: due jobs stay delayed, and where neither list is there a job that comes back is
+/// delayed, because an older client's resuming would overwrite what stands in `wait`. BullMQ itself loses jobs there.
+fn splits(world: &mut World, queue: &str, now: u64) -> bool {
+    let listed = ["wait", "paused"].iter().any(|list| world.exists(&format!("bull:{queue}:{list}")));
+    world.due(queue, now) > 0 || (world.major == Major::Six && !listed)
+}
+
+/// What is done to both databases after a step, so that what one of the two leaves over does not matter from there on.
+pub(super) fn even(world: &mut World, act: &Act, ours: &Value) -> Vec<Vec<String>> {
+    let key = |last: &str| format!("bull:{}:{last}", act.queue);
+    let command = |name: &str, key: String, members: Vec<String>| {
+        [vec![name.to_owned(), key], members].concat()
+    };
+    match act.what {
+        // Lifting a rate limit ends the window that has begun; BullMQ leaves it to a worker's own limit to run into.
+        What::Rate { rate: None } if !world.rests(act.queue) => {
+            vec![command("DEL", key("limiter"), Vec::new())]
+        }
+        // With a queue go its window and the deduplication ids its jobs own; BullMQ leaves those.
+        What::Obliterate { .. } if ours["ok"].is_null() && ours["error"].is_null() => {
+            let owned = DEDUPLICATIONS.map(|id| key(&format!("de:{id}")));
+            vec![command("DEL", key("limiter"), owned.to_vec())]
+        }
+        // What was active is forgotten with the job, else it would be said of the next one with this id that it was seen.
+        What::Clean { state: "active", .. } => {
+            let gone = ours["ok"].as_array().into_iter().flatten();
+            let gone: Vec<String> = gone.filter_map(|id| id.as_str().map(str::to_owned)).collect();
+            if gone.is_empty() { Vec::new() } else { vec![command("SREM", key("stalled"), gone)] }
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What may differ about the events of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leeway {
+    /// Nothing.
+    None,
+    /// Their order. What is below a job goes from the bottom here, so that what is broken off can go on, and from the top
+    /// in BullMQ.
+    Order,
+    /// Whether the queue was drained. We judge that once for a batch of ends and the claim after it, BullMQ after each end
+    /// for good.
+    Drained,
+}
+
+pub(super) fn leeway(act: &Act) -> Leeway {
+    match &act.what {
+        What::Prune { .. } => Leeway::Order,
+        What::Finish { ends, .. } if ends.len() > 1 => Leeway::Drained,
+        _ => Leeway::None,
+    }
+}
+
+/// Takes what may differ out of both.
+pub(super) fn level(theirs: &mut Lines, ours: &mut Lines, leeway: Leeway, major: Major) {
+    if major == Major::Six {
+        // Which job a scheduler made after this one; BullMQ 6 does not write it any more.
+        ours.retain(|place, _| !place.ends_with(" .nrjid"));
+    }
+    for side in [&mut *theirs, &mut *ours] {
+        match leeway {
+            Leeway::None => {}
+            Leeway::Order => each_stream(side, |events| events.sort()),
+            Leeway::Drained => each_stream(side, |events| events.retain(|event| event != "event | drained")),
+        }
+        each_stream(side, releases_last);
+        *side = std::mem::take(side).into_iter().map(|(place, text)| line(place, text)).collect();
+    }
+    for queue in QUEUES {
+        stalled(queue, theirs);
+        stalled(queue, ours);
+        markers(queue, theirs, ours);
+        // The length of the event stream has a default, which we write with a queue's first event and BullMQ somewhat later.
+        let length = format!("bull:{queue}:meta .opts.maxLenEvents");
+        if !theirs.contains_key(&length) && ours.get(&length).is_some_and(|length| length == "10000") {
+            ours.remove(&length);
+        }
+    }
+}
+
+/// A job that goes by the rule of one that ended may set its parent free. BullMQ tells of that before it tells of the end;
+/// here the rule is applied once for a whole batch of ends.
+fn releases_last(events: &mut Vec<String>) {
+    events.sort_by_key(|event| event.ends_with(" | prev | waiting-children"));
+}
+
+/// Jobs that were seen active and are not any more mean nothing. We forget one that is cleaned away, BullMQ later.
+fn stalled(queue: &str, side: &mut Lines) {
+    let active: Vec<String> = texts(side, &format!("bull:{queue}:active "));
+    let start = format!("bull:{queue}:stalled {{");
+    side.retain(|place, _| {
+        place.strip_prefix(&start).is_none_or(|id| active.iter().any(|active| *active == id[..id.len() - 1]))
+    });
+}
+
+fn texts(side: &Lines, start: &str) -> Vec<String> {
+    side.iter().filter(|(place, _)| place.starts_with(start)).map(|(_, text)| text.clone()).collect()
+}
+
+/// Markers are hints that wake workers, who look again in any case.
+fn markers(queue: &str, theirs: &mut Lines, ours: &mut Lines) {
+    let now = format!("bull:{queue}:marker {{0}}");
+    let any = |side: &Lines, key: &str| side.keys().any(|place| place.starts_with(&format!("bull:{queue}:{key} ")));
+    // BullMQ leaves one after each start; we leave none when nothing waits any more.
+    if !any(ours, "wait") && !any(ours, "prioritized") && !ours.contains_key(&now) {
+        theirs.remove(&now);
+    }
+    // BullMQ's resuming leaves one also where the queue's concurrency is used up.
+    let active = ours.keys().filter(|place| place.starts_with(&format!("bull:{queue}:active "))).count();
+    let most = ours.get(&format!("bull:{queue}:meta .concurrency")).and_then(|most| most.parse().ok());
+    if most.is_some_and(|most: usize| active >= most) && !ours.contains_key(&now) {
+        theirs.remove(&now);
+    }
+    // We leave one also where a job with a priority is given back, and where an end made room under the queue's concurrency.
+    if (any(ours, "wait") || any(ours, "prioritized")) && !theirs.contains_key(&now) {
+        ours.remove(&now);
+    }
+    // BullMQ leaves none about a job that is tried again later when the same step found another; we always do. One that
+    // wakes too early does no harm, and both leave such ones behind, also when nothing is delayed any more.
+    let later = format!("bull:{queue}:marker {{1}}");
+    let start = format!("bull:{queue}:delayed {{");
+    let first = ours.iter().filter(|(place, _)| place.starts_with(&start)).map(|(_, score)| due(score)).min();
+    let told = ours.get(&later).and_then(|told| told.parse::<f64>().ok());
+    if first.is_none_or(|first| told.is_some_and(|told| told as u64 <= first)) {
+        ours.remove(&later);
+        theirs.remove(&later);
+    }
+}
+
+/// When a job with this score is due.
+fn due(score: &str) -> u64 {
+    score.parse::<f64>().map_or(0, |score| (score / 4096.0) as u64)
+}
+
+fn line(place: String, text: String) -> (String, String) {
+    // Tokens: BullMQ's job takes over the token of the one that ended in the same step.
+    if place.ends_with(":lock") {
+        return (place, "a token".to_owned());
+    }
+    // The options as they are meant: members' order, and `3` for `{"count": 3}`.
+    if place.ends_with(" .opts") {
+        return (place, options(&text));
+    }
+    (place, text)
+}
+
+fn options(text: &str) -> String {
+    let Ok(Value::Object(opts)) = serde_json::from_str::<Value>(text) else { return text.to_owned() };
+    let meant = |(name, value): (String, Value)| match value {
+        Value::Number(count) if name.starts_with("removeOn") => Some((name, json!({ "count": count }))),
+        // As good as none.
+        Value::Number(tries) if name == "attempts" && tries.as_u64() == Some(0) => None,
+        value => Some((name, value)),
+    };
+    Value::Object(opts.into_iter().filter_map(meant).collect()).to_string()
+}
+
+/// Takes what may differ out of both answers.
+pub(super) fn level_answers(act: &Act, theirs: &mut Lines, ours: &mut Lines) {
+    let said = |side: &Lines, place, text| side.get(place).is_some_and(|told: &String| told == text);
+    let same = match act.what {
+        // That a job has no parent to leave is no fault to us.
+        What::Leave { .. } => said(theirs, "answer .error", "-5") && said(ours, "answer .ok", "false"),
+        // That there is no such job is none to BullMQ.
+        What::Prune { .. } => said(theirs, "answer .ok", "null") && said(ours, "answer .error", "-1"),
+        // BullMQ says of a job that is not there that it is not delayed.
+        What::Promote { .. } => said(theirs, "answer .error", "-3") && said(ours, "answer .error", "-1"),
+        _ => false,
+    };
+    if same {
+        theirs.clone_from(ours);
+    }
+    for (place, code) in ours.iter().filter(|(place, _)| place.starts_with("answer .ok .ended")) {
+        let told = theirs.get(place).map(String::as_str);
+        // Of an attempt whose lock is gone BullMQ may say first that its job has children, or none; or that there is no such
+        // job, where the job went by the rule of one that ended earlier in the batch: here it goes at the batch's end.
+        if matches!(code.as_str(), "-2" | "-6") && matches!(told, Some("-4" | "-9" | "7" | "-1")) {
+            theirs.insert(place.clone(), code.clone());
+        }
+    }
+}
