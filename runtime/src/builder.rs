@@ -271,7 +271,8 @@ impl Builder {
         for queue in &queues {
             lists.extend(queue.list.clone().map(|list| (queue.settings.queue.clone(), list)));
         }
-        let names = queues.iter().map(|queue| &queue.settings.queue).filter(|name| !lists.contains_key(*name));
+        let names =
+            queues.iter().map(|queue| &queue.settings.queue).filter(|name| !lists.contains_key(*name));
         store.check_queues(names).map_err(StartError::Config)?;
         let open = store.open(Layout { series, lists }).await?;
         let registry = Arc::new(Registry::new(routes(&queues)));

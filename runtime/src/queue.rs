@@ -38,7 +38,12 @@ impl Queue {
     /// # Errors
     /// When the name cannot be used.
     pub fn try_new(name: &str) -> Result<Self, NameError> {
-        Ok(Self { settings: QueueSettings::new(QueueName::new(name)?), routes: Routes::none(), series: 0, list: None })
+        Ok(Self {
+            settings: QueueSettings::new(QueueName::new(name)?),
+            routes: Routes::none(),
+            series: 0,
+            list: None,
+        })
     }
 
     /// Jobs of this name go to this handler; `*` stands for every other name.

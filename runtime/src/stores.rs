@@ -72,8 +72,11 @@ impl StoreChoice {
         queues: impl IntoIterator<Item = &'a QueueName>,
     ) -> Result<(), Vec<String>> {
         let Self::Redis(connect) = self else { return Ok(()) };
-        let faults: Vec<String> =
-            queues.into_iter().filter_map(|queue| connect.check_queue(queue).err()).map(|e| e.to_string()).collect();
+        let faults: Vec<String> = queues
+            .into_iter()
+            .filter_map(|queue| connect.check_queue(queue).err())
+            .map(|e| e.to_string())
+            .collect();
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 

@@ -73,9 +73,9 @@ mod rig;
 #[doc(hidden)]
 pub mod running;
 #[doc(hidden)]
-pub mod series;
-#[doc(hidden)]
 pub mod schedulers;
+#[doc(hidden)]
+pub mod series;
 #[doc(hidden)]
 pub mod stall;
 #[doc(hidden)]
@@ -605,6 +605,7 @@ mod tests {
         ("flow_failures", include_str!("conformance/flow_failures.rs")),
         ("flow_removal", include_str!("conformance/flow_removal.rs")),
         ("deduplication", include_str!("conformance/deduplication.rs")),
+        ("schedulers", include_str!("conformance/schedulers.rs")),
         ("concurrency", include_str!("conformance/concurrency.rs")),
         ("model", include_str!("conformance/model.rs")),
     ];

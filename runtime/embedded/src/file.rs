@@ -101,6 +101,7 @@ fn open(path: &Path, cache_bytes: usize) -> Result<Database, EmbeddedError> {
         Fault::Verb(error) => EmbeddedError::database(path, redb::Error::Corrupted(error.to_string())),
     };
     match format(&database).map_err(fault)? {
+        Some(FORMAT) if has_all_tables(&database).map_err(fault)? => {}
         None | Some(FORMAT) => prepare(&database).map_err(fault)?,
         Some(found) => return Err(EmbeddedError::Newer { path: path.to_owned(), found, known: FORMAT }),
     }
@@ -117,6 +118,11 @@ fn format(database: &Database) -> Result<Option<u64>> {
     }
 }
 
+/// Whether there is nothing to prepare. A file on a full disk must open, and preparing writes.
+fn has_all_tables(database: &Database) -> Result<bool> {
+    Ok(database.begin_read()?.list_tables()?.count() >= schema::TABLES)
+}
+
 /// Makes all tables that do not exist, so that readers find them: an older version knew fewer.
 fn prepare(database: &Database) -> Result<()> {
     let write = database.begin_write()?;
@@ -124,4 +130,18 @@ fn prepare(database: &Database) -> Result<()> {
     write.open_table(schema::META)?.insert("format", FORMAT)?;
     write.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_prepared_once_and_then_has_every_table() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::create(directory.path().join("jobs.redb")).unwrap();
+        assert!(!has_all_tables(&database).unwrap());
+        prepare(&database).unwrap();
+        assert_eq!(database.begin_read().unwrap().list_tables().unwrap().count(), schema::TABLES);
+    }
 }

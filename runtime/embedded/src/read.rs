@@ -157,9 +157,7 @@ impl View {
     }
 
     /// The table of what parents know of their children.
-    pub(crate) fn children_table(
-        &self,
-    ) -> Result<children::Rows> {
+    pub(crate) fn children_table(&self) -> Result<children::Rows> {
         Ok(self.read.open_table(schema::CHILDREN)?)
     }
 
@@ -214,9 +212,8 @@ impl View {
                 0 => queue.count(JobState::Waiting),
                 // Counted by the queue; without any the search is spared, and without the queue it has no number.
                 _ if queue.count(JobState::Prioritized) == 0 => 0,
-                a => places
-                    .range((queue.number, state, a, 0)..=(queue.number, state, a, u64::MAX))?
-                    .count() as u64,
+                a => places.range((queue.number, state, a, 0)..=(queue.number, state, a, u64::MAX))?.count()
+                    as u64,
             };
             counts.insert(*priority, count);
         }

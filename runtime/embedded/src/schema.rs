@@ -10,6 +10,9 @@ use redb::TableDefinition;
 /// What this version writes. A file with a greater number is refused.
 pub(crate) const FORMAT: u64 = 1;
 
+/// How many tables there are.
+pub(crate) const TABLES: usize = 16;
+
 /// Facts about the file itself: `format`; `events`, a number that no event of a queue to be made may have.
 pub(crate) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 /// Queue name → [`crate::queue::Queue`].

@@ -7,7 +7,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use jobcell_core::store::{Added, AddedFlow, Admin, Children, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow, Limits, NewJob, Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec, Schedulers, Series, StallPolicy, Store, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen};
+use jobcell_core::store::{
+    Added, AddedFlow, Admin, Children, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow, Limits,
+    NewJob, Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec,
+    Schedulers, Series, StallPolicy, Store, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen,
+};
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, StoreError};
 use tokio::time::timeout_at;
 
@@ -15,13 +19,13 @@ use crate::add::{self, Checked};
 use crate::cache::EmbeddedCache;
 use crate::children::{Child, PREFIX};
 use crate::error::{EmbeddedError, Result};
+use crate::flow::Node;
 use crate::locks::millis;
 use crate::open::{EmbeddedOptions, Shared};
 use crate::read::View;
 use crate::signals::EmbeddedWaiter;
 use crate::tx::Tx;
 use crate::writer::Writer;
-use crate::flow::Node;
 use crate::{admin, claim, events, finish, flow, limits, schedulers};
 
 /// Free space under which [`Store::health`] warns, while there is still time to act.

@@ -220,7 +220,8 @@ mod tests {
             "rediss+sentinel://ops:s3cret@10.0.0.7:6380,10.0.0.8/main",
             "redis+cluster://ops:s3cret@10.0.0.7:6380,10.0.0.8:6380",
         ] {
-            let options = ConnectOptions::from_url(url).unwrap().sentinel_password("s3cret").sentinel_username("x");
+            let options =
+                ConnectOptions::from_url(url).unwrap().sentinel_password("s3cret").sentinel_username("x");
             let shown = format!("{options} {options:?}");
             assert!(shown.contains("10.0.0.7") && shown.contains("ops"), "{shown}");
             assert!(!shown.contains("s3cret"), "{shown}");

@@ -135,3 +135,93 @@ fn advice(e: &RedisError) -> &'static str {
         ""
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> RedisError {
+        match redis::parse_redis_value(format!("-{line}\r\n").as_bytes()) {
+            Ok(redis::Value::ServerError(e)) => e.into(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn troubles_that_pass_are_told_from_those_that_somebody_must_mend() {
+        for line in [
+            "LOADING Redis is loading the dataset in memory",
+            "READONLY You can't write against a read only replica.",
+            "ERR Error running script: -READONLY You can't write against a read only replica.",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "NOREPLICAS Not enough good replicas to write.",
+            "CLUSTERDOWN The cluster is down",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "BUSY Redis is busy running a script.",
+            "UNKILLABLE Sorry the script already executed write commands against the dataset.",
+            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+            "NOSCRIPT No matching script.",
+            "ERR max number of clients reached",
+        ] {
+            assert!(of_store("h:1", &said(line)).is_transient(), "{line}");
+        }
+        for line in [
+            "WRONGTYPE Operation against a key",
+            "ERR syntax error",
+            "CROSSSLOT Keys in request",
+            "MOVED 1 h:2",
+        ] {
+            let error = of_store("h:1", &said(line));
+            assert!(matches!(&error, StoreError::Other(_)), "{line}: {error:?}");
+        }
+        for line in
+            ["NOAUTH Authentication required.", "WRONGPASS invalid", "NOPERM this user has no permissions"]
+        {
+            assert!(matches!(of_store("h:1", &said(line)), StoreError::Denied(_)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_left_when_it_leads_to_the_wrong_server() {
+        for line in ["READONLY You can't write", "MASTERDOWN Link with MASTER is down"] {
+            assert!(is_broken(&said(line)), "{line}");
+        }
+        for line in [
+            "OOM command not allowed",
+            "BUSY Redis is busy",
+            "LOADING Redis is loading",
+            "NOSCRIPT No",
+            "ERR x",
+        ] {
+            assert!(!is_broken(&said(line)), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_was_never_sent_is_known_to_be() {
+        let unsent = unsent("reconnecting");
+        assert!(is_unsent(&unsent) && of_store("h:1", &unsent).is_transient());
+        let lost = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert!(!is_unsent(&lost) && of_store("h:1", &lost).is_transient());
+        assert!(
+            matches!(of_store("h:1", &refused("no".to_owned())), StoreError::Rejected(cause) if cause == "no")
+        );
+    }
+
+    #[test]
+    fn advice_is_given_where_there_is_some() {
+        for (line, part) in [
+            ("MOVED 1 h:2", "redis+cluster://"),
+            ("CROSSSLOT Keys in request don't hash to the same slot", "{bull}"),
+            ("ERR max number of clients reached", "maxclients"),
+            ("DENIED Redis is running in protected mode", "password"),
+            ("BUSY Redis is busy running a script.", "SCRIPT KILL"),
+            ("OOM command not allowed", "maxmemory"),
+        ] {
+            let text = of_store("h:1", &said(line)).to_string();
+            assert!(text.contains(part) && text.contains("h:1"), "{text}");
+        }
+    }
+}

@@ -101,7 +101,19 @@ impl Ran {
 fn the_definitions_are_sound_and_name_what_exists() {
     Cli::command().debug_assert();
     let names: Vec<String> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-    let expected = ["run", "check", "enqueue", "job", "flow", "queue", "schedule", "handler", "invoke", "doctor", "completions"];
+    let expected = [
+        "run",
+        "check",
+        "enqueue",
+        "job",
+        "flow",
+        "queue",
+        "schedule",
+        "handler",
+        "invoke",
+        "doctor",
+        "completions",
+    ];
     assert_eq!(names, expected);
     fn explained(command: &clap::Command) {
         assert!(command.get_about().is_some(), "{}", command.get_name());
@@ -509,11 +521,28 @@ fn lists_are_read_by_the_page() {
 #[test]
 fn schedulers_are_set_listed_and_removed() {
     let place = Place::new();
-    let ran = place.run(&["schedule", "set", "mail", "nightly", "--cron", "0 3 * * *", "--tz", "Europe/Berlin"]);
+    let ran =
+        place.run(&["schedule", "set", "mail", "nightly", "--cron", "0 3 * * *", "--tz", "Europe/Berlin"]);
     ran.is(Exit::Done, &["scheduler nightly of queue mail: its next job runs at", ", in "]);
     let (_, set) = place.json(&[
-        "schedule", "set", "mail", "often", "--every", "90s", "--name", "poll", "--data", r#"{"a":[]}"#, "--limit", "5",
-        "--attempts", "3", "--end", "2100-01-01", "--priority", "2",
+        "schedule",
+        "set",
+        "mail",
+        "often",
+        "--every",
+        "90s",
+        "--name",
+        "poll",
+        "--data",
+        r#"{"a":[]}"#,
+        "--limit",
+        "5",
+        "--attempts",
+        "3",
+        "--end",
+        "2100-01-01",
+        "--priority",
+        "2",
     ]);
     assert_eq!((&set["id"], &set["queue"]), (&"often".into(), &"mail".into()), "{set}");
     assert!(set["job"].as_str().is_some_and(|job| job == format!("repeat:often:{}", set["next"])), "{set}");
@@ -523,7 +552,10 @@ fn schedulers_are_set_listed_and_removed() {
     let lines: Vec<&str> = ran.out.lines().collect();
     assert!(lines[1].starts_with("often") && lines[2].starts_with("nightly"), "{}", ran.out);
     let (_, one) = place.json(&["schedule", "ls", "mail", "often"]);
-    assert_eq!((&one["every"], &one["limit"], &one["iterationCount"]), (&90_000.into(), &5.into(), &1.into()));
+    assert_eq!(
+        (&one["every"], &one["limit"], &one["iterationCount"]),
+        (&90_000.into(), &5.into(), &1.into())
+    );
     assert_eq!((&one["data"], &one["opts"]["attempts"]), (&serde_json::json!({"a": []}), &3.into()), "{one}");
     assert_eq!((&one["endDate"], &one["next"]), (&4_102_444_800_000_u64.into(), &set["next"]));
     let (_, all) = place.json(&["schedule", "ls", "mail"]);
@@ -536,7 +568,9 @@ fn schedulers_are_set_listed_and_removed() {
         .is(Exit::Failed, &["belongs to scheduler \"often\"", "jobcell schedule rm mail often"]);
     place.run(&["schedule", "rm", "mail", "often"]).is(Exit::Usage, &["--yes"]);
     place.run(&["--yes", "schedule", "rm", "mail", "often"]).is(Exit::Done, &["is removed"]);
-    place.run(&["--yes", "schedule", "rm", "mail", "often"]).is(Exit::Failed, &["does not exist", "schedule ls mail"]);
+    place
+        .run(&["--yes", "schedule", "rm", "mail", "often"])
+        .is(Exit::Failed, &["does not exist", "schedule ls mail"]);
     place.run(&["schedule", "ls", "mail", "often"]).is(Exit::Failed, &["\"often\" does not exist"]);
     place.run(&["schedule", "ls", "nowhere"]).is(Exit::Done, &["no queue \"nowhere\""]);
 }

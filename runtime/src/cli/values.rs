@@ -58,8 +58,9 @@ pub(super) fn rate(text: &str) -> Result<RateLimit, String> {
 
 /// A time of day: RFC 3339, a date, or milliseconds since 1970.
 pub(super) fn time(text: &str) -> Result<u64, String> {
-    jobcell_core::schedule::parse_time(text)
-        .ok_or_else(|| "write a time such as 2030-01-31T09:00:00Z, a date, or milliseconds since 1970".to_owned())
+    jobcell_core::schedule::parse_time(text).ok_or_else(|| {
+        "write a time such as 2030-01-31T09:00:00Z, a date, or milliseconds since 1970".to_owned()
+    })
 }
 
 fn delay_ms(text: &str) -> Result<u64, String> {

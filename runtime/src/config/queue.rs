@@ -342,7 +342,11 @@ fn check_list_keep(reader: &Reader<'_>, keep: &Reader<'_>) {
     };
     if bounds(&KEEP_COMPLETED).count.is_some() {
         let fix = "write an age such as \"7d\", \"all\" or \"none\"";
-        reader.fault("keep.completed", "a list queue does not list its completed jobs, so it cannot count them", fix);
+        reader.fault(
+            "keep.completed",
+            "a list queue does not list its completed jobs, so it cannot count them",
+            fix,
+        );
     }
     if bounds(&KEEP_FAILED).age.is_some() {
         let fix = "write a count such as \"1000\", \"all\" or \"none\"";

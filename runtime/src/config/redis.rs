@@ -79,8 +79,12 @@ const CERT: Key<PathBuf> = Key::new(
     "The certificate that is shown to Redis, with its chain, a file in PEM; for servers with `tls-auth-clients yes`. \
      Only with TLS, and together with `key`. Read for every connection.",
 );
-const KEY: Key<PathBuf> =
-    Key::new("key", PATH, Absent::Means("none"), "The private key of `cert`, a file in PEM without a passphrase.");
+const KEY: Key<PathBuf> = Key::new(
+    "key",
+    PATH,
+    Absent::Means("none"),
+    "The private key of `cert`, a file in PEM without a passphrase.",
+);
 const SENTINEL_USERNAME: Key<String> = Key::new(
     "sentinel-username",
     TEXT,
@@ -96,7 +100,9 @@ const SENTINEL_PASSWORD: Key<String> = Key::new(
 .secret();
 
 pub(super) static REDIS: Section = Section {
-    about: "The Redis that holds the jobs. Without it jobs live in the embedded store.",
+    about: "The Redis that holds the jobs. Without it jobs live in the embedded store. A host has one connection for all \
+            calls to each server that it uses (to each master of a cluster), one to each sentinel, one for each queue \
+            that it works, and up to eight for readers of events.",
     keys: &[
         URL.entry(),
         PREFIX.entry(),

@@ -295,7 +295,11 @@ fn what_belongs_to_another_way_of_running_redis_is_a_fault() {
     }
     one_fault(&with("rediss://h", "cert = \"c.pem\""), &[], &["redis.cert", "no `key`"]);
     one_fault(&with("rediss://h", "key = \"c.pem\""), &[], &["redis.key", "no `cert`"]);
-    one_fault(&with("redis://h", "sentinel-username = \"u\""), &[], &["redis.sentinel-username", "redis+sentinel://"]);
+    one_fault(
+        &with("redis://h", "sentinel-username = \"u\""),
+        &[],
+        &["redis.sentinel-username", "redis+sentinel://"],
+    );
     let told = faults(&with("redis://h", "sentinel-password = \"pw123\""), &[]);
     assert!(told.len() == 1 && !told[0].contains("pw123"), "{told:?}");
 }
@@ -361,7 +365,8 @@ fn redis_urls_are_checked_and_shown_without_passwords() {
         one_fault(&format!("[redis]\nurl = {bad}"), &[], &["jobcell.toml:2: redis.url: "]);
     }
     one_fault("[redis]\nprefix = \"x\"", &[], &["redis.url: is missing"]);
-    let known = ["unknown scheme \"redis+sentry\"", "redis+sentinel://", "redis+cluster://", "rediss://", "unix://"];
+    let known =
+        ["unknown scheme \"redis+sentry\"", "redis+sentinel://", "redis+cluster://", "rediss://", "unix://"];
     one_fault("", &[("REDIS_URL", "redis+sentry://h")], &known);
     for (url, shown) in [
         ("redis://user:secret@h:1/2", "redis://user:***@h:1/2"),
@@ -457,15 +462,24 @@ fn queues_are_checked_against_what_they_are() {
 #[test]
 fn list_queues_share_no_key_and_keep_what_a_list_can() {
     let redis = [("REDIS_URL", "redis://h")];
-    let list = |name: &str, more: &str| format!("[queues.{name}]\nhandler = \"h\"\nprotocol = \"list\"\n{more}\n");
+    let list =
+        |name: &str, more: &str| format!("[queues.{name}]\nhandler = \"h\"\nprotocol = \"list\"\n{more}\n");
     let two = |a: &str, b: &str| format!("{HANDLER}{}{}", list("a", a), list("b", b));
     let config = sound(&two("key = \"x\"", "updates = \"job_updates\""), &redis);
     assert_eq!(config.lists.len(), 2);
     let Protocol::List(b) = &config.queues["b"].protocol else { panic!("b is a list") };
     assert_eq!((b.record.as_str(), b.own_records), ("b:{id}", Some(Duration::from_secs(86_400))));
     one_fault(&two("key = \"b\"", ""), &redis, &["queues.b.key", "queue \"a\"", "its own list"]);
-    one_fault(&two("key = \"x\"", "key = \"x:delayed\""), &redis, &["queues.b.key", "x:delayed", "choose another"]);
-    assert_eq!(sound(&two("key = \"x\"", "key = \"x:dead\""), &redis).lists.len(), 2, "dead items may be worked");
+    one_fault(
+        &two("key = \"x\"", "key = \"x:delayed\""),
+        &redis,
+        &["queues.b.key", "x:delayed", "choose another"],
+    );
+    assert_eq!(
+        sound(&two("key = \"x\"", "key = \"x:dead\""), &redis).lists.len(),
+        2,
+        "dead items may be worked"
+    );
     let kept = |keep: &str| format!("{HANDLER}{}", list("a", &format!("keep = {{ {keep} }}")));
     one_fault(&kept("completed = \"100\""), &redis, &["queues.a.keep.completed", "cannot count", "\"7d\""]);
     one_fault(&kept("failed = \"7d\""), &redis, &["queues.a.keep.failed", "no age", "\"1000\""]);
@@ -475,12 +489,17 @@ fn list_queues_share_no_key_and_keep_what_a_list_can() {
     let cluster = [("REDIS_URL", "redis+cluster://h1,h2")];
     let braced = list("a", "key = \"{jobs}\"\nrecord = \"{jobs}:{id}\"");
     assert_eq!(sound(&format!("{HANDLER}{braced}"), &cluster).lists.len(), 1);
-    one_fault(&format!("{HANDLER}{}", list("a", "key = \"jobs\"")), &cluster, &["queues.a.key", "braces", "{jobs}"]);
+    one_fault(
+        &format!("{HANDLER}{}", list("a", "key = \"jobs\"")),
+        &cluster,
+        &["queues.a.key", "braces", "{jobs}"],
+    );
 }
 
 #[test]
 fn a_host_that_works_some_queues_knows_the_lists_among_the_others() {
-    let toml = format!("{HANDLER}[queues.a]\nhandler = \"h\"\n[queues.b]\nhandler = \"h\"\nprotocol = \"list\"\n");
+    let toml =
+        format!("{HANDLER}[queues.a]\nhandler = \"h\"\n[queues.b]\nhandler = \"h\"\nprotocol = \"list\"\n");
     let mut config = sound(&toml, &[("REDIS_URL", "redis://h")]);
     config.limit_to(&["a".to_owned()]).unwrap();
     assert_eq!((config.queues.len(), config.lists.len()), (1, 1));

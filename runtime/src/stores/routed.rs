@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::store::{
     Added, AddedFlow, Children, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow, Limits, NewJob,
-    Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec, Schedulers, Series,
-    StallPolicy, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen,
+    Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec, Schedulers,
+    Series, StallPolicy, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen,
 };
 use jobcell_core::{Admin, Job, JobId, JobState, Millis, QueueName, Store, StoreError};
 use jobcell_redis::{BullStore, ListStore};
@@ -347,7 +347,9 @@ mod tests {
             include_str!("../../core/src/store/admin.rs"),
             include_str!("../../core/src/store/scheduler.rs"),
         ] {
-            for verb in port.lines().filter_map(|line| line.trim().strip_prefix("async fn ")?.split('(').next()) {
+            for verb in
+                port.lines().filter_map(|line| line.trim().strip_prefix("async fn ")?.split('(').next())
+            {
                 assert!(own.contains(&format!("async fn {verb}(")), "{verb} is not sent on");
             }
         }

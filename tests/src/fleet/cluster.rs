@@ -27,7 +27,8 @@ impl RedisCluster {
     pub fn with(each: impl Fn(usize) -> Vec<String>) -> Self {
         let start = |n: usize| {
             let bus = ports::free().to_string();
-            let mut args = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
+            let mut args =
+                vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
             args.extend(["--cluster-replica-validity-factor", "0", "--repl-ping-replica-period", "1"]);
             let more = each(n);
             args.extend(more.iter().map(String::as_str));
@@ -100,7 +101,8 @@ impl RedisCluster {
     /// Its address, by the first three nodes.
     #[must_use]
     pub fn url(&self) -> String {
-        let hosts: Vec<_> = self.nodes.iter().take(3).map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        let hosts: Vec<_> =
+            self.nodes.iter().take(3).map(|node| format!("127.0.0.1:{}", node.port())).collect();
         format!("redis+cluster://{}", hosts.join(","))
     }
 
@@ -188,7 +190,8 @@ impl RedisCluster {
 
 /// A field of `CLUSTER INFO`, empty when the node does not answer.
 fn told(node: &RedisNode, name: &str) -> String {
-    let answer = node.client().try_run(&["CLUSTER", "INFO"]).ok().and_then(|value| value.text()).unwrap_or_default();
+    let answer =
+        node.client().try_run(&["CLUSTER", "INFO"]).ok().and_then(|value| value.text()).unwrap_or_default();
     let field = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     field.unwrap_or_default().trim_end().to_owned()
 }

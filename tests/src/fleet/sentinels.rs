@@ -60,7 +60,10 @@ impl RedisSentinels {
         }
         wait::until("the replicas are in step", || {
             (nodes[0].info("connected_slaves")? == "2").then_some(())?;
-            nodes[1..].iter().all(|node| node.info("master_link_status").as_deref() == Some("up")).then_some(())
+            nodes[1..]
+                .iter()
+                .all(|node| node.info("master_link_status").as_deref() == Some("up"))
+                .then_some(())
         });
         let master = master.expect("a master");
         let sentinels: Vec<Sentinel> = (0..3).map(|_| Sentinel::start(master, lines)).collect();
@@ -70,7 +73,8 @@ impl RedisSentinels {
             wait::until("the sentinels know each other", || {
                 let mut client = Resp::connect(sentinel.port, password).ok()?;
                 let about = client.try_run(&["SENTINEL", "MASTER", MASTER]).ok()?.texts();
-                let field = |name: &str| about.chunks(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone());
+                let field =
+                    |name: &str| about.chunks(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone());
                 let all = field("num-slaves")? == "2" && field("num-other-sentinels")? == "2";
                 all.then_some(())
             });
@@ -100,7 +104,8 @@ impl RedisSentinels {
     }
 
     fn hosts(&self, scheme: &str, port: impl Fn(&Sentinel) -> u16) -> String {
-        let hosts: Vec<_> = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", port(sentinel))).collect();
+        let hosts: Vec<_> =
+            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", port(sentinel))).collect();
         format!("{scheme}://{}/{MASTER}", hosts.join(","))
     }
 

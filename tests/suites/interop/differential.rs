@@ -15,7 +15,6 @@ mod run;
 mod theirs;
 mod world;
 
-
 use jobcell_tests::Client;
 use jobcell_tests::parity::{self, Area};
 use plan::{Theme, plan};
@@ -65,7 +64,8 @@ fn agree(major: Major) {
     let mut pair = Pair::start(major);
     let mut done = 0;
     for episode in 0.. {
-        let theme = Theme::ALL[number("JOBCELL_DIFFERENTIAL_THEME").map_or(episode, |theme| theme as usize) % Theme::ALL.len()];
+        let theme = Theme::ALL
+            [number("JOBCELL_DIFFERENTIAL_THEME").map_or(episode, |theme| theme as usize) % Theme::ALL.len()];
         let plan = plan(theme, seed.wrapping_add(episode as u64), EPISODE);
         match pair.run(&plan) {
             Ok(acts) => done += acts,

@@ -82,7 +82,7 @@ fn previous(scene: &Scene<'_>) {
 fn entries(scene: &Scene<'_>) {
     let (id, _) = scene.outcome("percent", json!(null), json!({}));
     scene.wait_any("drained");
-    let flat = stream(scene);
+    let flat: Vec<_> = scene.stream().into_iter().map(|(_, fields)| fields).collect();
     let of = |event: &str| {
         let entry = flat
             .iter()
@@ -102,25 +102,12 @@ fn entries(scene: &Scene<'_>) {
     assert_eq!(of("drained"), ["event", "drained"]);
     let (bad, _) = scene.outcome("fail", json!({"kind": "retry", "message": "no \"reason\""}), json!({}));
     scene.wait_event("retries-exhausted", &bad);
-    let flat = stream(scene);
+    let flat: Vec<_> = scene.stream().into_iter().map(|(_, fields)| fields).collect();
     let failed: Vec<_> = flat.iter().rev().find(|entry| entry[1] == "failed").expect("failed").clone();
     assert_eq!(failed, ["event", "failed", "jobId", &bad, "failedReason", "no \"reason\"", "prev", "active"]);
     let last: Vec<_> =
         flat.iter().rev().find(|entry| entry[1] == "retries-exhausted").expect("exhausted").clone();
     assert_eq!(last, ["event", "retries-exhausted", "jobId", &bad, "attemptsMade", "1"]);
-}
-
-/// Every entry of the stream as its flat list of fields.
-fn stream(scene: &Scene<'_>) -> Vec<Vec<String>> {
-    use jobcell_tests::Value::List;
-    let List(entries) = scene.redis.client().run(&["XRANGE", &scene.key("events"), "-", "+"]) else {
-        panic!("a stream is a list");
-    };
-    let fields = |entry: &jobcell_tests::Value| match entry {
-        List(parts) => parts[1].texts(),
-        other => panic!("not an entry: {other:?}"),
-    };
-    entries.iter().map(fields).collect()
 }
 
 fn one_then_next(scene: &Scene<'_>) {

@@ -240,6 +240,32 @@ impl Scene<'_> {
         self.call("getJobCounts", json!([state]))[state].as_u64().expect("a count")
     }
 
+    /// Every entry of the event stream, in its order: when Redis wrote it, by its own clock in milliseconds, and its
+    /// fields. The times in a job are of the moment in which its worker sent the call; on a busy machine that is another.
+    #[track_caller]
+    pub(crate) fn stream(&self) -> Vec<(u64, Vec<String>)> {
+        use jobcell_tests::Value::List;
+        let entry = |entry: &jobcell_tests::Value| match entry {
+            List(parts) => {
+                let id = parts[0].text().expect("an entry has an id");
+                let ms = id.split('-').next().and_then(|ms| ms.parse().ok());
+                (ms.unwrap_or_else(|| panic!("not an entry's id: {id}")), parts[1].texts())
+            }
+            other => panic!("not an entry: {other:?}"),
+        };
+        match self.redis.client().run(&["XRANGE", &self.key("events"), "-", "+"]) {
+            List(entries) => entries.iter().map(entry).collect(),
+            other => panic!("not a stream: {other:?}"),
+        }
+    }
+
+    /// When Redis wrote each event of this name, with its job.
+    #[track_caller]
+    pub(crate) fn times(&self, event: &str) -> Vec<(u64, String)> {
+        let of_event = self.stream().into_iter().filter(|(_, fields)| fields[1] == event);
+        of_event.map(|(ms, fields)| (ms, fields.get(3).cloned().unwrap_or_default())).collect()
+    }
+
     /// A job's hash as stored.
     #[track_caller]
     pub(crate) fn hash(&self, id: &str) -> std::collections::BTreeMap<String, String> {

@@ -207,12 +207,9 @@ pub(super) fn encode(
     let NewJob { name, data, options, parent: _ } = job;
     let Parts { id, parent, waits } = parts;
     let mut flags = String::new();
-    for (set, flag) in [
-        (options.lifo, 'l'),
-        (parent.is_some(), 'p'),
-        (options.deduplication.is_some(), 'd'),
-        (waits, 'c'),
-    ] {
+    for (set, flag) in
+        [(options.lifo, 'l'), (parent.is_some(), 'p'), (options.deduplication.is_some(), 'd'), (waits, 'c')]
+    {
         if set {
             flags.push(flag);
         }

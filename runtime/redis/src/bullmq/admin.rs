@@ -14,7 +14,12 @@ const DRAINED_A_CALL: u64 = 500;
 
 impl BullStore {
     /// Runs a script about one job. -1 is that there is none.
-    pub(super) async fn run_on_job(&self, queue: &QueueName, id: &JobId, call: &Call<'_>) -> Result<i64, StoreError> {
+    pub(super) async fn run_on_job(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+        call: &Call<'_>,
+    ) -> Result<i64, StoreError> {
         match reply::int(&self.run(call, &self.keys(queue), &[id]).await?)? {
             -1 => Err(StoreError::NotFound(id.clone())),
             code => Ok(code),

@@ -66,7 +66,8 @@ impl BullStore {
         for (node, answers) in nodes.iter().zip(&answers) {
             let Found { kind, faults, warnings } = judge(answers, way);
             health.kind = kind;
-            let told = |line: String| if node.name.is_empty() { line } else { format!("{}: {line}", node.name) };
+            let told =
+                |line: String| if node.name.is_empty() { line } else { format!("{}: {line}", node.name) };
             health.faults.extend(faults.into_iter().map(told));
             health.warnings.extend(warnings.into_iter().map(told));
         }
@@ -88,7 +89,8 @@ impl BullStore {
         let (asked, before) = (Instant::now(), SystemClock.now());
         let time = node.call(&redis::cmd("TIME")).await;
         let latency = asked.elapsed();
-        let skew = time.ok().and_then(|time| reply::array(time).ok()).and_then(|time| skew(&time, before, latency));
+        let skew =
+            time.ok().and_then(|time| reply::array(time).ok()).and_then(|time| skew(&time, before, latency));
         let (info, mut get_save) = (redis::cmd("INFO"), redis::cmd("CONFIG"));
         get_save.arg("GET").arg("save");
         let prefix = self.redis.options().key_prefix();
@@ -157,7 +159,8 @@ fn judge(answers: &Answers, way: Way) -> Found {
     }
     persistence(&info, save.as_deref(), &mut found.warnings);
     if skew.unsigned_abs() > u64::try_from((SKEW_MAX + *latency).as_millis()).unwrap_or(u64::MAX) {
-        let (direction, seconds) = (if *skew < 0 { "ahead of" } else { "behind" }, skew.unsigned_abs() as f64 / 1e3);
+        let (direction, seconds) =
+            (if *skew < 0 { "ahead of" } else { "behind" }, skew.unsigned_abs() as f64 / 1e3);
         found.warnings.push(format!(
             "this machine's clock is {seconds:.1} s {direction} that of redis: BullMQ's clients reckon with their own \
              clocks, so delayed jobs start early or late by as much; set both by NTP"
@@ -229,7 +232,8 @@ mod tests {
         for (warning, fix) in all.iter().zip(["6.2", "noeviction", "master", "appendonly yes", "log"]) {
             assert!(warning.contains(fix), "{warning}");
         }
-        let snapshots = lines(&answers("redis_version:7.2.0\r\naof_enabled:0\r\n", Some("3600 1")), Way::Alone);
+        let snapshots =
+            lines(&answers("redis_version:7.2.0\r\naof_enabled:0\r\n", Some("3600 1")), Way::Alone);
         assert!(snapshots[0].contains("since the last snapshot"), "{snapshots:?}");
     }
 
@@ -240,7 +244,9 @@ mod tests {
         let node = GOOD.replace("redis_mode:standalone", "redis_mode:cluster");
         let mistaken = lines(&answers(&node, None), Way::Alone);
         assert!(mistaken.len() == 1 && mistaken[0].contains("redis+cluster://"), "{mistaken:?}");
-        assert!(!lines(&answers(&node, None), Way::Cluster).iter().any(|line| line.contains("redis+cluster")));
+        assert!(
+            !lines(&answers(&node, None), Way::Cluster).iter().any(|line| line.contains("redis+cluster"))
+        );
     }
 
     #[test]
@@ -258,8 +264,10 @@ mod tests {
 
     #[test]
     fn a_relative_is_not_judged_by_the_version_it_pretends() {
-        let found =
-            judge(&answers("redis_version:5.0.0\r\nvalkey_version:8.1.0\r\naof_enabled:1\r\n", None), Way::Alone);
+        let found = judge(
+            &answers("redis_version:5.0.0\r\nvalkey_version:8.1.0\r\naof_enabled:1\r\n", None),
+            Way::Alone,
+        );
         assert_eq!((found.kind.as_str(), found.warnings.len()), ("valkey 8.1.0", 0));
     }
 }

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use jobcell_core::store::{Added, AddedFlow, Admin, Children, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow, Limits, NewJob, Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec, Schedulers, Series, SeriesPoints, StallPolicy, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen};
+use jobcell_core::store::{
+    Added, AddedFlow, Admin, Children, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow, Limits,
+    NewJob, Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec,
+    Schedulers, Series, SeriesPoints, StallPolicy, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen,
+};
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, Store, StoreError};
 use redis::{RedisError, Value};
 
@@ -91,10 +95,9 @@ impl BullStore {
         }
         match self.wrong_types(keys, jobs).await {
             Err(e) => e,
-            Ok(wrong) if wrong.is_empty() => StoreError::Corrupt(format!(
-                "a key of {:?} holds another type than BullMQ's",
-                keys.of("*")
-            )),
+            Ok(wrong) if wrong.is_empty() => {
+                StoreError::Corrupt(format!("a key of {:?} holds another type than BullMQ's", keys.of("*")))
+            }
             Ok(wrong) => StoreError::Corrupt(format!("{}; rename or delete it", wrong.join(", "))),
         }
     }

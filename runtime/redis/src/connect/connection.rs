@@ -55,7 +55,8 @@ impl ConnectOptions {
         let activity = stream.activity();
         let db = if to_sentinel { 0 } else { i64::from(self.database) };
         let explain = |e: RedisError| {
-            self.tls_fault(address, &e).unwrap_or_else(|| ConnectError::of_setup(address, db, to_sentinel, &e))
+            self.tls_fault(address, &e)
+                .unwrap_or_else(|| ConnectError::of_setup(address, db, to_sentinel, &e))
         };
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(response_timeout)

@@ -125,7 +125,9 @@ fn address(text: &str, port: u16) -> Result<Address, String> {
         _ => return Err("it names no host".to_owned()),
     };
     if ["0.0.0.0", "::"].contains(&host.as_str()) {
-        return Err("nobody can connect to 0.0.0.0 or ::, which only mean every address of a server".to_owned());
+        return Err(
+            "nobody can connect to 0.0.0.0 or ::, which only mean every address of a server".to_owned()
+        );
     }
     Ok(Address::Tcp { host, port: url.port().unwrap_or(port) })
 }
@@ -157,11 +159,9 @@ fn socket(url: &str) -> Result<Parsed, String> {
     // Only URLs of files give their path.
     let path = Url::parse(&format!("file://{}", url.path())).ok().and_then(|file| file.to_file_path().ok());
     let path = path.filter(|path| path.file_name().is_some()).ok_or("it has no path")?;
-    let value = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
-    let login = Login {
-        username: value("user").filter(|name| !name.is_empty()),
-        password: value("pass"),
-    };
+    let value =
+        |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    let login = Login { username: value("user").filter(|name| !name.is_empty()), password: value("pass") };
     let database = value("db").map_or(Ok(0), |db| database(&db))?;
     Ok(Parsed { place: Place::Server(Address::Unix(path)), tls: false, login, database })
 }
@@ -175,7 +175,9 @@ pub(super) fn redact(url: &str) -> String {
         Some((before, _)) if before.contains('?') => format!("{scheme}***"),
         login => {
             let (login, place) = match login {
-                Some((login, place)) => (format!("{}:***@", login.split_once(':').map_or("", |(user, _)| user)), place),
+                Some((login, place)) => {
+                    (format!("{}:***@", login.split_once(':').map_or("", |(user, _)| user)), place)
+                }
                 None => (String::new(), rest),
             };
             // A query may hold a password too.

@@ -39,14 +39,15 @@ impl TlsFiles {
         let files = self.clone();
         // The system has hundreds of certificates in files.
         let config = tokio::task::spawn_blocking(move || files.config()).await;
-        let config = config.map_err(|e| failed((e.to_string(), "this is a bug, please report it".to_owned())))?;
+        let config =
+            config.map_err(|e| failed((e.to_string(), "this is a bug, please report it".to_owned())))?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|e| failed((format!("{host:?}: {e}"), "use a host name or an IP address".to_owned())))?;
         let connector = TlsConnector::from(Arc::new(config.map_err(failed)?));
-        connector.connect(name, tcp).await.map_err(|e| self.explain(&e, host).map_or_else(
-            || ConnectError::of_io(address, &e),
-            failed,
-        ))
+        connector
+            .connect(name, tcp)
+            .await
+            .map_err(|e| self.explain(&e, host).map_or_else(|| ConnectError::of_io(address, &e), failed))
     }
 
     fn config(&self) -> Result<ClientConfig, Fault> {
@@ -62,9 +63,14 @@ impl TlsFiles {
         let Some((cert, key)) = &self.client else { return Ok(config.with_no_client_auth()) };
         let chain = certificates(cert, "cert")?;
         let found = PrivateKeyDer::from_pem_file(key);
-        let found = found.map_err(|e| (format!("{}: {e}", key.display()), fix_of("key", "a private key in PEM, without a passphrase")))?;
+        let found = found.map_err(|e| {
+            (format!("{}: {e}", key.display()), fix_of("key", "a private key in PEM, without a passphrase"))
+        })?;
         config.with_client_auth_cert(chain, found).map_err(|e| {
-            (format!("{} and {}: {e}", cert.display(), key.display()), "give the key that belongs to the certificate ([redis] cert, key)".to_owned())
+            (
+                format!("{} and {}: {e}", cert.display(), key.display()),
+                "give the key that belongs to the certificate ([redis] cert, key)".to_owned(),
+            )
         })
     }
 
@@ -74,7 +80,10 @@ impl TlsFiles {
         let tls = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let Some(tls) = tls else {
             return (e.kind() == io::ErrorKind::UnexpectedEof).then(|| {
-                ("it hung up during the greeting".to_owned(), "write redis:// if it speaks no TLS there".to_owned())
+                (
+                    "it hung up during the greeting".to_owned(),
+                    "write redis:// if it speaks no TLS there".to_owned(),
+                )
             });
         };
         let wants_certificate = || match &self.client {
@@ -89,9 +98,10 @@ impl TlsFiles {
         };
         Some(match tls {
             rustls::Error::InvalidCertificate(e) => self.distrust(e, host),
-            rustls::Error::InvalidMessage(_) => {
-                ("what it answers is not TLS".to_owned(), "write redis:// if it speaks no TLS there".to_owned())
-            }
+            rustls::Error::InvalidMessage(_) => (
+                "what it answers is not TLS".to_owned(),
+                "write redis:// if it speaks no TLS there".to_owned(),
+            ),
             rustls::Error::AlertReceived(
                 AlertDescription::CertificateRequired
                 | AlertDescription::HandshakeFailure
@@ -104,7 +114,10 @@ impl TlsFiles {
                 | AlertDescription::UnsupportedCertificate
                 | AlertDescription::AccessDenied,
             ) => wants_certificate(),
-            other => (other.to_string(), "compare tls-protocols and tls-ciphers of redis.conf with TLS 1.2 and 1.3".to_owned()),
+            other => (
+                other.to_string(),
+                "compare tls-protocols and tls-ciphers of redis.conf with TLS 1.2 and 1.3".to_owned(),
+            ),
         })
     }
 
@@ -114,19 +127,24 @@ impl TlsFiles {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => (
                 match &self.ca {
                     Some(ca) => format!("its certificate is not signed by the authority in {}", ca.display()),
-                    None => "its certificate is signed by an authority that this system does not know".to_owned(),
+                    None => {
+                        "its certificate is signed by an authority that this system does not know".to_owned()
+                    }
                 },
                 "set [redis] ca to the file of the authority that signed it".to_owned(),
             ),
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                (format!("its certificate has expired ({e})"), "renew the server's certificate, or set the clock of this machine".to_owned())
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                (format!("its certificate is not valid yet ({e})"), "set the clock of this machine or wait".to_owned())
-            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
+                format!("its certificate has expired ({e})"),
+                "renew the server's certificate, or set the clock of this machine".to_owned(),
+            ),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
+                format!("its certificate is not valid yet ({e})"),
+                "set the clock of this machine or wait".to_owned(),
+            ),
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
                 format!("its certificate is not for {host:?} ({e})"),
-                "connect by a name that the certificate has, or add this one to its subjectAltName".to_owned(),
+                "connect by a name that the certificate has, or add this one to its subjectAltName"
+                    .to_owned(),
             ),
             other => (
                 format!("its certificate cannot be used ({other})"),
@@ -150,7 +168,9 @@ fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, 
 fn authorities(path: &Path) -> Result<RootCertStore, Fault> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path, "ca")? {
-        roots.add(certificate).map_err(|e| (format!("{}: {e}", path.display()), fix_of("ca", "certificates in PEM")))?;
+        roots
+            .add(certificate)
+            .map_err(|e| (format!("{}: {e}", path.display()), fix_of("ca", "certificates in PEM")))?;
     }
     Ok(roots)
 }

@@ -168,7 +168,11 @@ impl Cluster {
             }
             if !replies.iter().all(is_undone) {
                 // What was done is not repeated.
-                for (cmd, place) in pipeline.cmd_iter().enumerate().filter_map(|(n, cmd)| sent_away.contains(&n).then_some((cmd, n))) {
+                for (cmd, place) in pipeline
+                    .cmd_iter()
+                    .enumerate()
+                    .filter_map(|(n, cmd)| sent_away.contains(&n).then_some((cmd, n)))
+                {
                     replies[place] = self.call_at(slot, cmd).await?;
                 }
                 return Ok(replies);

@@ -62,7 +62,10 @@ impl Dedicated {
                 if self.backoff.tries() > 1 {
                     tokio::time::sleep(pause).await;
                 }
-                self.redis.seated(&self.key, &self.name, self.backoff.patience()).await.map_err(Broken::Failed)?
+                self.redis
+                    .seated(&self.key, &self.name, self.backoff.patience())
+                    .await
+                    .map_err(Broken::Failed)?
             }
         };
         let value = self.redis.block(&open, &self.key, cmd, wait).await?;
@@ -92,7 +95,13 @@ impl Redis {
     }
 
     /// Runs a command that blocks for at most `wait`.
-    pub(crate) async fn block(&self, open: &Seated, key: &str, cmd: &Cmd, wait: Duration) -> Result<Value, Broken> {
+    pub(crate) async fn block(
+        &self,
+        open: &Seated,
+        key: &str,
+        cmd: &Cmd,
+        wait: Duration,
+    ) -> Result<Value, Broken> {
         let mut changes = self.changes();
         let moved = async {
             // Nobody tells any more when the store is dropped, and then nobody waits either.

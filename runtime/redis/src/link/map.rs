@@ -95,7 +95,9 @@ impl Nodes {
             None => {
                 let up = map.nodes.iter().map(|(_, link)| link).filter(|link| link.is_up());
                 let up: Vec<_> = up.collect();
-                up.get(rand::random_range(0..up.len().max(1))).copied().or(map.nodes.first().map(|(_, link)| link))
+                up.get(rand::random_range(0..up.len().max(1)))
+                    .copied()
+                    .or(map.nodes.first().map(|(_, link)| link))
             }
         };
         let Some(link) = link else {
@@ -212,8 +214,7 @@ impl Nodes {
         let connection = self.options.open(address, purpose, CONNECT_TIMEOUT).await?;
         let mut ask = redis::cmd("CLUSTER");
         ask.arg("SLOTS");
-        let not_ready =
-            |cause: String| ConnectError::NotReady { address: address.to_string(), cause };
+        let not_ready = |cause: String| ConnectError::NotReady { address: address.to_string(), cause };
         match connection.call(&ask).await {
             Ok(reply) => match slots::ranges(reply, address) {
                 Some(ranges) if !ranges.is_empty() => Ok(ranges),
@@ -233,13 +234,13 @@ impl Nodes {
             before.nodes.iter().map(|(address, link)| (address, link)).collect();
         let mut map = Map { owners: vec![None; usize::from(SLOTS)], nodes: Vec::new() };
         for slots::Range { first, last, owner } in ranges {
-            let number = map.number(&owner, || {
-                known.remove(&owner).cloned().unwrap_or_else(|| self.open(&owner))
-            });
+            let number =
+                map.number(&owner, || known.remove(&owner).cloned().unwrap_or_else(|| self.open(&owner)));
             map.owners[usize::from(first)..=usize::from(last)].fill(Some(number));
         }
         let gone: Vec<Link> = known.into_values().cloned().collect();
-        let same = map.owners == before.owners && map.nodes.iter().map(|(a, _)| a).eq(before.nodes.iter().map(|(a, _)| a));
+        let same = map.owners == before.owners
+            && map.nodes.iter().map(|(a, _)| a).eq(before.nodes.iter().map(|(a, _)| a));
         if same {
             return;
         }

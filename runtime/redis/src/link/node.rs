@@ -49,8 +49,14 @@ pub(super) enum Target {
 pub(super) enum State {
     /// The first try is under way.
     Opening,
-    Up { connection: Connection, seat: Seat, since: Instant },
-    Down { cause: String },
+    Up {
+        connection: Connection,
+        seat: Seat,
+        since: Instant,
+    },
+    Down {
+        cause: String,
+    },
 }
 
 /// A connection to a certain server, told apart from those before and after it.
@@ -208,9 +214,7 @@ impl Target {
     ) -> Result<(Connection, Address), ConnectError> {
         let purpose = Use { response_timeout: Some(RESPONSE_TIMEOUT), name: NAME, to_sentinel: false };
         match self {
-            Self::Server(address) => {
-                Ok((options.open(address, purpose, within).await?, address.clone()))
-            }
+            Self::Server(address) => Ok((options.open(address, purpose, within).await?, address.clone())),
             Self::Master(sentinels) => sentinels.open(options, purpose, within).await,
         }
     }
@@ -219,9 +223,10 @@ impl Target {
     pub(super) async fn has_moved(&self, options: &ConnectOptions, from: &Address) -> bool {
         match self {
             Self::Server(_) => false,
-            Self::Master(sentinels) => {
-                sentinels.ask(options).await.is_ok_and(|named| named.first().is_some_and(|first| first != from))
-            }
+            Self::Master(sentinels) => sentinels
+                .ask(options)
+                .await
+                .is_ok_and(|named| named.first().is_some_and(|first| first != from)),
         }
     }
 }
@@ -272,7 +277,6 @@ impl Inner {
         self.given_up.notify_one();
         self.changes.tell();
     }
-
 }
 
 /// Why calls fail after the end.

@@ -110,7 +110,9 @@ impl Sentinels {
         let role = tokio::time::timeout(within, connection.call(&redis::cmd("ROLE"))).await;
         let role = role.map_err(|_| ConnectError::Timeout { address: address.to_string(), within })?;
         let role = match role {
-            Ok(role) => reply::array(role).ok().and_then(|parts| reply::text(parts.into_iter().next()?).ok()?),
+            Ok(role) => {
+                reply::array(role).ok().and_then(|parts| reply::text(parts.into_iter().next()?).ok()?)
+            }
             // Who may not ask finds out with the first write, which a replica refuses.
             Err(e) if error::login_fix(&e).is_some() => return Ok(connection),
             Err(e) => return Err(self.passing(format!("{address}: {}", error::describe(&e)))),
@@ -125,7 +127,8 @@ impl Sentinels {
     async fn until_other(&self, options: &ConnectOptions, address: &Address) {
         loop {
             tokio::time::sleep(ASK_EVERY).await;
-            if self.ask(options).await.is_ok_and(|named| named.first().is_some_and(|first| first != address)) {
+            if self.ask(options).await.is_ok_and(|named| named.first().is_some_and(|first| first != address))
+            {
                 return;
             }
         }

@@ -18,8 +18,8 @@ pub(super) struct Range {
 
 /// Commands without a key: any node answers them.
 const KEYLESS: [&[u8]; 17] = [
-    b"ACL", b"CLIENT", b"CLUSTER", b"COMMAND", b"CONFIG", b"DBSIZE", b"ECHO", b"EXEC", b"INFO", b"MULTI", b"PING",
-    b"PUBLISH", b"ROLE", b"SCAN", b"SCRIPT", b"TIME", b"WAIT",
+    b"ACL", b"CLIENT", b"CLUSTER", b"COMMAND", b"CONFIG", b"DBSIZE", b"ECHO", b"EXEC", b"INFO", b"MULTI",
+    b"PING", b"PUBLISH", b"ROLE", b"SCAN", b"SCRIPT", b"TIME", b"WAIT",
 ];
 
 /// The slot of a key: of what stands in its first pair of braces, unless that is empty or there is none.
@@ -80,7 +80,9 @@ fn slot(value: &Value) -> Option<u16> {
 /// CRC-16/XMODEM, which Redis Cluster prescribes.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| (crc << 1) ^ if crc & 0x8000 == 0 { 0 } else { 0x1021 })
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            (crc << 1) ^ if crc & 0x8000 == 0 { 0 } else { 0x1021 }
+        })
     })
 }
 
@@ -92,7 +94,9 @@ mod tests {
     fn slots_are_those_of_redis() {
         // From the cluster's specification, and `CLUSTER KEYSLOT`.
         assert_eq!(crc16(b"123456789"), 0x31c3);
-        for (key, slot) in [("foo", 12182), ("{user1000}.following", 3443), ("foo{}{bar}", 8363), ("foo{{bar}}zap", 4015)] {
+        for (key, slot) in
+            [("foo", 12182), ("{user1000}.following", 3443), ("foo{}{bar}", 8363), ("foo{{bar}}zap", 4015)]
+        {
             assert_eq!(slot_of(key.as_bytes()), slot, "{key}");
         }
         assert_eq!(slot_of(b"{bull}:a:wait"), slot_of(b"{bull}:b:meta"));
@@ -130,15 +134,24 @@ mod tests {
     #[test]
     fn a_map_of_the_cluster_is_read() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        let node = |host: Value, port: i64| Value::Array(vec![host, Value::Int(port), text("id"), Value::Array(vec![])]);
+        let node = |host: Value, port: i64| {
+            Value::Array(vec![host, Value::Int(port), text("id"), Value::Array(vec![])])
+        };
         let asked = Address::Tcp { host: "me".to_owned(), port: 1 };
         let reply = Value::Array(vec![
-            Value::Array(vec![Value::Int(0), Value::Int(99), node(text("10.0.0.1"), 7), node(text("10.0.0.9"), 8)]),
+            Value::Array(vec![
+                Value::Int(0),
+                Value::Int(99),
+                node(text("10.0.0.1"), 7),
+                node(text("10.0.0.9"), 8),
+            ]),
             Value::Array(vec![Value::Int(100), Value::Int(16383), node(Value::Nil, 9)]),
         ]);
-        let owners: Vec<_> = ranges(reply, &asked).unwrap().iter().map(|range| range.owner.to_string()).collect();
+        let owners: Vec<_> =
+            ranges(reply, &asked).unwrap().iter().map(|range| range.owner.to_string()).collect();
         assert_eq!(owners, ["10.0.0.1:7", "me:9"]);
-        let beyond = Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(16384), node(text("h"), 7)])]);
+        let beyond =
+            Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(16384), node(text("h"), 7)])]);
         assert_eq!(ranges(beyond, &asked), None);
     }
 }

@@ -13,8 +13,8 @@ use redis::Value;
 
 use super::item::Item;
 use super::record::Record;
-use super::store::ListStore;
 use super::script;
+use super::store::ListStore;
 use crate::bullmq::ms;
 use crate::reply;
 use crate::script::Call;
@@ -230,9 +230,7 @@ impl ListStore {
             // Back they are in any case; one that nobody had read yet is named by what it is.
             jobs.extend(match reply::text(id)? {
                 Some(id) => JobId::new(id).ok(),
-                None => {
-                    Item::read(&reply::bytes(raw)?.unwrap_or_default().into()).ok().map(|item| item.id)
-                }
+                None => Item::read(&reply::bytes(raw)?.unwrap_or_default().into()).ok().map(|item| item.id),
             });
         }
         Ok(Recovered { jobs })

@@ -1,8 +1,10 @@
 //! Ending attempts, and claiming in the same call.
 
+use std::time::Duration;
+
 use jobcell_core::attempt::Recorded;
 use jobcell_core::options::KeepLimits;
-use jobcell_core::store::{ClaimRequest, Finish, FinishReply, Refusal, Verdict};
+use jobcell_core::store::{Claim, ClaimRequest, Finish, FinishReply, Refusal, Verdict};
 use jobcell_core::{Keep, Millis, StoreError};
 
 use super::store::ListStore;
@@ -14,6 +16,9 @@ use crate::script::Call;
 
 /// Finishes one call writes: it holds Redis for about 15 µs each, and Lua passes on a few thousand values at once.
 const FINISHES_A_CALL_MAX: usize = 256;
+
+/// The pause before the next claim when one could not be started.
+const CLAIM_AGAIN: Duration = Duration::from_millis(50);
 
 impl ListStore {
     pub(super) async fn finish_all(
@@ -77,9 +82,10 @@ impl ListStore {
                 if finishes.is_empty() {
                     return Err(e);
                 }
-                // The ends are written, and the next claim tells what is wrong.
+                // The ends are written. The next claim comes soon, gives back what this one took, and tells what is
+                // wrong.
                 tracing::debug!(queue = %self.queue, error = %e, "claimed items could not be started");
-                jobcell_core::store::Claim::default()
+                Claim { rate_limited: Some(CLAIM_AGAIN), ..Claim::default() }
             }
         };
         Ok(FinishReply { finished, claim })
@@ -155,7 +161,9 @@ fn traces(stacktrace: &[String]) -> Result<String, StoreError> {
 fn keep_completed(keep: &Keep) -> String {
     match keep {
         Keep::None | Keep::UpTo(KeepLimits { count: Some(0), .. }) => "0".to_owned(),
-        Keep::UpTo(KeepLimits { age: Some(age), .. }) => age.saturating_mul(1000).clamp(1, 1 << 52).to_string(),
+        Keep::UpTo(KeepLimits { age: Some(age), .. }) => {
+            age.saturating_mul(1000).clamp(1, 1 << 52).to_string()
+        }
         Keep::All | Keep::UpTo(KeepLimits { age: None, .. }) => String::new(),
     }
 }

@@ -55,7 +55,9 @@ impl Item {
             return Ok(Self { id: name_of(raw)?, envelope: None, fault: None });
         };
         match members.envelope(raw) {
-            Ok((id, envelope)) => Ok(Self { id: name_of(id.as_bytes())?, envelope: Some(envelope), fault: None }),
+            Ok((id, envelope)) => {
+                Ok(Self { id: name_of(id.as_bytes())?, envelope: Some(envelope), fault: None })
+            }
             Err(fault) => Ok(Self { id: name_of(raw)?, envelope: None, fault: Some(fault) }),
         }
     }
@@ -64,7 +66,10 @@ impl Item {
 /// The name of the job with this id: the id, where it is a text.
 pub(super) fn name_of(raw: &[u8]) -> Result<JobId, NameError> {
     let plain = std::str::from_utf8(raw).ok().filter(|text| {
-        !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.starts_with(HEX) && !text.starts_with(DIGEST)
+        !text.is_empty()
+            && text.len() <= TEXT_BYTES_MAX
+            && !text.starts_with(HEX)
+            && !text.starts_with(DIGEST)
     });
     match plain {
         Some(text) => JobId::new(text),
@@ -76,7 +81,9 @@ pub(super) fn name_of(raw: &[u8]) -> Result<JobId, NameError> {
 /// The id that has this name, as it stands in the key of its record; for a digest, the name.
 pub(super) fn bytes_of(name: &JobId) -> Vec<u8> {
     let text = name.as_str();
-    text.strip_prefix(HEX).and_then(|digits| hex::decode(digits).ok()).unwrap_or_else(|| text.as_bytes().to_vec())
+    text.strip_prefix(HEX)
+        .and_then(|digits| hex::decode(digits).ok())
+        .unwrap_or_else(|| text.as_bytes().to_vec())
 }
 
 /// The envelope of a job that is added here. Its data goes along where it is JSON text, which is all an envelope can
@@ -226,7 +233,9 @@ mod tests {
 
     #[test]
     fn an_object_with_an_id_is_an_envelope() {
-        let item = read(br#" {"id":"a-1","name":"resize","data":{ "w" : 1.50 },"tenantId":"t1","attempts":5,"x":[1]} "#);
+        let item = read(
+            br#" {"id":"a-1","name":"resize","data":{ "w" : 1.50 },"tenantId":"t1","attempts":5,"x":[1]} "#,
+        );
         assert_eq!(item.id.as_str(), "a-1");
         let envelope = Envelope {
             name: Some("resize".into()),

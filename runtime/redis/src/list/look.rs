@@ -174,7 +174,8 @@ impl ListStore {
         if raw.is_none() && record.status == Status::None {
             return Ok(None);
         }
-        let item = raw.as_ref().map(Item::read).transpose().map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        let item =
+            raw.as_ref().map(Item::read).transpose().map_err(|e| StoreError::Corrupt(e.to_string()))?;
         Ok(Some(record.into_job(self, id.clone(), item.as_ref().zip(raw.as_ref()))))
     }
 
@@ -212,8 +213,7 @@ impl ListStore {
     }
 
     pub(super) async fn read_counts(&self) -> Result<Counts, StoreError> {
-        let [waiting, delayed, active, dead] =
-            reply::tuple(self.run(&self.call(&script::COUNTS)).await?)?;
+        let [waiting, delayed, active, dead] = reply::tuple(self.run(&self.call(&script::COUNTS)).await?)?;
         let mut counts = Counts::default();
         for (state, n) in [
             (JobState::Waiting, waiting),

@@ -54,7 +54,8 @@ impl ListOptions {
                 "record = {record:?} does not hold {ID}; all jobs would share one hash: write for example \"job:{ID}\""
             ));
         }
-        (record == key).then(|| format!("record = {record:?} is the list itself; write for example \"job:{ID}\""))
+        (record == key)
+            .then(|| format!("record = {record:?} is the list itself; write for example \"job:{ID}\""))
     }
 
     /// Why the queue cannot live on a Redis Cluster, with the fix; none when it can. Its keys change together, so they
@@ -78,7 +79,10 @@ impl ListOptions {
     #[must_use]
     pub fn clash(&self, other: &Self) -> Option<String> {
         if self.key == other.key {
-            return Some(format!("key = {:?} is that of another queue too; give each its own list", self.key));
+            return Some(format!(
+                "key = {:?} is that of another queue too; give each its own list",
+                self.key
+            ));
         }
         let inside = |a: &Self, b: &Self| {
             b.key.strip_prefix(&a.key).and_then(|rest| rest.strip_prefix(':')).is_some_and(|rest| {

@@ -179,8 +179,7 @@ impl Record {
         job.progress = self.progress;
         job.result = self.result;
         job.failed_reason = self.error;
-        job.stacktrace =
-            self.trace.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+        job.stacktrace = self.trace.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
         job.deferred_failure = self.failing;
         job.processed_on = self.started_at;
         job.finished_on = self.finished_at;

@@ -1,34 +1,24 @@
--- Which of these this user may not do. Changes nothing.
+-- Which of these commands this user may not run. Changes nothing.
+--
+-- Each command comes with all its arguments: Redis 7.0 reads past the end of what it is given when a command whose keys
+-- depend on its arguments comes without them, and dies.
 --
 -- KEYS[1]  -
--- ARGV[1]  a key that looks like those of the queues
--- ARGV[2…] commands, a subcommand behind a |
+-- ARGV[…]  for each command: the number of its words, then the words
 --
--- Returns the commands that are not allowed, and the key when it may not be read and written; nothing at all where
--- Redis cannot tell (before 7).
+-- Returns the places of those that are not allowed, counted from 1; nothing at all where Redis cannot tell (before 7).
 if not redis.acl_check_cmd then
   return false
 end
-local key, missing = ARGV[1], {}
-local function may(command, ...)
+local missing, place, at = {}, 0, 1
+while at <= #ARGV do
+  local words = tonumber(ARGV[at])
+  place = place + 1
   -- What the server does not know at all nobody can be allowed.
-  local known, allowed = pcall(redis.acl_check_cmd, command, ...)
-  return not known or allowed
-end
-for i = 2, #ARGV do
-  local words = {}
-  for word in string.gmatch(ARGV[i], '[^|]+') do
-    words[#words + 1] = word
+  local known, allowed = pcall(redis.acl_check_cmd, unpack(ARGV, at + 1, at + words))
+  if known and not allowed then
+    missing[#missing + 1] = place
   end
-  -- Without its key a command is judged by its name alone; but for this one, which Redis always takes to have one.
-  if words[1] ~= 'SET' and not may(unpack(words)) then
-    missing[#missing + 1] = ARGV[i]
-  end
-end
-local known = may('GET') and may('DEL')
-if known and not (may('GET', key) and may('DEL', key)) then
-  missing[#missing + 1] = key
-elseif known and not may('SET', key, '') then
-  missing[#missing + 1] = 'SET'
+  at = at + 1 + words
 end
 return missing

@@ -52,10 +52,9 @@ if place then
   lib.family.drop(P .. pending)
 end
 call('DEL', record)
--- As BullMQ does it: a rule of another kind or distance keeps the offset that was there.
-local other = before[3] and tonumber(before[1]) ~= every
 if not offset or offset == 0 then
-  offset = (other or not every) and (before[3] or '0') or text(slot % every)
+  -- As BullMQ does it: whoever takes the place of a pending job takes over the offset, whatever the rule.
+  offset = place and before[3] or (every and text(slot % every) or '0')
 end
 call('HSET', record, 'ic', before[2] or '1', 'offset', offset, unpack(ARGV, 13))
 call('ZADD', P .. 'repeat', text(slot), id)

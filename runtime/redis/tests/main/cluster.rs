@@ -120,7 +120,10 @@ async fn a_parent_in_another_slot_is_refused_and_both_queues_are_named() {
         ..NewJob::new("c", "{}")
     };
     let error = store.add(&children, vec![child], NOW).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Rejected(text) if text.contains("{a}") && text.contains("{b}")), "{error}");
+    assert!(
+        matches!(&error, StoreError::Rejected(text) if text.contains("{a}") && text.contains("{b}")),
+        "{error}"
+    );
     assert_eq!(store.counts(&children).await.unwrap().pending(), 0);
 }
 
@@ -162,7 +165,10 @@ async fn what_is_no_cluster_is_told_what_to_write() {
     let server = crate::server::Server::start();
     let url = server.url().replace("redis://", "redis+cluster://");
     let error = BullStore::connect(ConnectOptions::from_url(&url).unwrap()).await.unwrap_err();
-    assert!(matches!(&error, ConnectError::NoCluster { .. }) && error.to_string().contains("redis://"), "{error}");
+    assert!(
+        matches!(&error, ConnectError::NoCluster { .. }) && error.to_string().contains("redis://"),
+        "{error}"
+    );
     let nobody = ConnectOptions::from_url("redis+cluster://127.0.0.1:1,127.0.0.1:2").unwrap();
     let error = BullStore::connect(nobody).await.unwrap_err();
     let text = error.to_string();
@@ -259,7 +265,9 @@ async fn until_claimed(store: &BullStore, q: &QueueName) -> Vec<String> {
     let deadline = Instant::now() + SOON;
     loop {
         match store.claim(q, &claim(1, NOW)).await {
-            Ok(claimed) if !claimed.jobs.is_empty() => return ids(&claimed).iter().map(|&id| id.to_owned()).collect(),
+            Ok(claimed) if !claimed.jobs.is_empty() => {
+                return ids(&claimed).iter().map(|&id| id.to_owned()).collect();
+            }
             Ok(_) => panic!("the queue is empty"),
             Err(e) => assert!(e.is_transient() && Instant::now() < deadline, "{e}"),
         }

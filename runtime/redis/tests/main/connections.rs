@@ -243,7 +243,8 @@ async fn connections_that_nobody_answers_on_any_more_are_replaced() {
     b.add(vec![plain("a")]).await;
     proxy.mute();
     let muted = Instant::now();
-    let (asked, slept) = (store.clone(), tokio::spawn(async move { waiter.wait(Duration::from_secs(60)).await }));
+    let (asked, slept) =
+        (store.clone(), tokio::spawn(async move { waiter.wait(Duration::from_secs(60)).await }));
     // Sent into the void; it must not be waited for as long as an answer may take.
     let lost = tokio::spawn(async move { asked.claim(&queue("q"), &claim(1, NOW)).await });
     let error = tokio::time::timeout(Duration::from_secs(8), lost).await.unwrap().unwrap().unwrap_err();
@@ -324,7 +325,8 @@ async fn a_name_that_leads_elsewhere_is_followed() {
     let (mut first, second) = (Server::start(), Server::start());
     let place = |server: &Server| SocketAddr::from(([127, 0, 0, 1], server.port));
     let moving = Arc::new(Moving(Mutex::new(place(&first))));
-    let options = ConnectOptions::from_url("redis://redis.example").unwrap().resolver(Arc::clone(&moving) as _);
+    let options =
+        ConnectOptions::from_url("redis://redis.example").unwrap().resolver(Arc::clone(&moving) as _);
     let store = BullStore::connect(options).await.unwrap();
     let mut waiter = store.waiter(&queue("q"), None).await.unwrap();
     assert!(store.health().await.is_ok());

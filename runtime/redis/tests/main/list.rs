@@ -11,9 +11,7 @@ mod waking;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jobcell_core::store::{
-    Claim, ClaimRequest, Claimed, Finish, Refusal, StallPolicy, StoreError, Verdict,
-};
+use jobcell_core::store::{Claim, ClaimRequest, Claimed, Finish, Refusal, StallPolicy, StoreError, Verdict};
 use jobcell_core::{Backoff, BackoffKind, Job, Keep, Recorded, Store};
 use jobcell_redis::{ConnectOptions, ListOptions, ListStore, Redis};
 use tokio_util::sync::CancellationToken;
@@ -101,7 +99,8 @@ impl Bench {
     pub(crate) async fn vanish(&mut self) {
         let hosts: Vec<String> = self.raw.run(&["SMEMBERS", "jobs:hosts"]).await;
         for host in hosts {
-            let tokens: Vec<String> = self.raw.run(&["ZRANGE", &format!("jobs:locks:{host}"), "0", "-1"]).await;
+            let tokens: Vec<String> =
+                self.raw.run(&["ZRANGE", &format!("jobs:locks:{host}"), "0", "-1"]).await;
             for token in tokens {
                 let _: i64 = self.raw.run(&["ZADD", &format!("jobs:locks:{host}"), "1", &token]).await;
             }

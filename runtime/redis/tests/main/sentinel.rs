@@ -47,7 +47,8 @@ async fn take(store: &BullStore, q: &QueueName) -> String {
 /// Waits for another master than this; returns its place.
 async fn other_master(fleet: RedisSentinels, before: usize) -> (RedisSentinels, usize) {
     blocking(move || {
-        let now = jobcell_tests::wait::until("another master", || fleet.master().filter(|now| *now != before));
+        let now =
+            jobcell_tests::wait::until("another master", || fleet.master().filter(|now| *now != before));
         (fleet, now)
     })
     .await
@@ -91,7 +92,9 @@ async fn a_dead_master_and_then_a_frozen_one_are_followed() {
     let deaf = fleet.nodes()[second].port();
     let (mut fleet, third) = blocking(move || {
         let now = jobcell_tests::wait::until("another master", || {
-            (0..3).filter(|n| *n != second).find(|n| fleet.nodes()[*n].info("role").as_deref() == Some("master"))
+            (0..3)
+                .filter(|n| *n != second)
+                .find(|n| fleet.nodes()[*n].info("role").as_deref() == Some("master"))
         });
         (fleet, now)
     })
@@ -147,5 +150,8 @@ async fn what_is_wrong_is_told() {
     let nobody = ConnectOptions::from_url("redis+sentinel://127.0.0.1:1,127.0.0.1:2/main").unwrap();
     let error = BullStore::connect(nobody).await.unwrap_err();
     let text = error.to_string();
-    assert!(error.is_transient() && text.contains("127.0.0.1:1 refuses") && text.contains("127.0.0.1:2"), "{text}");
+    assert!(
+        error.is_transient() && text.contains("127.0.0.1:1 refuses") && text.contains("127.0.0.1:2"),
+        "{text}"
+    );
 }

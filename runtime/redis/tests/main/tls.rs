@@ -80,7 +80,10 @@ async fn a_server_that_wants_to_know_us_gets_a_certificate() {
         let options = server.options("127.0.0.1").ca(ours.ca());
         works(options.clone().certificate(&us.cert, &us.key)).await;
         let text = fault(options.clone()).await;
-        assert!(text.contains("asks for a client certificate") && text.contains("cert and key"), "{protocol}: {text}");
+        assert!(
+            text.contains("asks for a client certificate") && text.contains("cert and key"),
+            "{protocol}: {text}"
+        );
         let text = fault(options.clone().certificate(&stranger.cert, &stranger.key)).await;
         assert!(text.contains("does not accept") && text.contains("stranger.crt"), "{protocol}: {text}");
         let text = fault(options.certificate(&us.cert, &stranger.key)).await;

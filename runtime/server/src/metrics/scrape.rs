@@ -84,7 +84,9 @@ pub async fn queue_gauges(store: &dyn Store, queue: &QueueName, now: u64) -> Res
             continue;
         }
         // By arrival the first waits longest; by priority that is only likely, and reading all would cost too much.
-        for job in store.list(queue, state, Page::first(1)).await? {
+        // Whoever pushes to a plain list does not say when.
+        for job in store.list(queue, state, Page::first(1)).await?.into_iter().filter(|job| job.timestamp > 0)
+        {
             oldest_ms = oldest_ms.max(now.saturating_sub(job.timestamp.saturating_add(job.delay)));
         }
     }

@@ -392,6 +392,8 @@ impl Chooser<'_> {
         }
         repeat.end_date =
             self.dice.of([None, None, None, Some(self.now + 5_000), Some(self.now + 24 * HOUR)]);
+        // One that ends before it starts is refused here, and made by BullMQ.
+        repeat.end_date = repeat.end_date.filter(|end| repeat.start_date.is_none_or(|start| start < *end));
         let mut opts = self.ends();
         if self.dice.percent(20) {
             opts.priority = Some(3);

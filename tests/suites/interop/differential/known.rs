@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::choose::DEDUPLICATIONS;
-use super::{Major, QUEUES};
 use super::act::{Act, End, How, NewOne, Rate, Tree, What};
+use super::choose::DEDUPLICATIONS;
 use super::keys::{Lines, each_stream};
 use super::world::World;
+use super::{Major, QUEUES};
 
 /// The step itself, or another one where it would run into a difference that would spread from there; none when there
 /// is no such.
@@ -28,7 +28,28 @@ pub(super) fn avoid(world: &mut World, mut act: Act, now: u64) -> Option<Act> {
     }
     match &mut act.what {
         // One with a priority that has run before is as old as its last start, like any; to BullMQ it is as old as itself.
-        What::Clean { state: "prioritized", .. } if world.any_started(act.queue, "prioritized") => return None,
+        What::Clean { state: "prioritized", .. } if world.any_started(act.queue, "prioritized") => {
+            return None;
+        }
+        // Of a list we clean away the oldest first and BullMQ the newest, so parents that waited for them start in another
+        // order.
+        What::Clean { state: state @ ("wait" | "paused" | "active"), .. } if world.children(act.queue, state) > 1 => {
+            return None;
+        }
+        // A scheduler's pending job stays. BullMQ keeps the job itself, but of its list other ids in its place.
+        What::Drain { .. } if world.schedulers_job_waits(act.queue) => return None,
+        // The pending job of a scheduler that is set again goes, wherever it waits. BullMQ 6 looks for it in the list that
+        // only BullMQ 5 has.
+        What::Schedule { .. } if world.major == Major::Six && world.paused(act.queue) => {
+            act.what = What::Resume
+        }
+        // A scheduler does not write over a job of its own that has begun; BullMQ does where it just removed the next one.
+        What::Schedule { id, repeat, .. }
+            if repeat.every.is_none()
+                && world.keys(&format!("bull:{}:repeat:{id}:*", act.queue)).len() > 1 =>
+        {
+            return None;
+        }
         // What a scheduler had of its other rule goes with that; BullMQ keeps a part of it.
         What::Schedule { id, repeat, .. } if world.ruled_otherwise(act.queue, id, repeat.every.is_some()) => {
             let id = id.clone();
@@ -37,16 +58,23 @@ pub(super) fn avoid(world: &mut World, mut act: Act, now: u64) -> Option<Act> {
         // BullMQ 5 puts a job that is retried among those without a priority, whatever its own is; since 6.3.15 it does
         // as we do.
         What::Retry { id, .. }
-            if world.major == Major::Five && world.field(act.queue, id, "priority").is_some_and(|p| p != "0") =>
+            if world.major == Major::Five
+                && world.field(act.queue, id, "priority").is_some_and(|p| p != "0") =>
         {
             return None;
         }
         // With a queue go its parents that wait for children; BullMQ leaves those.
         What::Obliterate { .. } if !world.ids(act.queue, "waiting-children").is_empty() => return None,
         // BullMQ 5 does not make such jobs children of their parents again.
-        What::RetryAll { state, .. } if world.major == Major::Five && world.has_children(act.queue, state) => return None,
+        What::RetryAll { state, .. }
+            if world.major == Major::Five && world.children(act.queue, state) > 0 =>
+        {
+            return None;
+        }
         // Jobs that wait while the queue is paused are no state of their own; in BullMQ 5 they are.
-        What::Clean { state, .. } if *state == "wait" && world.exists(&format!("bull:{}:paused", act.queue)) => {
+        What::Clean { state, .. }
+            if *state == "wait" && world.exists(&format!("bull:{}:paused", act.queue)) =>
+        {
             *state = "paused";
         }
         // A tree goes when nothing in it runs. BullMQ looks only at children that are waited for.
@@ -172,9 +200,8 @@ fn splits(world: &mut World, queue: &str, now: u64) -> bool {
 /// What is done to both databases after a step, so that what one of the two leaves over does not matter from there on.
 pub(super) fn even(world: &mut World, act: &Act, ours: &Value) -> Vec<Vec<String>> {
     let key = |last: &str| format!("bull:{}:{last}", act.queue);
-    let command = |name: &str, key: String, members: Vec<String>| {
-        [vec![name.to_owned(), key], members].concat()
-    };
+    let command =
+        |name: &str, key: String, members: Vec<String>| [vec![name.to_owned(), key], members].concat();
     match act.what {
         // Lifting a rate limit ends the window that has begun; BullMQ leaves it to a worker's own limit to run into.
         What::Rate { rate: None } if !world.rests(act.queue) => {
@@ -265,7 +292,9 @@ fn texts(side: &Lines, start: &str) -> Vec<String> {
 /// Markers are hints that wake workers, who look again in any case.
 fn markers(queue: &str, theirs: &mut Lines, ours: &mut Lines) {
     let now = format!("bull:{queue}:marker {{0}}");
-    let any = |side: &Lines, key: &str| side.keys().any(|place| place.starts_with(&format!("bull:{queue}:{key} ")));
+    let any =
+        |side: &Lines, key: &str| side.keys().any(|place| place.starts_with(&format!("bull:{queue}:{key} ")));
+    let wakes = ours.contains_key(&now);
     // BullMQ leaves one after each start; we leave none when nothing waits any more.
     if !any(ours, "wait") && !any(ours, "prioritized") && !ours.contains_key(&now) {
         theirs.remove(&now);
@@ -286,7 +315,9 @@ fn markers(queue: &str, theirs: &mut Lines, ours: &mut Lines) {
     let start = format!("bull:{queue}:delayed {{");
     let first = ours.iter().filter(|(place, _)| place.starts_with(&start)).map(|(_, score)| due(score)).min();
     let told = ours.get(&later).and_then(|told| told.parse::<f64>().ok());
-    if first.is_none_or(|first| told.is_some_and(|told| told as u64 <= first)) {
+    // Where one wakes at once the other says nothing: who looks finds what is delayed, too.
+    let enough = told.map_or(wakes, |told| first.is_none_or(|first| told as u64 <= first));
+    if enough || first.is_none() {
         ours.remove(&later);
         theirs.remove(&later);
     }
@@ -328,12 +359,23 @@ pub(super) fn level_answers(act: &Act, theirs: &mut Lines, ours: &mut Lines) {
         What::Leave { .. } => said(theirs, "answer .error", "-5") && said(ours, "answer .ok", "false"),
         // That there is no such job is none to BullMQ.
         What::Prune { .. } => said(theirs, "answer .ok", "null") && said(ours, "answer .error", "-1"),
+        // BullMQ makes no scheduler that never comes round, and does not say so.
+        What::Schedule { .. } => {
+            said(theirs, "answer .ok .job", "null")
+                && ours.get("answer .error").is_some_and(|error| error.contains("never comes"))
+        }
         // BullMQ says of a job that is not there that it is not delayed.
         What::Promote { .. } => said(theirs, "answer .error", "-3") && said(ours, "answer .error", "-1"),
         _ => false,
     };
     if same {
         theirs.clone_from(ours);
+    }
+    // A scheduler that has ended has no next run; BullMQ names its last one.
+    for (place, next) in ours.iter().filter(|(place, _)| place.starts_with("answer .ok .schedulers")) {
+        if place.ends_with(" .next") && next == "null" {
+            theirs.insert(place.clone(), next.clone());
+        }
     }
     for (place, code) in ours.iter().filter(|(place, _)| place.starts_with("answer .ok .ended")) {
         let told = theirs.get(place).map(String::as_str);

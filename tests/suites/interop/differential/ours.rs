@@ -366,6 +366,7 @@ fn code(e: &StoreError) -> Value {
         StoreError::WrongState { .. } => json!(-3),
         StoreError::Rejected(_) if said.contains("parent") && said.contains("does not exist") => json!(-5),
         StoreError::Rejected(_) if said.contains("another parent") => json!(-7),
+        StoreError::Rejected(_) if said.contains("is in the way") => json!(-10),
         _ => json!(said),
     }
 }

@@ -174,7 +174,7 @@ impl Theme {
                 (PromoteAll, 2),
                 (RetryAll, 3),
                 (Obliterate, 1),
-                (Release, 2),
+                (Release, 2), (Schedule, 2),
                 (Look, 6),
                 (Stall, 2),
                 (Expire, 3),

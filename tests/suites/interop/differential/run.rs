@@ -92,7 +92,9 @@ impl Pair {
             let act = choose(&mut self.world, *step);
             let leeway = act.as_ref().map_or(Leeway::None, known::leeway);
             let loose = leeway != Leeway::None;
-            let differs = |told: Vec<String>| if told.is_empty() { Ok(()) } else { Err(Difference { steps: i + 1, told }) };
+            let differs = |told: Vec<String>| {
+                if told.is_empty() { Ok(()) } else { Err(Difference { steps: i + 1, told }) }
+            };
             if loose {
                 differs(self.look(Leeway::None))?;
             }

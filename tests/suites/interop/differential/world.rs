@@ -4,8 +4,8 @@
 use jobcell_tests::{RedisServer, Resp};
 use serde_json::Value;
 
-use super::{Major, OURS};
 use super::act::{Act, Held, How, What};
+use super::{Major, OURS};
 
 pub(super) struct World {
     pub(super) major: Major,
@@ -57,9 +57,8 @@ impl World {
 
     /// The state of a finished job.
     pub(super) fn finished(&mut self, queue: &str, id: &str) -> Option<&'static str> {
-        let listed = |state: &&str| {
-            self.redis.run(&["ZSCORE", &format!("bull:{queue}:{state}"), id]).text().is_some()
-        };
+        let listed =
+            |state: &&str| self.redis.run(&["ZSCORE", &format!("bull:{queue}:{state}"), id]).text().is_some();
         ["failed", "completed"].into_iter().find(listed)
     }
 
@@ -107,6 +106,11 @@ impl World {
         self.field(queue, &format!("repeat:{id}"), other).is_some()
     }
 
+    /// Whether a job that a scheduler made is in one of the lists.
+    pub(super) fn schedulers_job_waits(&mut self, queue: &str) -> bool {
+        ["wait", "paused"].iter().any(|list| self.ids(queue, list).iter().any(|id| id.starts_with("repeat:")))
+    }
+
     /// Whether the queue has a scheduler, or a job that one made.
     pub(super) fn any_scheduled(&mut self, queue: &str) -> bool {
         !self.keys(&format!("bull:{queue}:repeat*")).is_empty()
@@ -117,9 +121,9 @@ impl World {
         self.ids(queue, state).iter().any(|id| self.field(queue, id, "processedOn").is_some())
     }
 
-    /// Whether a job in this state has a parent.
-    pub(super) fn has_children(&mut self, queue: &str, state: &str) -> bool {
-        self.ids(queue, state).iter().any(|id| self.field(queue, id, "parentKey").is_some())
+    /// How many jobs in this state have a parent.
+    pub(super) fn children(&mut self, queue: &str, state: &str) -> usize {
+        self.ids(queue, state).iter().filter(|id| self.field(queue, id, "parentKey").is_some()).count()
     }
 
     /// Whether a job that may be claimed next is to fail without running.

@@ -108,7 +108,7 @@ async fn items_of_a_vanished_host_go_back_to_the_right_end_in_their_order() {
     // The frozen host thaws: what it held is another's by now.
     let locks = [(gone[0].id.clone(), gone[0].token.clone())];
     let lost = b.store.renew(&queue("overlay"), &locks, Duration::from_secs(30)).await.unwrap();
-    assert_eq!(lost, [gone[0].id.clone()]);
+    assert_eq!(lost, std::slice::from_ref(&gone[0].id));
     assert!(b.end(&gone[0], complete("old")).await.unwrap_err().is_lost());
     assert_eq!(b.end(&gone[1], complete("old")).await, Err(Refusal::NotActive));
     assert_eq!(b.raw.hash("job:a").await["result"], "new");
@@ -126,7 +126,7 @@ async fn a_frozen_host_whose_items_nobody_took_yet_has_lost_them_all_the_same() 
     b.vanish().await;
     let locks = [(claimed.id.clone(), claimed.token.clone())];
     let lost = b.store.renew(&queue("overlay"), &locks, Duration::from_secs(30)).await.unwrap();
-    assert_eq!(lost, [claimed.id.clone()]);
+    assert_eq!(lost, std::slice::from_ref(&claimed.id));
     assert_eq!(b.end(&claimed, complete("1")).await, Err(Refusal::LockExpired));
     // It claims again and so has a heartbeat, and the lost item comes back nevertheless.
     b.push("b").await;

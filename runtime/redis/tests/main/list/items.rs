@@ -180,7 +180,10 @@ async fn a_list_that_is_something_else_is_named() {
     let mut b = Bench::new().await;
     let _: String = b.raw.run(&["SET", "jobs", "text"]).await;
     let e = b.store.claim(&queue("overlay"), &crate::server::claim(1, 1)).await.unwrap_err();
-    assert!(matches!(e, StoreError::Corrupt(_)) && e.to_string().contains("key \"jobs\" holds a string"), "{e}");
+    assert!(
+        matches!(e, StoreError::Corrupt(_)) && e.to_string().contains("key \"jobs\" holds a string"),
+        "{e}"
+    );
     let _: i64 = b.raw.run(&["DEL", "jobs"]).await;
     b.push("a").await;
     assert_eq!(b.take().await.id.as_str(), "a");

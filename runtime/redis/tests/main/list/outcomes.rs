@@ -30,7 +30,10 @@ async fn a_job_is_tried_again_after_its_delay_and_is_dead_when_its_attempts_are_
     b.done(&again, fail("down for good")).await;
     assert_eq!(b.raw.list("jobs:dead").await, [item]);
     let record = b.raw.hash("job:a").await;
-    assert_eq!((&*record["status"], &*record["error"], &*record["attempts"]), ("FAILED", "down for good", "2"));
+    assert_eq!(
+        (&*record["status"], &*record["error"], &*record["attempts"]),
+        ("FAILED", "down for good", "2")
+    );
     assert_eq!(updates.short().await, ["a RUNNING", "a RETRYING", "a RUNNING", "a FAILED"]);
     assert!(updates.all().await.iter().all(|told| told.contains(r#""tenantId":"t""#)));
     assert_eq!(b.leftovers().await, ["jobs:dead", "jobs:hosts"]);
@@ -146,7 +149,10 @@ async fn what_an_attempt_said_is_in_the_record() {
     b.store.finish(&queue("overlay"), vec![end], None, NOW).await.unwrap();
     assert_eq!(b.raw.list("job:a:logs").await, ["line 2", "line 3", "line 4"]);
     let claimed = b.take().await;
-    assert_eq!((&job(&claimed).data[..], job(&claimed).progress.as_deref()), (&b"{\"step\":2}"[..], Some(&b"50"[..])));
+    assert_eq!(
+        (&job(&claimed).data[..], job(&claimed).progress.as_deref()),
+        (&b"{\"step\":2}"[..], Some(&b"50"[..]))
+    );
     b.done(&claimed, complete("1")).await;
     // A new job of the same id starts from its own data, with an empty log.
     b.push(r#"{"id":"a","data":{"step":1}}"#).await;

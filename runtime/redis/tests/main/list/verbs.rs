@@ -24,7 +24,10 @@ async fn an_added_job_is_an_envelope_that_any_worker_could_take() {
     assert_eq!(b.raw.list("jobs").await, [item]);
     assert_eq!(b.store.state(&queue("overlay"), &id(&id_of)).await.unwrap(), Some(JobState::Waiting));
     let looked = b.store.get(&queue("overlay"), &id(&id_of)).await.unwrap().unwrap();
-    assert_eq!((looked.name.as_str(), &looked.data[..], looked.timestamp), ("resize", &b"{\"a\":1}"[..], NOW));
+    assert_eq!(
+        (looked.name.as_str(), &looked.data[..], looked.timestamp),
+        ("resize", &b"{\"a\":1}"[..], NOW)
+    );
     let claimed = b.take().await;
     assert_eq!((job(&claimed).options.tenant.as_deref(), job(&claimed).options.attempts), (Some("t"), 4));
     assert_eq!(job(&claimed).timestamp, NOW);
@@ -72,7 +75,10 @@ async fn what_a_list_has_not_is_refused_by_name() {
             },
             "deduplication",
         ),
-        (JobOptions { remove_on_complete: Some(jobcell_core::Keep::None), ..JobOptions::default() }, "keeping"),
+        (
+            JobOptions { remove_on_complete: Some(jobcell_core::Keep::None), ..JobOptions::default() },
+            "keeping",
+        ),
         (JobOptions { timeout: Some(1), ..JobOptions::default() }, "timeout"),
         (
             JobOptions {
