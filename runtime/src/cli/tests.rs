@@ -410,7 +410,6 @@ fn what_this_version_cannot_do_ends_check_as_it_ends_run() {
         (format!("{handler}[trust]\nrequire-signature = true\n{key}"), "require-signature"),
         (format!("{handler}retries = \"same-version\"\n"), "same-version"),
         (format!("{handler}grants = {{ kv = [\"b\"] }}\n"), "kv is not supported by this version"),
-        (format!("{handler}[redis]\nurl = \"redis+cluster://h1,h2\"\n"), "not supported by this version"),
     ] {
         let place = Place::new().configured(&toml);
         place.run(&["check"]).is(Exit::Usage, &["FAULT", part]);
