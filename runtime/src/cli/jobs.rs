@@ -137,10 +137,11 @@ async fn list(
     console.answer(&views, |_| {
         let row = |(state, job): &(JobState, Job)| {
             let when = job.finished_on.or(job.processed_on).unwrap_or(job.timestamp);
+            let last = if when > 0 { time(when) } else { "-".to_owned() };
             let tried = format!("{}/{}", job.attempts_made, job.options.attempts_max());
             let reason = job.failed_reason.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
             let reason: String = reason.chars().take(60).collect();
-            let cells = [job.id.as_str(), &job.name, state.as_str(), &tried, &time(when), &reason];
+            let cells = [job.id.as_str(), &job.name, state.as_str(), &tried, &last, &reason];
             cells.map(visible).to_vec()
         };
         table(&["ID", "NAME", "STATE", ">TRIED", "LAST", "REASON"], &jobs.iter().map(row).collect::<Vec<_>>())
@@ -242,9 +243,10 @@ fn describe(job: &Job, queue: &QueueName, state: Option<JobState>) -> String {
         ("name", job.name.clone()),
         ("queue", queue.to_string()),
         ("state", state.map_or("none", JobState::as_str).to_owned()),
-        ("created", time(job.timestamp)),
     ];
     let mut some = |label, value: Option<String>| rows.extend(value.map(|value| (label, value)));
+    // An item of a plain list says nothing of when it was pushed.
+    some("created", (job.timestamp > 0).then(|| time(job.timestamp)));
     some("due", (job.delay > 0).then(|| time(job.timestamp.saturating_add(job.delay))));
     some("started", job.processed_on.map(time));
     some("finished", job.finished_on.map(time));

@@ -224,7 +224,7 @@ fn ten_thousand_items_on_two_hosts_are_each_completed_once() {
         let message = updates.next();
         match message["status"].as_str() {
             Some("COMPLETED") => {
-                *completed.entry(message["jobId"].as_str().unwrap().to_owned()).or_default() += 1
+                *completed.entry(message["jobId"].as_str().unwrap().to_owned()).or_default() += 1;
             }
             Some("RUNNING") => {}
             other => panic!("{other:?}: {message}"),

@@ -41,7 +41,7 @@ pub(super) fn avoid(world: &mut World, mut act: Act, now: u64) -> Option<Act> {
         // The pending job of a scheduler that is set again goes, wherever it waits. BullMQ 6 looks for it in the list that
         // only BullMQ 5 has.
         What::Schedule { .. } if world.major == Major::Six && world.paused(act.queue) => {
-            act.what = What::Resume
+            act.what = What::Resume;
         }
         // A scheduler does not write over a job of its own that has begun; BullMQ does where it just removed the next one.
         What::Schedule { id, repeat, .. }
@@ -138,11 +138,11 @@ fn whole(world: &mut World, tree: &mut Tree, used: &mut Vec<String>) {
 
 /// A job never comes below itself. BullMQ lets it, and both would wait for each other for ever.
 fn straight(world: &mut World, queue: &str, job: &mut NewOne) {
-    if let Some(deduplication) = &mut job.opts.deduplication
-        && world.major == Major::Five
-    {
+    if let Some(deduplication) = &mut job.opts.deduplication {
         // Of 6.7.
-        deduplication.reschedule = false;
+        deduplication.reschedule &= world.major == Major::Six;
+        // Who replaces an owner replaces what was kept back behind it, too. In BullMQ that runs after the replacement.
+        deduplication.replace &= !world.exists(&format!("bull:{queue}:dn:{}", deduplication.id));
     }
     let (Some(id), Some(parent)) = (&job.opts.job_id, &job.opts.parent) else { return };
     let own = format!("bull:{queue}:{id}");
@@ -272,6 +272,7 @@ pub(super) fn level(theirs: &mut Lines, ours: &mut Lines, leeway: Leeway, major:
 
 /// A job that goes by the rule of one that ended may set its parent free. BullMQ tells of that before it tells of the end;
 /// here the rule is applied once for a whole batch of ends.
+#[expect(clippy::ptr_arg, reason = "one of several that change the events of both sides")]
 fn releases_last(events: &mut Vec<String>) {
     events.sort_by_key(|event| event.ends_with(" | prev | waiting-children"));
 }

@@ -43,7 +43,7 @@ impl Ours {
         let redis = runtime.block_on(Redis::connect(options)).unwrap();
         let store = |minutes| {
             let series = SeriesPoints::all(minutes);
-            BullStore::new(redis.clone(), StoreOptions { series, ..StoreOptions::default() })
+            BullStore::new(redis.clone(), StoreOptions { series })
         };
         Self { plain: store(0), counting: store(METRICS), runtime, held: HashMap::new() }
     }
