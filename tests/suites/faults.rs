@@ -1,5 +1,6 @@
 //! What goes wrong in production, and that nothing is lost by it.
 
+mod bad_input;
 mod connections;
 mod crash;
 mod failover;

@@ -48,6 +48,7 @@ const DEDUP: Module = Module("dedup", include_str!("lua/dedup.lua"));
 const RETENTION: Module = Module("retention", include_str!("lua/retention.lua"));
 const RECORDED: Module = Module("recorded", include_str!("lua/recorded.lua"));
 const OUTCOME: Module = Module("outcome", include_str!("lua/outcome.lua"));
+const MISFITS: Module = Module("misfits", include_str!("lua/misfits.lua"));
 const METRICS: Module = Module("metrics", include_str!("lua/metrics.lua"));
 const SLOTS: Module = Module("slots", include_str!("lua/slots.lua"));
 const LISTS: Module = Module("lists", include_str!("lua/lists.lua"));
@@ -63,7 +64,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    FINISH = [QUEUES, FAMILY, JOBS, DEDUP, RETENTION, RECORDED, OUTCOME, METRICS] "finish.lua";
+    FINISH = [QUEUES, FAMILY, JOBS, DEDUP, RETENTION, RECORDED, OUTCOME, MISFITS, METRICS] "finish.lua";
     ADD = [QUEUES, FAMILY, GIVEN, JOBS, DEDUP] "add.lua";
     FLOW = [QUEUES, FAMILY, GIVEN, JOBS, DEDUP] "flow.lua";
     UNCLAIM = [QUEUES] "unclaim.lua";
@@ -239,8 +240,8 @@ mod tests {
             let in_lines = script.text.contains("\nreturn {\n") && last == "}";
             assert!(last.contains("return") || in_lines || last == "end", "{file} returns nothing: {last:?}");
             for Module(name, _) in [
-                QUEUES, FAMILY, TREES, GIVEN, JOBS, DEDUP, RETENTION, RECORDED, OUTCOME, METRICS, SLOTS,
-                LISTS,
+                QUEUES, FAMILY, TREES, GIVEN, JOBS, DEDUP, RETENTION, RECORDED, OUTCOME, MISFITS, METRICS,
+                SLOTS, LISTS,
             ] {
                 let used = script.text.contains(&format!("lib.{name}."));
                 let made = script.text.contains(&format!("name == '{name}'"));

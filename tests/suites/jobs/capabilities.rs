@@ -69,7 +69,9 @@ on_both_stores! {
         let _ = site.burst();
         let job = site.job("work", &id);
         assert_eq!((&job["state"], &job["returnvalue"]), (&json!("completed"), &json!(3)), "{job}");
-        assert_eq!((&job["attemptsMade"], &job["attemptsStarted"]), (&json!(1), &json!(2)), "{job}");
+        // Children that end before their parent asks to wait leave nothing to wait for: then it goes on at once.
+        let starts = job["attemptsStarted"].as_u64();
+        assert!(job["attemptsMade"] == 1 && matches!(starts, Some(1 | 2)), "{job}");
     }
 
     fn a_secret_is_used_unseen_unless_it_may_be_revealed(stage: &Stage) {

@@ -43,11 +43,11 @@ pub(super) struct Iterated {
     pub(super) job: Arc<Job>,
 }
 
-/// What the script's last four parts say, and which of the jobs were made by schedulers.
+/// What the script's last parts say, and which of the jobs were made by schedulers.
 pub(super) fn decode(
     keys: &QueueKeys,
     request: Option<&ClaimRequest>,
-    [jobs, rest, due, dropped]: [Value; 4],
+    [jobs, rest, due, dropped, misfits]: [Value; 5],
 ) -> Result<(Claim, Vec<Iterated>), StoreError> {
     for (id, why) in reply::pairs(dropped)? {
         let key = keys.of(&id);
@@ -56,6 +56,9 @@ pub(super) fn decode(
         } else {
             tracing::error!(key, cause = why, "a waiting id was taken off the queue: its key holds no job");
         }
+    }
+    for (id, why) in reply::pairs(misfits)? {
+        tracing::error!(key = keys.of(&id), cause = why, "a job that nobody can run was failed");
     }
     let mut claim = Claim {
         jobs: Vec::new(),
@@ -79,7 +82,7 @@ pub(super) fn decode(
                 }
                 claim.jobs.push(Claimed { id, token, job: fault.map_or(Ok(job), Err) });
             }
-            // An empty one, which no producer makes. It stays locked until the lock runs out; no port can name it.
+            // The script has failed those already.
             Err(e) => tracing::error!(key = keys.of("active"), cause = %e, "a job's id cannot be used"),
         }
         n += 1;

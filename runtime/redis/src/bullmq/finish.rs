@@ -59,25 +59,27 @@ impl BullStore {
         let value = match call.send(&self.redis).await {
             Ok(value) => value,
             Err(e) => {
-                if let Some(request) = request.filter(|_| !error::did_nothing(&e)) {
+                // A key of another type is met before anything is claimed, or what was is put back.
+                let claimed = !error::did_nothing(&e) && !error::has_code(&e, "WRONGTYPE");
+                if let Some(request) = request.filter(|_| claimed) {
                     self.unanswered.add(queue, request);
                 }
                 let ids: Vec<&JobId> = finishes.iter().map(|finish| &finish.id).collect();
                 return Err(self.explain(e, &keys, &ids).await);
             }
         };
-        let [codes, jobs, rest, due, dropped, faults] = reply::tuple(value)?;
+        let [codes, jobs, rest, due, dropped, faults, misfits] = reply::tuple(value)?;
         for (id, cause) in reply::pairs(faults)? {
             tracing::error!(
                 key = keys.of(&id),
                 cause,
-                "a job's end cannot be written; mend or delete the key"
+                "what a job's end leaves cannot be written; mend or delete the key"
             );
         }
         let codes = reply::array(codes)?;
         let finished: Result<Vec<_>, StoreError> =
             codes.iter().map(|code| Ok(verdict(reply::int(code)?))).collect();
-        let (mut claim, iterated) = claim::decode(&keys, request, [jobs, rest, due, dropped])?;
+        let (mut claim, iterated) = claim::decode(&keys, request, [jobs, rest, due, dropped, misfits])?;
         if let Some(request) = request.filter(|_| !iterated.is_empty()) {
             self.iterate(queue, request, &mut claim, &iterated).await;
         }

@@ -178,7 +178,9 @@ pub(super) fn fault(missing: &[String], key: &str, prefix: &str, user: Option<&s
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use jobcell_tests::Value;
+
+    use super::{NEEDED, fault, name, script};
 
     /// Words in the scripts that are told to commands.
     const TOLD: [&str; 6] = ["COUNT", "KEEPTTL", "LIMIT", "MAXLEN", "RANK", "WITHSCORES"];
@@ -192,6 +194,28 @@ mod tests {
                 asked.contains(&word) || TOLD.contains(&word),
                 "the scripts say {word:?}: a command goes into NEEDED with all its arguments, another word into TOLD"
             );
+        }
+    }
+
+    #[test]
+    fn every_command_is_asked_for_with_all_its_arguments() {
+        let server = jobcell_tests::fleet::RedisNode::start(&[]);
+        for command in NEEDED {
+            if !command.contains(' ') {
+                // One word is whole when the server takes no less, and looks for no key behind it.
+                let about = server.run(&["COMMAND", "INFO", command]);
+                let Value::List(about) = about else { panic!("{command}: {about:?}") };
+                let Value::List(parts) = &about[0] else { panic!("{command} is not known: {about:?}") };
+                assert!([1, -1].contains(&parts[1].int()) && parts[3].int() == 0, "{command}: {parts:?}");
+                continue;
+            }
+            let words: Vec<&str> = ["COMMAND", "GETKEYS"].into_iter().chain(command.split(' ')).collect();
+            let keys = command.split(' ').filter(|word| *word == "k").count();
+            // The server counts the arguments before it looks for keys among them.
+            match server.client().try_run(&words) {
+                Ok(found) => assert_eq!(found.texts(), vec!["k"; keys], "{command}"),
+                Err(e) => assert!(keys == 0 && e.to_string().contains("no key arguments"), "{command}: {e}"),
+            }
         }
     }
 

@@ -42,6 +42,12 @@ impl Waiter for MarkerWaiter {
             Ok(popped) => popped,
             // Work may be waiting with the server that has the queue now.
             Err(Broken::Elsewhere) => return Ok(Wake::TimedOut),
+            Err(Broken::Failed(StoreError::Other(cause))) if cause.contains("WRONGTYPE") => {
+                let marker = &self.marker;
+                return Err(StoreError::Corrupt(format!(
+                    "key {marker:?} holds something else than a zset; rename or delete it"
+                )));
+            }
             Err(Broken::Failed(e)) => return Err(e),
         };
         match reply::array(popped)?.as_slice() {

@@ -12,6 +12,21 @@ local q = lib.queues.open(P)
 local counter = call('INCRBY', P .. 'id', count) - count
 local reply = {}
 
+-- Takes back what was stored of a job before something was in the way.
+local function undo(j)
+  if j.parent then
+    redis.pcall('SREM', j.parent .. ':dependencies', P .. j.id)
+  end
+  for _, list in ipairs({ 'wait', 'paused' }) do
+    redis.pcall('LREM', P .. list, 0, j.id)
+  end
+  for _, set in ipairs({ 'prioritized', 'delayed' }) do
+    redis.pcall('ZREM', P .. set, j.id)
+  end
+  lib.family.drop(P .. j.id)
+  lib.family.disown(P, j.id, j.deid)
+end
+
 local function add(j)
   if j.parent and call('EXISTS', j.parent) == 0 then
     return -5, j.id
@@ -26,7 +41,11 @@ local function add(j)
     end
     j.deid = j.dedup.id
   end
-  lib.jobs.store(q, j)
+  local ok, fault = pcall(lib.jobs.store, q, j)
+  if not ok then
+    undo(j)
+    error(fault, 0)
+  end
   return 0, j.id
 end
 

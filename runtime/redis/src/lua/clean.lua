@@ -37,7 +37,8 @@ for i = 1, #ids do
   local at = listed and #ids + 1 - i or i
   local id = ids[at]
   local job = P .. id
-  local f = call('HMGET', job, 'parentKey', 'deid', 'finishedOn', 'processedOn', 'timestamp', 'rjk')
+  -- Where something else has the job's key, all are missing, and it goes with the id.
+  local f = redis.pcall('HMGET', job, 'parentKey', 'deid', 'finishedOn', 'processedOn', 'timestamp', 'rjk')
   if stays(id, job, f) then
     kept = kept + 1
   else

@@ -9,7 +9,8 @@ local ids = call(listed and 'LRANGE' or 'ZRANGE', key, skip, skip + limit - 1)
 local kept = 0
 for _, id in ipairs(ids) do
   local job = P .. id
-  local fields = call('HMGET', job, 'rjk', 'parentKey', 'deid')
+  -- Where something else has the job's key, all are missing, and it goes with the id.
+  local fields = redis.pcall('HMGET', job, 'rjk', 'parentKey', 'deid')
   if lib.family.scheduled(P, id, fields[1]) then
     kept = kept + 1
   else

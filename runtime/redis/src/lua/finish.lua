@@ -24,14 +24,15 @@
 --   in front of any of them: '+' flags keep-logs line-count [progress] [data] line...   flags 'p', 'd'
 --   keep: '' = all, '0' = none, else '<count>,<age in s>,<limit>'
 --
--- Returns { codes, jobs, rest, due, dropped, faults }
+-- Returns { codes, jobs, rest, due, dropped, faults, misfits }
 --   codes    per finish: 0 done, 1 missing, 2 lock ran out, 3 not active, 4 pending children, 6 lock taken,
 --            7 nothing to wait for, 8 cannot be written: still active, without a lock, 9 failed children
 --   jobs     id, flat hash as it was before this start, id, ...; the i-th from 0 has token number first + i
 --   rest     ms the queue must rest, 0 = none
 --   due      ms time of the next delayed job when fewer than `want` came, 0 = none
 --   dropped  id, why: ids without a job that were taken off the queue
---   faults   id, why: jobs whose end could not be written
+--   faults   key's last part, why: what could not be written of jobs that ended
+--   misfits  id, why: jobs that nobody can run and that were failed
 local now = tonumber(ARGV[1])
 local n, want = tonumber(ARGV[3]), tonumber(ARGV[4])
 local events, active, delayed, limiter = P .. 'events', P .. 'active', P .. 'delayed', P .. 'limiter'
@@ -40,6 +41,18 @@ local meta = call('HMGET', KEYS[1], 'paused', 'concurrency', 'max', 'duration', 
 -- Numbers that a command is given as numbers are printed with 17 digits first, which costs as much as half a command:
 -- what is a text already stays one.
 local codes, faults = {}, {}
+
+-- Does what must not keep the rest from being written. Nothing is rolled back when a command fails half-way: a script that
+-- stops there leaves jobs nowhere.
+local function try(last, what, ...)
+  local ok, fault = pcall(what, ...)
+  if not ok then
+    faults[#faults + 1] = last
+    faults[#faults + 1] = type(fault) == 'table' and fault.err or tostring(fault)
+  end
+  return ok
+end
+
 local completions, failures = 0, 0
 local any_delayed, started = true, false
 if n > 0 then
@@ -75,18 +88,18 @@ if n > 0 then
     group.members, group.ends = {}, 0
     local reply = redis.pcall('ZADD', P .. set, unpack(members))
     if type(reply) == 'table' and reply.err then
+      faults[#faults + 1] = set
+      faults[#faults + 1] = reply.err
       for k = 2, #members, 2 do
         call('LPUSH', active, members[k])
-        faults[#faults + 1] = members[k]
-        faults[#faults + 1] = reply.err
+        for i = 1, n do
+          if ARGV[10 + i] == members[k] and codes[i] == 0 then
+            codes[i] = 8
+          end
+        end
       end
     elseif group.policy ~= '' then
-      -- The ends are written, whatever becomes of older jobs.
-      local ok, fault = pcall(lib.retention.apply, set, group.policy, now, ends)
-      if not ok then
-        faults[#faults + 1] = members[2]
-        faults[#faults + 1] = type(fault) == 'table' and fault.err or tostring(fault)
-      end
+      try(set, lib.retention.apply, set, group.policy, now, ends)
     end
   end
 
@@ -195,14 +208,9 @@ if n > 0 then
     codes[i] = code
 
     if code == 0 then
-      -- Nothing is rolled back when a command fails half-way, so a fault of one job must not end the script: the others
-      -- would have left `active` and be nowhere.
-      local ok, fault = pcall(write, job, id, f, kind, a, b, c, d, extra)
-      if not ok then
+      if not try(id, write, job, id, f, kind, a, b, c, d, extra) then
         codes[i] = 8
         call('LPUSH', active, id)
-        faults[#faults + 1] = id
-        faults[#faults + 1] = type(fault) == 'table' and fault.err or tostring(fault)
       end
     end
     at = at + (kind == 'c' and 3 or (kind == 'f' or kind == 'r') and 5 or (kind == 'd' or kind == 'l') and 2 or 1)
@@ -210,7 +218,7 @@ if n > 0 then
 
   if #freed > 0 then
     call('DEL', unpack(freed))
-    call('SREM', P .. 'stalled', unpack(freed_ids))
+    try('stalled', redis.call, 'SREM', P .. 'stalled', unpack(freed_ids))
   end
   settle('completed')
   settle('failed')
@@ -218,20 +226,24 @@ if n > 0 then
     call('HSET', KEYS[1], 'opts.maxLenEvents', '10000')
   end
   if completions == 0 then
-    call('XTRIM', events, 'MAXLEN', '~', meta[5] or '10000')
+    redis.pcall('XTRIM', events, 'MAXLEN', '~', meta[5] or '10000')
   end
   if rawget(lib, 'queues') then
     -- What these finishes put back may be due already, and one of them may have asked for a rest.
-    any_delayed, started = true, call('GET', limiter)
+    any_delayed, started = true, redis.pcall('GET', limiter)
   end
 elseif want > 0 then
-  started = call('GET', limiter)
+  started = redis.pcall('GET', limiter)
 end
 
-local jobs, dropped = {}, {}
+local jobs, dropped, misfits = {}, {}, {}
 local rest, due, claimed, dry, blocked = 0, 0, 0, false, false
-if want > 0 then
+
+local function claim()
   local asked = want
+  if type(started) == 'table' then
+    error(started)
+  end
   if any_delayed and #call('ZRANGEBYSCORE', delayed, '0', (now + 1) * 4096 - 1, 'LIMIT', '0', '1') > 0 then
     lib.queues.promote(lib.queues.open(P), now)
   end
@@ -268,19 +280,22 @@ if want > 0 then
   local left, spent = max and max - started, 0
   while claimed < want and (not left or spent < left) do
     local need = math.min(want - claimed, left and left - spent or want)
-    local ids
+    local ids, scored
     if need == 1 then
       local id = call('RPOPLPUSH', P .. 'wait', active)
       ids = id and { id }
     else
       ids = call('RPOP', P .. 'wait', need)
-      if ids then
-        call('LPUSH', active, unpack(ids))
-      end
     end
     if not ids then
-      local scored = call('ZPOPMIN', P .. 'prioritized', need)
-      if #scored == 0 then
+      scored = redis.pcall('ZPOPMIN', P .. 'prioritized', need)
+      if scored.err then
+        -- Those that wait without a priority go on; when there are none, this is the answer.
+        if claimed == 0 then
+          error(scored)
+        end
+        break
+      elseif #scored == 0 then
         call('DEL', P .. 'pc')
         dry = true
         break
@@ -289,7 +304,25 @@ if want > 0 then
       for i = 1, #scored, 2 do
         ids[#ids + 1] = scored[i]
       end
-      call('LPUSH', active, unpack(ids))
+    end
+    local listed = (need > 1 or scored) and redis.pcall('LPUSH', active, unpack(ids))
+
+    -- Puts back what was taken, from the i-th on: it cannot be started.
+    local function put_back(i, fault)
+      for k = #ids, i, -1 do
+        if not (type(listed) == 'table') then
+          call('LREM', active, '1', ids[k])
+        end
+        if scored then
+          call('ZADD', P .. 'prioritized', scored[2 * k], ids[k])
+        else
+          call('RPUSH', P .. 'wait', ids[k])
+        end
+      end
+      error(fault)
+    end
+    if type(listed) == 'table' then
+      put_back(1, listed)
     end
 
     for i = 1, #ids do
@@ -307,8 +340,19 @@ if want > 0 then
           deferred = true
         end
       end
+      local misfit = nil
+      if not named or id == '' or string.find(id, '[\128-\255]') then
+        misfit = lib.misfits.fault(id, hash)
+      end
       local mine = false
-      if named then
+      if misfit then
+        call('LREM', active, '1', id)
+        misfits[#misfits + 1] = id
+        misfits[#misfits + 1] = misfit
+        if not try(id, lib.misfits.fail, id, misfit, now) then
+          call('LPUSH', active, id)
+        end
+      elseif named then
         local token = claimed == 0 and ARGV[6] or string.format('%.0f', ARGV[6] + claimed)
         token = ARGV[5] .. ':' .. token
         mine = call('SET', job .. ':lock', token, 'PX', ARGV[7], 'NX')
@@ -321,22 +365,27 @@ if want > 0 then
         end
       end
       if mine then
-        starts = starts and tonumber(starts) + 1 or '1'
+        local told = redis.pcall('XADD', events, '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
+        if type(told) == 'table' then
+          call('DEL', job .. ':lock')
+          put_back(i, told)
+        end
+        starts = tonumber(starts or nil)
+        starts = starts and starts + 1 or '1'
         if ARGV[8] == '' then
           call('HSET', job, 'processedOn', ARGV[1], 'ats', starts)
         else
           call('HSET', job, 'processedOn', ARGV[1], 'ats', starts, 'pb', ARGV[8])
         end
-        call('XADD', events, '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
         claimed = claimed + 1
         jobs[2 * claimed - 1] = id
         jobs[2 * claimed] = hash
         if not deferred then
           spent = spent + 1
         end
-      elseif named then
+      elseif named and not misfit then
         call('LREM', active, '1', id)
-      else
+      elseif not misfit then
         call('LREM', active, '1', id)
         call('DEL', job .. ':lock')
         dropped[#dropped + 1] = id
@@ -346,7 +395,12 @@ if want > 0 then
   end
 
   if max and spent > 0 then
-    local total = call('INCRBY', limiter, spent)
+    local total = redis.pcall('INCRBY', limiter, spent)
+    if type(total) == 'table' then
+      -- No number: the window begins anew.
+      call('SET', limiter, spent)
+      total = spent
+    end
     if total == spent then
       call('PEXPIRE', limiter, math.floor(math.abs(window)))
     end
@@ -359,16 +413,27 @@ if want > 0 then
     due = head[2] and math.floor(tonumber(head[2]) / 4096) or 0
   end
 end
+if want > 0 then
+  local ok, fault = pcall(claim)
+  if not ok and n == 0 then
+    return type(fault) == 'table' and fault or redis.error_reply(tostring(fault))
+  end
+  -- After ends the next claim says what is wrong: their answer must not be lost.
+end
 
+local function tell_drained()
+  if call('LLEN', active) == 0 and call('LLEN', P .. 'wait') == 0 and call('ZCARD', P .. 'prioritized') == 0 then
+    call('XADD', events, '*', 'event', 'drained')
+  end
+end
 local ended = completions + failures
 if ended > 0 then
   if ARGV[2] ~= '0' then
-    lib.metrics.count('completed', completions, now, tonumber(ARGV[2]))
-    lib.metrics.count('failed', failures, now, tonumber(ARGV[2]))
+    try('metrics:completed', lib.metrics.count, 'completed', completions, now, tonumber(ARGV[2]))
+    try('metrics:failed', lib.metrics.count, 'failed', failures, now, tonumber(ARGV[2]))
   end
-  if claimed == 0 and rest == 0 and due == 0 and not blocked
-    and call('LLEN', active) == 0 and call('LLEN', P .. 'wait') == 0 and call('ZCARD', P .. 'prioritized') == 0 then
-    call('XADD', events, '*', 'event', 'drained')
+  if claimed == 0 and rest == 0 and due == 0 and not blocked then
+    pcall(tell_drained)
   end
 end
 if rawget(lib, 'queues') then
@@ -384,6 +449,6 @@ if claimed == 0 and n > 0 and not dry and rest == 0 and not meta[1] and tonumber
   wakes = call('LLEN', active) < tonumber(meta[2]) and call('EXISTS', P .. 'wait', P .. 'prioritized') > 0
 end
 if wakes then
-  call('ZADD', P .. 'marker', '0', '0')
+  redis.pcall('ZADD', P .. 'marker', '0', '0')
 end
-return { codes, jobs, rest, due, dropped, faults }
+return { codes, jobs, rest, due, dropped, faults, misfits }

@@ -117,21 +117,37 @@ function M.promote(q, now)
   if #ids == 0 then
     return
   end
-  call('ZREM', key, unpack(ids))
+  local moved, n, fault = {}, 0, nil
   for _, id in ipairs(ids) do
     local job = q.prefix .. id
-    local priority = call('HGET', job, 'priority')
-    M.place(q, id, tonumber(priority) or 0, false)
+    -- Where something else has the job's key, whoever claims it says so.
+    local priority = redis.pcall('HGET', job, 'priority')
+    local foreign = type(priority) == 'table'
+    local ok, why = pcall(M.place, q, id, not foreign and tonumber(priority) or 0, false)
+    if not ok then
+      fault = why
+      break
+    end
+    n = n + 1
+    moved[n] = id
     M.event(q, 'waiting', 'jobId', id, 'prev', 'delayed')
     -- A job that was removed behind our back must not come back as a hash with one field.
-    if priority or call('EXISTS', job) == 1 then
+    if not foreign and (priority or call('EXISTS', job) == 1) then
       call('HSET', job, 'delay', '0')
     end
   end
+  -- Only what has found its place: a fault half-way must leave none nowhere.
+  if n > 0 then
+    call('ZREM', key, unpack(moved))
+  end
+  if fault then
+    error(fault, 0)
+  end
 end
 
+-- A hint that is not there, because something else has its key, is no fault of what was done.
 function M.wake(q)
-  call('ZADD', q.prefix .. 'marker', '0', '0')
+  redis.pcall('ZADD', q.prefix .. 'marker', '0', '0')
 end
 
 -- When the first delayed job is due; nil when there is none.
@@ -148,7 +164,7 @@ function M.settle()
     if q.delayed then
       local due = M.next_due(prefix)
       if due then
-        call('ZADD', prefix .. 'marker', due, '1')
+        redis.pcall('ZADD', prefix .. 'marker', due, '1')
       end
     end
   end

@@ -3,8 +3,12 @@
 -- KEYS[1]  the queue's meta key
 -- ARGV[1]  now, ms; [2] time between rounds, ms; [3] recoveries a job survives
 -- Returns the recovered ids; none when another worker's round was less than the interval ago.
+-- What stands there without an end is none of ours, and would keep everybody from recovering anything for ever.
 if not call('SET', P .. 'stalled-check', ARGV[1], 'PX', ARGV[2], 'NX') then
-  return {}
+  if call('PTTL', P .. 'stalled-check') ~= -1 then
+    return {}
+  end
+  call('SET', P .. 'stalled-check', ARGV[1], 'PX', ARGV[2])
 end
 local q = lib.queues.open(P)
 local recovered = {}
@@ -13,8 +17,11 @@ call('DEL', P .. 'stalled')
 for _, id in ipairs(suspects) do
   local job = P .. id
   if call('EXISTS', job .. ':lock') == 0 and call('LREM', P .. 'active', 1, id) > 0 then
-    local rjk = call('HMGET', job, 'name', 'rjk')
-    if rjk[1] then
+    local rjk = redis.pcall('HMGET', job, 'name', 'rjk')
+    if not rjk[1] and call('EXISTS', job) == 1 then
+      -- No job, or one that nobody can run: whoever claims it says so.
+      lib.queues.place(q, id, 0, true)
+    elseif rjk[1] then
       local n = call('HINCRBY', job, 'stc', 1)
       rjk = rjk[2]
       local scheduled = rjk

@@ -27,7 +27,7 @@ for from = 1, #running, 5000 do
     if lost(token) and call('LREM', P .. 'active', 1, id) > 0 then
       call('DEL', locks[i])
       call('SREM', P .. 'stalled', id)
-      local f = call('HMGET', P .. id, 'name', 'priority')
+      local f = redis.pcall('HMGET', P .. id, 'name', 'priority')
       if f[1] then
         lib.queues.place(q, id, tonumber(f[2]) or 0, true)
         lib.queues.event(q, 'waiting', 'jobId', id, 'prev', 'active')

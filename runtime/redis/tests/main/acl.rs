@@ -62,31 +62,6 @@ async fn what_a_user_may_not_do_is_a_fault_whose_fix_can_be_typed() {
 }
 
 #[tokio::test]
-async fn asking_for_rights_harms_no_server() {
-    // As the first thing a server is asked, when nothing lies behind the arguments that could be taken for more of them;
-    // several times, with users of every kind. Redis 7.0 dies of a command that comes without its key.
-    for rules in [
-        "~* +@all",
-        "~mail:* +@all",
-        "~bull:* +@all -@write",
-        "%R~bull:* +@all",
-        "+@all",
-        "~bull:* +evalsha +script|load +ping +info",
-    ] {
-        let server = Server::start();
-        let mut raw = server.raw().await;
-        user(&mut raw, "any", rules).await;
-        let before: String = raw.run(&["INFO", "server"]).await;
-        for _ in 0..3 {
-            faults(&server, "any").await;
-        }
-        let after: String = raw.run(&["INFO", "server"]).await;
-        let run = |info: &str| info.lines().find(|line| line.starts_with("run_id:")).map(str::to_owned);
-        assert_eq!(run(&before), run(&after), "{rules}");
-    }
-}
-
-#[tokio::test]
 async fn without_scripts_nothing_works_and_the_fault_says_so() {
     let mut b = Bench::new().await;
     user(&mut b.raw, "mute", "~* +@all -@scripting").await;

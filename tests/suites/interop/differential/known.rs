@@ -97,7 +97,8 @@ pub(super) fn avoid(world: &mut World, mut act: Act, now: u64) -> Option<Act> {
         _ => {}
     }
     if let What::Finish { ends, .. } = &mut act.what
-        && world.due(act.queue, now) > 0
+        && (world.due(act.queue, now) > 0
+            || ends.iter().any(|end| matches!(end.how, How::Delay { until } if until <= now)))
     {
         // BullMQ moves due jobs before it looks whether the job that is to be tried again is still the worker's own.
         for End { held, how } in ends {
