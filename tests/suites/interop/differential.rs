@@ -2,8 +2,9 @@
 //! database of its own, at the same made-up times. What they answer, every key and every event must be the same, except
 //! for what `known` lists.
 //!
-//! `JOBCELL_DIFFERENTIAL_SEED` repeats a run, `JOBCELL_DIFFERENTIAL_STEPS` makes it longer. A failure prints its seed
-//! and the shortest sequence found that shows the difference.
+//! `JOBCELL_DIFFERENTIAL_SEED` repeats a run, `JOBCELL_DIFFERENTIAL_STEPS` makes it longer, `JOBCELL_DIFFERENTIAL_THEME`
+//! keeps it to one of the themes by its number. A failure prints its seed and the shortest sequence found that shows the
+//! difference.
 
 mod act;
 mod choose;
@@ -60,6 +61,7 @@ fn agree(major: Major) {
         time.map_or(1, |time| u64::from(time.subsec_nanos()))
     });
     let steps = number("JOBCELL_DIFFERENTIAL_STEPS").map_or(STEPS, |steps| steps as usize);
+    let only = number("JOBCELL_DIFFERENTIAL_THEME");
     println!("JOBCELL_DIFFERENTIAL_SEED={seed}");
     let mut pair = Pair::start(major);
     let mut done = 0;

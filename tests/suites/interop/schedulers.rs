@@ -9,7 +9,7 @@ use super::rig::{Case, Scene, UNSERVED, case, now_ms, tests_of};
 
 const NODE: &[Client] = Client::NODE;
 /// The floor counts slots in another way than all later releases: its workers and theirs, or ours, end each other's
-/// schedulers with `every`, by taking the next slot for one that is there already.
+/// schedulers with `every`, by taking the next slot for one that is there already. Changing one that runs does it, too.
 const SINCE_FIVE: &[Client] = Client::NODE_SINCE_FIVE;
 const FIVES: &[Client] = &[Client::Floor, Client::Five];
 
@@ -24,7 +24,7 @@ const CASES: &[Case] = &[
     case!(limit, Schedulers, NODE, "a `limit` ends it"),
     case!(template, Schedulers, NODE, "its jobs have the payload and the options of the template"),
     case!(retries, Schedulers, NODE, "a failing run is retried without a further run for it"),
-    case!(changed, Schedulers, NODE, "`upsertJobScheduler` changes it while our host works on it"),
+    case!(changed, Schedulers, SINCE_FIVE, "`upsertJobScheduler` changes it while our host works on it"),
     case!(removed, Schedulers, NODE, "`removeJobScheduler` ends it while our host works on it"),
     case!(
         ours_read,
@@ -105,7 +105,8 @@ fn slots(scene: &Scene<'_>, count: usize) -> Vec<u64> {
     slots
 }
 
-/// Jobs that wait for their time. A scheduler has one at most.
+/// Jobs that wait for their time. A scheduler has one at most. Counted before those that are active: a job that starts
+/// between two looks is seen by one of them.
 fn pending(scene: &Scene<'_>) -> u64 {
     scene.count("delayed") + scene.count("waiting") + scene.count("prioritized")
 }
@@ -113,12 +114,14 @@ fn pending(scene: &Scene<'_>) -> u64 {
 fn every(scene: &Scene<'_>) {
     upsert(scene, json!({"every": 150}), json!({"name": "noop", "data": {"i": 7}}));
     let slots = slots(scene, 8);
-    assert!(slots.windows(2).all(|pair| (pair[1] - pair[0]) % 150 == 0), "{slots:?}");
+    // The floor puts the first slot elsewhere than those that follow.
+    let steady = &slots[usize::from(scene.client == Client::Floor)..];
+    assert!(steady.windows(2).all(|pair| (pair[1] - pair[0]) % 150 == 0), "{slots:?}");
     for event in scene.seen().iter().filter(|event| event["event"] == "completed") {
         assert_eq!(event["returnvalue"], json!({"ok": true, "i": 7}));
     }
     remove(scene);
-    wait::until("its last run is done", || (scene.count("active") + pending(scene) == 0).then_some(()));
+    wait::until("its last run is done", || (pending(scene) + scene.count("active") == 0).then_some(()));
     let all = scene.count("completed");
     let made = scene.seen().iter().filter(|event| event["event"] == "added").count() as u64;
     let taken = scene.seen().iter().filter(|event| event["event"] == "removed").count() as u64;
@@ -201,7 +204,7 @@ fn removed(scene: &Scene<'_>) {
     upsert(scene, json!({"every": 80}), json!({"name": "sleep", "data": {"ms": 60}}));
     slots(scene, 2);
     remove(scene);
-    wait::until("its last run is done", || (scene.count("active") + pending(scene) == 0).then_some(()));
+    wait::until("its last run is done", || (pending(scene) + scene.count("active") == 0).then_some(()));
     assert!(scheduler(scene).is_null());
     assert_eq!(ours(scene, "ls", &[]), json!([]));
 }
@@ -367,7 +370,7 @@ fn killed(scene: &Scene<'_>) {
     assert!(slots.iter().all(|slot| *slot <= now_ms()), "{slots:?}");
     remove(scene);
     // What the killed hosts ran is run again, each slot once in the end.
-    wait::until("nothing is left", || (scene.count("active") + pending(scene) == 0).then_some(()));
+    wait::until("nothing is left", || (pending(scene) + scene.count("active") == 0).then_some(()));
     let all = scene.count("completed");
     let made: BTreeSet<String> = scene
         .seen()
