@@ -42,6 +42,15 @@ const real = new Map();
 const of = (name) => queues.get(name);
 const tokenOf = (token) => real.get(token) ?? token;
 
+/** The same for the end of an attempt, which may come too late. A token that BullMQ has used for the job again since would
+ * make it the end of the newer attempt; with us no token is used twice. */
+function endingToken({ held }, id, token) {
+  const tokens = [...held.keys()];
+  const later = tokens.slice(tokens.indexOf(token) + 1);
+  const again = later.some((other) => held.get(other).id === id && tokenOf(other) === tokenOf(token));
+  return again ? 'too late' : tokenOf(token);
+}
+
 async function jobOf({ queue }, id) {
   return (await Job.fromId(queue, id)) ?? new Job(queue, '', {}, {}, id);
 }
@@ -87,7 +96,7 @@ function reply({ worker, errors }, got, ended) {
 
 async function end(on, { id, token, how }, fetch) {
   const { worker, held } = on;
-  const own = tokenOf(token);
+  const own = endingToken(on, id, token);
   const job = held.get(token) ?? (await Job.fromId(worker, id)) ?? new Job(worker, '', {}, {}, id);
   switch (how.end) {
     case 'complete':

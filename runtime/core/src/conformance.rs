@@ -228,6 +228,7 @@ macro_rules! store_conformance {
                 an_age_removes_the_old
                 an_age_and_a_count_both_hold
                 failed_and_completed_are_kept_apart
+                ends_of_one_batch_keep_by_their_own_rules
                 a_removed_job_still_tells_its_end
                 what_belongs_to_a_removed_job_goes_with_it
             }
@@ -354,6 +355,7 @@ macro_rules! store_conformance {
                 a_rest_outlasts_a_change_of_the_rate
                 ending_a_rest_ends_the_window_of_a_rate
                 due_jobs_wait_their_turn_while_a_queue_rests
+                a_claim_of_many_takes_jobs_that_are_to_be_failed_beside_those_it_may_start
             }
             admin {
                 a_job_is_removed_from_every_state

@@ -31,6 +31,7 @@ fn level(global: &Global, is_host: bool) -> &'static str {
         (false, 0, false) => "warn",
         (false, 0, true) | (false, 1, false) => "warn,jobcell=info",
         (false, 1, true) | (false, 2, false) => "info,jobcell=debug",
-        (false, _, _) => "trace",
+        // The compiler tells every instruction it makes: gigabytes, and none of it about jobs.
+        (false, _, _) => "trace,cranelift=info,regalloc2=info,wasmtime=info",
     }
 }

@@ -2,8 +2,8 @@
 //! database of its own, at the same made-up times. What they answer, every key and every event must be the same, except
 //! for what `known` lists.
 //!
-//! `JOBCELL_DIFFERENTIAL_SEED` repeats a run, `JOBCELL_DIFFERENTIAL_STEPS` makes it longer, `JOBCELL_DIFFERENTIAL_THEME`
-//! keeps it to one of the themes by its number. A failure prints its seed and the shortest sequence found that shows the
+//! `JOBCELL_DIFFERENTIAL_SEED` is a number or `random`, `JOBCELL_DIFFERENTIAL_STEPS` makes a run longer, and
+//! `JOBCELL_DIFFERENTIAL_THEME` keeps it to one of the themes by its number. A failure prints its seed and the shortest sequence found that shows the
 //! difference.
 
 mod act;
@@ -46,6 +46,17 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}, not a number")))
 }
 
+/// The same every time unless something else is asked for, so that a red run is about what was changed.
+fn seed() -> u64 {
+    match std::env::var("JOBCELL_DIFFERENTIAL_SEED").as_deref() {
+        Ok("random") => {
+            let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            time.map_or(1, |time| u64::from(time.subsec_nanos()))
+        }
+        _ => number("JOBCELL_DIFFERENTIAL_SEED").unwrap_or(1),
+    }
+}
+
 fn agree(major: Major) {
     let client = match major {
         Major::Five => Client::Five,
@@ -56,18 +67,14 @@ fn agree(major: Major) {
         Area::Differential,
         "10,000 random steps by its own client and by our store give the same answers, keys and events",
     );
-    let seed = number("JOBCELL_DIFFERENTIAL_SEED").unwrap_or_else(|| {
-        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        time.map_or(1, |time| u64::from(time.subsec_nanos()))
-    });
+    let seed = seed();
     let steps = number("JOBCELL_DIFFERENTIAL_STEPS").map_or(STEPS, |steps| steps as usize);
     let only = number("JOBCELL_DIFFERENTIAL_THEME");
     println!("JOBCELL_DIFFERENTIAL_SEED={seed}");
     let mut pair = Pair::start(major);
     let mut done = 0;
     for episode in 0.. {
-        let theme = Theme::ALL
-            [number("JOBCELL_DIFFERENTIAL_THEME").map_or(episode, |theme| theme as usize) % Theme::ALL.len()];
+        let theme = Theme::ALL[only.map_or(episode, |theme| theme as usize) % Theme::ALL.len()];
         let plan = plan(theme, seed.wrapping_add(episode as u64), EPISODE);
         match pair.run(&plan) {
             Ok(acts) => done += acts,

@@ -82,6 +82,21 @@ pub async fn failed_and_completed_are_kept_apart(rig: Rig) {
     assert_eq!(rig.names(JobState::Failed).await, ["f2"]);
 }
 
+pub async fn ends_of_one_batch_keep_by_their_own_rules(rig: Rig) {
+    rig.add_finished("before", complete()).await;
+    rig.advance(10);
+    for name in ["a", "b", "c"] {
+        rig.add(name).await;
+    }
+    let claimed = rig.claim(3).await;
+    let rules = [complete_keep(count(1)), complete(), complete()];
+    let ends = claimed.iter().zip(rules).map(|(job, rule)| Rig::ending(job, rule));
+    assert_eq!(rig.finish_all(ends.collect()).await, [Ok(()), Ok(()), Ok(())]);
+    let mut names = rig.names(JobState::Completed).await;
+    names.sort();
+    assert_eq!(names, ["a", "b", "c"], "the first one's rule is from before the others");
+}
+
 pub async fn a_removed_job_still_tells_its_end(rig: Rig) {
     let mark = rig.mark().await;
     let added = rig.add_finished("a", complete_keep(Keep::None)).await;

@@ -323,3 +323,15 @@ pub async fn due_jobs_wait_their_turn_while_a_queue_rests(rig: Rig) {
     assert!(rig.claim(9).await.is_empty());
     assert_eq!(rig.names(JobState::Waiting).await, ["later"]);
 }
+
+pub async fn a_claim_of_many_takes_jobs_that_are_to_be_failed_beside_those_it_may_start(rig: Rig) {
+    add_many(&rig, 2).await;
+    for claimed in rig.claim(2).await {
+        rig.vanish(&claimed, 0).await;
+    }
+    add_many(&rig, 3).await;
+    let claim = claim(&rig, 9, Some(RateLimit { max: 2, per: HOUR })).await;
+    let deferred = claim.jobs.iter().filter(|job| super::rig::job_of(job).deferred_failure.is_some()).count();
+    assert_eq!((deferred, claim.jobs.len()), (2, 4), "two fail without running, two are started");
+    assert!(claim.rate_limited.is_some());
+}

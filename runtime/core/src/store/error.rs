@@ -40,7 +40,7 @@ impl StoreError {
     /// The store that holds this queue has no such thing.
     #[must_use]
     pub fn unsupported(queue: &QueueName, what: &str) -> Self {
-        Self::Rejected(format!("the store of queue {:?} has no {what}", queue.as_str()))
+        Self::Rejected(format!("queue {:?} is kept in a store that does not offer {what}", queue.as_str()))
     }
 
     /// True when the same call may succeed later without anybody changing anything.

@@ -77,9 +77,9 @@ impl World {
         lock.as_ref() == Some(&held.token)
     }
 
-    /// Whether a job below this one has a lock; without `all`, only those that are waited for count.
-    pub(super) fn runs_below(&mut self, key: &str, all: bool) -> bool {
-        let (mut seen, mut ahead) = (Vec::new(), vec![key.to_owned()]);
+    /// The jobs below this one with those they were reached from; without `all`, only those that are waited for.
+    fn below(&mut self, key: &str, all: bool) -> Vec<(String, String)> {
+        let (mut found, mut ahead): (Vec<(String, String)>, _) = (Vec::new(), vec![key.to_owned()]);
         while let Some(key) = ahead.pop() {
             let mut below = self.texts(&["SMEMBERS", &format!("{key}:dependencies")]);
             if all {
@@ -88,16 +88,23 @@ impl World {
                 below.extend(self.texts(&["ZRANGE", &format!("{key}:unsuccessful"), "0", "-1"]));
             }
             for child in below {
-                if self.exists(&format!("{child}:lock")) {
-                    return true;
+                if found.iter().all(|(other, _)| *other != child) {
+                    ahead.push(child.clone());
                 }
-                if !seen.contains(&child) {
-                    seen.push(child.clone());
-                    ahead.push(child);
-                }
+                found.push((child, key.clone()));
             }
         }
-        false
+        found
+    }
+
+    /// Whether a job below this one has a lock; without `all`, only those that are waited for count.
+    pub(super) fn runs_below(&mut self, key: &str, all: bool) -> bool {
+        self.below(key, all).iter().any(|(child, _)| self.exists(&format!("{child}:lock")))
+    }
+
+    /// Whether a job below this one has another parent by now.
+    pub(super) fn adopted_below(&mut self, key: &str) -> bool {
+        self.below(key, true).iter().any(|(child, above)| self.above(child).is_some_and(|now| now != *above))
     }
 
     /// Whether there is such a scheduler that goes by the other rule.

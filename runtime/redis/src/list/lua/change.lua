@@ -10,7 +10,7 @@ local record = ARGV[5] ~= '' and ARGV[5] or nil
 -- A record that was made here is nobody else's; any other stays with its owner.
 local function drop()
   if record and call('HEXISTS', RUNNING, record) == 0 and try('HEXISTS', record, 'madeBy') == 1 then
-    call('DEL', record, record .. ':logs')
+    call('DEL', record, logs_of(record) or record)
     return 1
   end
   return 0

@@ -67,20 +67,21 @@ local function complete(job, made, result, keep)
 end
 
 local function fail(job, made, reason, keep, traces)
+  -- Before anything says that the job failed: this is the one write that may refuse, and then it is still running.
+  if keep ~= '0' then
+    call('LPUSH', DEAD, job.item)
+  end
   note(job.record, 'status', 'FAILED', 'error', reason, 'trace', traces, 'attempts', made + 1, 'finishedAt', ARGV[2])
   forget(job.record, 'result', 'failing', 'dueAt', 'delay')
   if keep == '0' then
     if job.record and try('HEXISTS', job.record, 'status') == 1 then
       expire(job.record, 10000, now)
     end
-  else
-    call('LPUSH', DEAD, job.item)
-    if keep ~= '' then
-      for _, old in ipairs(call('LRANGE', DEAD, keep, '-1')) do
-        evicted[#evicted + 1] = old
-      end
-      call('LTRIM', DEAD, '0', tonumber(keep) - 1)
+  elseif keep ~= '' then
+    for _, old in ipairs(call('LRANGE', DEAD, keep, '-1')) do
+      evicted[#evicted + 1] = old
     end
+    call('LTRIM', DEAD, '0', tonumber(keep) - 1)
   end
   tell(job, 'FAILED', reason)
   event('failed', job.id, 'failedReason', reason, 'prev', 'active')
@@ -190,6 +191,10 @@ if want > 0 and call('EXISTS', K .. ':paused') == 0 then
   end
 
   local locks, claims, bytes, dry = {}, {}, 0, false
+  if want > 0 and call('LLEN', K) > 0 then
+    -- First of all: recovery looks at the hosts named here, and nothing is undone when a later command fails.
+    call('SADD', K .. ':hosts', host)
+  end
   local prefix, first, holds = host .. ':', tonumber(ARGV[7]), string.format('%.0f', t + ARGV[8])
   while #items < want and bytes < tonumber(ARGV[11]) do
     local item = call('LMOVE', K, K .. ':processing:' .. host, 'RIGHT', 'LEFT')
@@ -206,7 +211,6 @@ if want > 0 and call('EXISTS', K .. ':paused') == 0 then
   if #items > 0 then
     call('ZADD', locks_of(host), unpack(locks))
     call('HSET', K .. ':claims:' .. host, unpack(claims))
-    call('SADD', K .. ':hosts', host)
     beat(host)
     if max then
       local total = call('INCRBY', limiter, #items)

@@ -55,11 +55,20 @@ local function forget(record, ...)
   end
 end
 
+-- The log beside a record. An id may end so that another job's record has this key: what is no list is not ours.
+local function logs_of(record)
+  local logs = record .. ':logs'
+  return call('TYPE', logs).ok == 'list' and logs or nil
+end
+
 -- Lets a record go after so many ms.
 local function expire(record, ms, now)
   if record then
     call('PEXPIRE', record, ms)
-    call('PEXPIRE', record .. ':logs', ms)
+    local logs = logs_of(record)
+    if logs then
+      call('PEXPIRE', logs, ms)
+    end
     call('HSET', record, 'expiresAt', string.format('%.0f', now + ms))
   end
 end

@@ -20,6 +20,7 @@ for i = 3, #ARGV, 2 do
   end
 end
 for host in pairs(hosts) do
+  call('SADD', K .. ':hosts', host)
   beat(host)
 end
 return lost

@@ -56,7 +56,10 @@ local function start(host, token, job, name, mode)
     local queued = f[1] == 'WAITING'
     call('HDEL', record, 'result', 'error', 'trace', 'progress', 'failing', 'finishedAt', 'dueAt', 'delay',
       'expiresAt')
-    try('DEL', record .. ':logs')
+    local logs = logs_of(record)
+    if logs then
+      call('DEL', logs)
+    end
     if f[14] then
       call('PERSIST', record)
     end

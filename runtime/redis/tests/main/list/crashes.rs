@@ -284,3 +284,26 @@ async fn work(store: ListStore) {
         }
     }
 }
+
+#[tokio::test]
+async fn a_host_that_cannot_be_named_takes_no_item() {
+    let mut b = Bench::new().await;
+    let _: () = b.raw.run(&["SET", "jobs:hosts", "x"]).await;
+    b.push("a").await;
+    assert!(b.store.claim(&queue("overlay"), &claim(1, NOW)).await.is_err());
+    assert_eq!(b.raw.list("jobs").await, ["a"], "an item of a host that nobody knows would never come back");
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_among_the_dead_has_not_failed() {
+    let mut b = Bench::new().await;
+    let _: () = b.raw.run(&["SET", "jobs:dead", "x"]).await;
+    b.push("a").await;
+    for stalls in 0..2 {
+        let claimed = b.take().await;
+        assert_eq!(job(&claimed).stalled_count, stalls, "each round counts, and so they end");
+        assert_eq!(b.end(&claimed, fail("no")).await, Err(Refusal::Unwritable));
+        assert_eq!(b.status("a").await.as_deref(), Some("RUNNING"));
+        assert_eq!(b.recover(1).await, ["a"]);
+    }
+}

@@ -108,3 +108,17 @@ async fn a_hundred_of_one_id_on_two_hosts_all_run_and_never_two_at_once() {
     assert_eq!(done, 100);
     assert_eq!(b.leftovers().await, ["jobs:hosts"]);
 }
+
+#[tokio::test]
+async fn a_record_where_another_jobs_log_would_be_is_left_alone() {
+    let mut b = Bench::new().await;
+    let _: i64 = b.raw.run(&["HSET", "job:a:logs", "data", "7"]).await;
+    b.push("a").await;
+    let first = b.take().await;
+    b.done(&first, complete("1")).await;
+    assert_eq!(b.raw.hash("job:a:logs").await["data"], "7");
+    b.push("a:logs").await;
+    let second = b.take().await;
+    assert_eq!(job(&second).data, "7");
+    b.done(&second, complete("2")).await;
+}

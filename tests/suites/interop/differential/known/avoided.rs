@@ -47,7 +47,9 @@ fn left_out(world: &mut World, Act { queue, what }: &Act) -> bool {
         // A tree goes when nothing in it runs. BullMQ looks only at children that are waited for.
         What::Remove { id, tree: true } => {
             let key = format!("bull:{queue}:{id}");
-            world.runs_below(&key, true) && !world.runs_below(&key, false)
+            let runs = world.runs_below(&key, true) && !world.runs_below(&key, false);
+            // A child that has found another parent since sets that free when it goes; in BullMQ that waits for ever.
+            runs || world.adopted_below(&key)
         }
         _ => false,
     }
