@@ -24,8 +24,6 @@ impl Client {
     pub const NODE_SINCE_FIVE: &[Self] = &[Self::Five, Self::Six];
     /// All.
     pub const EVERY: &[Self] = &[Self::Floor, Self::Five, Self::Six, Self::Python, Self::Rust];
-    /// Both majors in Node, for suites in which the floor would tell nothing new.
-    pub const ALL: [Self; 2] = [Self::Five, Self::Six];
 
     /// The release; agents say which one they run, and [`crate::Bull::start`] compares.
     #[must_use]

@@ -28,8 +28,6 @@ pub mod wait;
 pub use bull::Bull;
 pub use cli::Ran;
 pub use client::Client;
-/// The name that suites used when Node's majors were the only clients.
-pub use client::Client as Major;
 pub use host::Host;
 pub use ledger::Ledger;
 pub use proxy::{Proxy, Way};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use jobcell_tests::{Bull, Major, RedisServer, Way, wait};
+use jobcell_tests::{Bull, Client, RedisServer, Way, wait};
 use serde_json::json;
 
 use super::outage::Outage;
@@ -23,7 +23,7 @@ fn connections_killed_while_idle_come_back_by_themselves() {
         outage.back(&format!("CLIENT KILL while idle, round {round}"));
     }
     // The connection that waits for work is back under its name, so that BullMQ lists us.
-    let bull = Bull::start(Major::Six, &outage.redis);
+    let bull = Bull::start(Client::Six, &outage.redis);
     wait::until("we are listed", || (bull.queue("work", "getWorkersCount", json!([])) == 1).then_some(()));
     outage.settle();
 }

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use jobcell_tests::fleet::{RedisCluster, RedisNode, RedisSentinels};
-use jobcell_tests::{Bull, Host, Ledger, Major, Site, wait};
+use jobcell_tests::{Bull, Client, Host, Ledger, Site, wait};
 use serde_json::{Value, json};
 
 /// From when a new master takes writes to the next claim. What is promised is 2 s; two busy cores may add to that, and
@@ -115,7 +115,7 @@ enum Loss {
     Frozen,
 }
 
-fn loses_its_master(loss: Loss, client: Major) {
+fn loses_its_master(loss: Loss, client: Client) {
     let mut fleet = RedisSentinels::start();
     let site = Site::at(&fleet.url(), WORK);
     let host = Host::start(&site);
@@ -167,21 +167,21 @@ fn loses_its_master(loss: Loss, client: Major) {
 
 #[test]
 fn a_master_that_is_replaced_by_order_is_followed() {
-    loses_its_master(Loss::Ordered, Major::Five);
+    loses_its_master(Loss::Ordered, Client::Five);
 }
 
 #[test]
 fn a_master_that_is_killed_is_replaced_and_followed() {
-    loses_its_master(Loss::Killed, Major::Six);
+    loses_its_master(Loss::Killed, Client::Six);
 }
 
 #[test]
 fn a_master_that_freezes_is_left_and_not_gone_back_to() {
-    loses_its_master(Loss::Frozen, Major::Six);
+    loses_its_master(Loss::Frozen, Client::Six);
 }
 
 /// A cluster with a host and a producer on it.
-fn on_cluster(client: Major) -> (RedisCluster, Site, Host, Load) {
+fn on_cluster(client: Client) -> (RedisCluster, Site, Host, Load) {
     let cluster = RedisCluster::start();
     let site = Site::at(&cluster.url(), &format!("prefix = \"{{bull}}\"\n{WORK}"));
     let host = Host::start(&site);
@@ -200,7 +200,7 @@ const KEY: &str = "{bull}:work:meta";
 
 #[test]
 fn a_cluster_node_that_is_killed_is_replaced_by_its_replica() {
-    let (mut cluster, _site, host, mut load) = on_cluster(Major::Five);
+    let (mut cluster, _site, host, mut load) = on_cluster(Client::Five);
     let before = cluster.owner(KEY);
     let ledger = ledger_of(&cluster);
     let sleeps = load.put_under_way(&ledger);
@@ -220,7 +220,7 @@ fn a_cluster_node_that_is_killed_is_replaced_by_its_replica() {
 
 #[test]
 fn slots_that_move_under_load_are_followed() {
-    let (cluster, _site, host, mut load) = on_cluster(Major::Six);
+    let (cluster, _site, host, mut load) = on_cluster(Client::Six);
     for round in 0..2 {
         let ledger = ledger_of(&cluster);
         let _ = load.put_under_way(&ledger);
