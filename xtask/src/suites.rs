@@ -15,7 +15,14 @@ struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// What the programs told of their failed tests: thousands of lines may stand between that and the end.
+    failures: Vec<String>,
+    /// Between a program's `failures:` and its result.
+    in_failures: bool,
 }
+
+/// Lines that are repeated of all failures. The whole is further up.
+const FAILURE_LINES_MAX: usize = 400;
 
 /// Gets what the tests need, builds, and runs them all; a failure in one suite does not keep the others from running.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<ExitCode> {
@@ -46,6 +53,9 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<Exit
     println!("  done in {}", step::elapsed(started));
     if tally.ignored > 0 {
         println!("  {} ignored", tally.ignored);
+    }
+    if !tally.failures.is_empty() {
+        println!("▸ what failed, once more\n{}", tally.failures.join("\n"));
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if !success || tally.failed > 0 || tally.passed == 0 {
@@ -92,7 +102,14 @@ fn tee(command: &mut Command) -> anyhow::Result<(Tally, bool)> {
 impl Tally {
     /// Takes in a line such as `test result: ok. 12 passed; 0 failed; 1 ignored; …`.
     fn add(&mut self, line: &str) {
-        let Some((_, counts)) = line.split_once("test result: ") else { return };
+        let Some((_, counts)) = line.split_once("test result: ") else {
+            self.in_failures |= line == "failures:";
+            if self.in_failures && self.failures.len() < FAILURE_LINES_MAX {
+                self.failures.push(line.to_owned());
+            }
+            return;
+        };
+        self.in_failures = false;
         for part in counts.split([';', '.']) {
             let mut words = part.split_whitespace();
             let (Some(Ok(count)), Some(what)) = (words.next().map(str::parse::<u64>), words.next()) else {
@@ -120,6 +137,19 @@ mod tests {
         );
         tally.add("test result: \u{1b}[31mFAILED\u{1b}(B\u{1b}[m. 5 passed; 2 failed; 0 ignored; 0 measured");
         tally.add("test worker::tests::one ... ok");
-        assert_eq!(tally, Tally { passed: 17, failed: 2, ignored: 1 });
+        assert_eq!(tally, Tally { passed: 17, failed: 2, ignored: 1, ..Tally::default() });
+    }
+
+    #[test]
+    fn what_a_failed_test_said_is_kept_for_the_end() {
+        let mut tally = Tally::default();
+        let said = ["failures:", "---- a stdout ----", "thread 'a' panicked", "failures:", "    a"];
+        for line in
+            ["test a ... FAILED", ""].iter().chain(&said).chain(&["test result: FAILED. 0 passed; 1 failed"])
+        {
+            tally.add(line);
+        }
+        tally.add("running 3 tests");
+        assert_eq!(tally.failures, said);
     }
 }

@@ -64,17 +64,18 @@ fn tries_to_connect_are_neither_too_many_nor_too_few_and_never_end() {
     outage.proxy.refuse();
     let _ = outage.wait_not_ready();
     let (before, began) = (outage.proxy.accepted(), Instant::now());
-    wait::within(Duration::from_secs(12), "10 s pass", || {
-        (began.elapsed() >= Duration::from_secs(10)).then_some(())
+    // Counted until there are so many, not for so long: a machine that stands still in between makes it neither.
+    wait::within(Duration::from_secs(60), "it was tried 25 times", || {
+        (outage.proxy.accepted() - before >= 25).then_some(())
     });
-    let tries = outage.proxy.accepted() - before;
-    eprintln!("{tries} tries to connect in 10 s");
+    let took = began.elapsed();
+    eprintln!("25 tries to connect in {took:?}");
     // Pauses grow to half a second, less jitter.
-    assert!((10..=40).contains(&tries), "{tries} tries in 10 s");
+    assert!(took >= Duration::from_secs(5), "25 tries in {took:?}");
     let silent = outage.metric("jobcell_worker_last_poll_seconds").unwrap();
-    assert!(silent >= 9.0, "the worker is known to have had no answer: {silent}");
+    assert!(silent >= took.as_secs_f64(), "the worker is known to have had no answer: {silent}");
     outage.proxy.pass();
-    outage.back("refused for 10 s");
+    outage.back("refused 25 times");
     let _ = outage.ledger.wait_completed(std::slice::from_ref(&slow), wait::SOON);
     assert_eq!(outage.starts(&slow).as_deref(), Some("1"));
     outage.settle();
