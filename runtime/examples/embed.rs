@@ -24,8 +24,13 @@ async fn greet(job: NativeJob) -> Result<Greeting, NativeFailure> {
     Ok(Greeting { text: format!("Hello, {name}!") })
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
+    // Lets this program compile handlers in a process of their own, which it is started anew for.
+    jobcell::compiler_entry();
+    tokio::runtime::Runtime::new()?.block_on(work())
+}
+
+async fn work() -> anyhow::Result<()> {
     let wasm = std::env::args().nth(1).unwrap_or_else(|| "target/wasm32-wasip2/guest/basic.wasm".to_owned());
     let directory = std::env::temp_dir().join(format!("jobcell-embed-{}", std::process::id()));
 

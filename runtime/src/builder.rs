@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use jobcell_core::clock::SystemClock;
 use jobcell_core::event::Silent;
 use jobcell_core::store::SeriesPoints;
@@ -15,7 +16,7 @@ use jobcell_core::worker::{Surroundings, Workers};
 use jobcell_core::{Observer, QueueName, Runner};
 use jobcell_handlers::{LoadError, Loader, Registry, Routes, Source, UnknownHandler};
 use jobcell_redis::{ConnectOptions, ListOptions};
-use jobcell_wasm::{BlobStore, CompileCache, Engine, EngineConfig, Secrets, Services, WasmError};
+use jobcell_wasm::{BlobStore, CompileCache, Engine, EngineConfig, HttpSender, Secrets, Services, WasmError};
 use serde::Serialize;
 
 use crate::handler::Handler;
@@ -23,7 +24,7 @@ use crate::loader::WasmLoader;
 use crate::native::{NativeFailure, NativeJob, NativeRunner};
 use crate::queue::Queue;
 use crate::runtime::{Cells, Runtime};
-use crate::stores::{Layout, OpenError, OpenStore, StoreChoice};
+use crate::stores::{Layout, OpenError, OpenStore, StoreChoice, Uses};
 
 /// How long a native handler may take when nothing else is said. The same as a Wasm handler's.
 const NATIVE_DEADLINE: Duration = Duration::from_secs(30);
@@ -38,6 +39,7 @@ pub struct Builder {
     natives: Vec<Arc<dyn Runner>>,
     secrets: BTreeMap<String, String>,
     blobs: BTreeMap<String, String>,
+    http: HttpSender,
     compiled: Option<PathBuf>,
     engine: EngineConfig,
     pub(crate) cells: Option<NonZeroUsize>,
@@ -114,6 +116,7 @@ impl Builder {
             natives: Vec::new(),
             secrets: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            http: HttpSender::default(),
             compiled: None,
             engine: EngineConfig::default(),
             cells: None,
@@ -202,10 +205,17 @@ impl Builder {
         self
     }
 
-    /// A blob store that handlers may be granted: `file:///…`, `memory://`, `s3://…`.
+    /// A blob store that handlers may be granted: `file:///…`, `memory://`, `s3://…`, `gs://…`, `az://…`.
     #[must_use]
     pub fn blobs(mut self, name: impl Into<String>, url: impl Into<String>) -> Self {
         self.blobs.insert(name.into(), url.into());
+        self
+    }
+
+    /// How handlers' outgoing requests are sent. Default: with the machine's resolver and authorities.
+    #[must_use]
+    pub fn http(mut self, sender: HttpSender) -> Self {
+        self.http = sender;
         self
     }
 
@@ -259,6 +269,7 @@ impl Builder {
             natives,
             secrets,
             blobs,
+            http,
             compiled,
             engine,
             cells,
@@ -274,7 +285,10 @@ impl Builder {
         let names =
             queues.iter().map(|queue| &queue.settings.queue).filter(|name| !lists.contains_key(*name));
         store.check_queues(names).map_err(StartError::Config)?;
-        let open = store.open(Layout { series, lists }).await?;
+        let only_lists =
+            !queues.is_empty() && queues.iter().all(|queue| lists.contains_key(&queue.settings.queue));
+        let uses = Uses::of(only_lists, handlers.iter().map(|handler| &handler.grants));
+        let open = store.open(Layout { series, lists, uses }).await?;
         let registry = Arc::new(Registry::new(routes(&queues)));
         for native in natives {
             registry.insert_native(native).await;
@@ -283,7 +297,7 @@ impl Builder {
             None
         } else {
             let engine = Engine::new(engine)?;
-            let services = services(Some(open.clone()), &observer, secrets, &blobs)?;
+            let services = services(Some(open.clone()), &observer, secrets, &blobs, http)?;
             let cache = compiled.map(CompileCache::open).transpose()?;
             let sources = sources(&handlers);
             let loader: Arc<dyn Loader> =
@@ -315,9 +329,9 @@ impl Builder {
     /// What a running host takes from this builder: see [`Runtime::change`].
     pub(crate) fn into_change(self, runtime: &Runtime) -> Result<Change, StartError> {
         self.check_names()?;
-        let Self { queues, handlers, secrets, blobs, compiled, engine, .. } = self;
+        let Self { queues, handlers, secrets, blobs, http, compiled, engine, .. } = self;
         let engine = runtime.engine.clone().map_or_else(|| Engine::new(engine), Ok)?;
-        let services = services(Some(runtime.open.clone()), &runtime.observer, secrets, &blobs)?;
+        let services = services(Some(runtime.open.clone()), &runtime.observer, secrets, &blobs, http)?;
         let cache = compiled.map(CompileCache::open).transpose()?;
         let (routes, sources) = (routes(&queues), sources(&handlers));
         let loader = Arc::new(WasmLoader::new(engine.clone(), cache, services, handlers));
@@ -343,6 +357,10 @@ impl Builder {
     }
 }
 
+/// Handlers that are loaded side by side: enough to read and link some while one is compiled, and few enough that
+/// hundreds of them are not in memory all at once.
+const LOADS_MAX: usize = 8;
+
 /// Compiling takes a while, so handlers are loaded side by side; every fault is reported.
 async fn load_all(
     registry: &Arc<Registry>,
@@ -353,8 +371,8 @@ async fn load_all(
         let (registry, loader) = (Arc::clone(registry), Arc::clone(loader));
         async move { registry.load(&*loader, &name, source).await }
     });
-    let faults: Vec<LoadError> =
-        futures::future::join_all(loads).await.into_iter().filter_map(Result::err).collect();
+    let loads = futures::stream::iter(loads).buffered(LOADS_MAX);
+    let faults: Vec<LoadError> = loads.filter_map(async |loaded| loaded.err()).collect().await;
     if faults.is_empty() { Ok(()) } else { Err(StartError::Handlers(faults)) }
 }
 
@@ -364,6 +382,7 @@ pub(crate) fn services(
     observer: &Arc<dyn Observer>,
     secrets: BTreeMap<String, String>,
     blobs: &BTreeMap<String, String>,
+    http: HttpSender,
 ) -> Result<Services, WasmError> {
     let mut services = Services {
         blobs: blobs
@@ -371,12 +390,14 @@ pub(crate) fn services(
             .map(|(name, url)| Ok((name.clone(), BlobStore::open(url)?)))
             .collect::<Result<_, WasmError>>()?,
         secrets: Arc::new(Secrets::new(secrets)),
+        http,
         observer: Arc::clone(observer),
         ..Services::default()
     };
-    if let Some(OpenStore { store, cache, publisher, prefix }) = open {
+    if let Some(OpenStore { store, cache, keyvalue, publisher, prefix }) = open {
         services.store = Some(store);
         services.cache = Some(cache);
+        services.keyvalue = Some(keyvalue);
         services.publisher = Some(publisher);
         services.key_prefix = prefix;
     }

@@ -6,6 +6,7 @@
 
 mod args;
 mod console;
+mod doctor;
 mod enqueue;
 mod exit;
 mod findings;
@@ -14,9 +15,9 @@ mod handler;
 mod invoke;
 mod jobs;
 mod logs;
-mod options;
 mod payload;
 mod queues;
+mod receipt;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use crate::stores::OpenStore;
 use args::{Cli, Command, EnqueueArgs, Global, HandlerCommand, RunArgs};
 use console::Console;
 use exit::{Exit, Failure};
+pub(crate) use flow::tree::read as read_flow;
 
 /// The whole program.
 #[must_use]
@@ -110,7 +112,11 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
         Command::Completions { shell } => completions(shell, console),
         Command::Handler(HandlerCommand::Inspect { file }) => handler::inspect_file(&file, console),
         Command::Check => session(for_cells).run(async |loaded| findings::check(loaded, console).await),
-        Command::Doctor => session(for_cells).run(async |loaded| findings::doctor(loaded, console).await),
+        Command::Doctor(args) if args.attack => session(for_cells).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            doctor::attack(&config, args, console).await
+        }),
+        Command::Doctor(_) => session(for_cells).run(async |loaded| findings::doctor(loaded, console).await),
         Command::Run(args) => session(for_host).run(async |loaded| {
             let config = sound(loaded, console)?;
             let reread = || {
@@ -253,9 +259,9 @@ async fn run(
     let value = serde_json::json!({ "given_back": given_back, "abandoned": abandoned });
     let words = match (given_back, abandoned) {
         (0, 0) => String::new(),
-        (back, 0) => format!("{back} unfinished jobs were given back\n"),
+        (back, 0) => format!("unfinished jobs given back: {back}\n"),
         (back, lost) => {
-            format!("{back} unfinished jobs were given back; {lost} are recovered when their locks run out\n")
+            format!("unfinished jobs given back: {back}; recovered when their locks run out: {lost}\n")
         }
     };
     console.answer(&value, |_| words)?;

@@ -12,6 +12,7 @@ mod forms;
 mod grants;
 mod handler;
 mod host;
+mod http;
 mod limits;
 mod node;
 mod places;
@@ -34,8 +35,9 @@ pub use environment::Environment;
 pub use fault::{ConfigError, Fault, Origin};
 pub use handler::{HandlerConfig, HandlerSource, Retries};
 pub use host::{
-    CellsConfig, EmbeddedConfig, LogConfig, LogFormat, Role, ServerConfig, ShutdownConfig, TokenConfig,
+    CellsConfig, EmbeddedConfig, LogConfig, LogFormat, ServerConfig, ShutdownConfig, TokenConfig,
 };
+pub use http::HttpConfig;
 pub use places::{BlobsConfig, TrustConfig};
 pub use queue::{ListConfig, Protocol, QueueConfig};
 pub use redis::{RedisConfig, RedisUrl};
@@ -43,6 +45,7 @@ pub use reference::reference;
 pub use secret::Secret;
 
 use jobcell_core::QueueName;
+pub use jobcell_server::Role;
 
 use fault::Faults;
 use grants::Declared;
@@ -78,6 +81,8 @@ pub struct Config {
     pub secrets: BTreeMap<String, Secret>,
     /// The blob stores, by name.
     pub blobs: BTreeMap<String, BlobsConfig>,
+    /// How handlers' outgoing requests are sent.
+    pub http: HttpConfig,
     /// Whose handlers are believed.
     pub trust: TrustConfig,
     /// What is no fault but most likely not what was meant.
@@ -142,6 +147,7 @@ static ROOT: Section = Section {
         Entry::named("handlers", &handler::HANDLER),
         Entry::named("secrets", &secret::SECRET),
         Entry::named("blobs", &places::BLOBS),
+        Entry::section("http", &http::HTTP),
         Entry::section("trust", &places::TRUST),
     ],
 };
@@ -231,20 +237,24 @@ fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
     known.extend(request.native_handlers.iter().map(String::as_str));
 
     let redis = redis::read(&reader.section("redis", &redis::REDIS), reader.node("redis").is_some());
+    let is_redis_wrong = redis.is_none() && faults.are_within("redis");
     let embedded = host::read_embedded(&reader.section("embedded", &host::EMBEDDED));
-    let cells = host::read_cells(&reader.section("cells", &host::CELLS), &embedded);
+    let cells = reader.section("cells", &host::CELLS);
+    let ceilings = limits::read_ceilings(&cells);
+    let cells = host::read_cells(&cells, &embedded);
     let handlers = collect(&reader, "handlers", &handler::HANDLER, |name, group| {
-        let handler = handler::read(name, group, &declared)?;
-        if handler.limits.memory as u64 > cells.memory_max {
-            let fix = format!("lower it, or raise cells.memory-max (now {} bytes)", cells.memory_max);
-            group.fault_shown("limits.memory", "is above what a cell can have", &fix);
-        }
+        let handler = handler::read(name, group, &declared, &ceilings)?;
+        host::check_cell(&handler.limits, &cells, group);
         Some(handler)
     });
     let lists = RefCell::new(BTreeMap::new());
     let queues = collect(&reader, "queues", &queue::QUEUE, |name, group| {
         let queue = queue::read(name, group, &known)?;
         if let Protocol::List(list) = &queue.protocol {
+            // One that was meant and cannot be read is told of where it is written.
+            if redis.is_none() && !is_redis_wrong {
+                queue::refuse_list(group);
+            }
             queue::check_list(list, redis.as_ref(), &lists.borrow(), group);
             lists.borrow_mut().insert(queue.name.clone(), list.clone());
         }
@@ -263,6 +273,7 @@ fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
             secret::read(group, &request.environment, request.secrets)
         }),
         blobs: collect(&reader, "blobs", &places::BLOBS, |_, group| places::read_blobs(group)),
+        http: http::read(&reader.section("http", &http::HTTP), request.secrets),
         trust: places::read_trust(&reader.section("trust", &places::TRUST)),
         embedded,
         cells,

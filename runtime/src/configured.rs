@@ -9,13 +9,13 @@ use jobcell_core::worker::QueueSettings;
 use jobcell_core::{Observer, QueueName};
 use jobcell_handlers::{Routes, Source};
 use jobcell_redis::ListOptions;
-use jobcell_wasm::{EngineConfig, Grants, Services, WasmError};
+use jobcell_wasm::{EngineConfig, Grants, HttpSender, Services, WasmError};
 
 use crate::builder::{self, Builder, StartError};
 use crate::config::{Config, HandlerConfig, HandlerSource, Protocol, QueueConfig, Retries};
 use crate::handler::Handler;
 use crate::queue::Queue;
-use crate::stores::{Layout, StoreChoice};
+use crate::stores::{Layout, StoreChoice, Uses};
 
 impl Builder {
     /// A host as the configuration describes it.
@@ -44,6 +44,7 @@ impl Builder {
         for (name, blobs) in &config.blobs {
             builder = builder.blobs(name, &blobs.url);
         }
+        builder = builder.http(HttpSender::new(None, &config.http.ca)?);
         if faults.is_empty() { Ok(builder) } else { Err(StartError::Config(faults)) }
     }
 }
@@ -63,13 +64,6 @@ pub(crate) fn trust(config: &Config) -> Result<(), String> {
 /// What is configured and has no effect in this version, but harms nothing: said when a host starts, and by `check`.
 pub(crate) fn without_effect(config: &Config) -> Vec<String> {
     let mut said = Vec::new();
-    if !config.server.tokens.is_empty() {
-        said.push(
-            "[server] tokens has no effect: the API that tokens guard is not in this version. Health and metrics are \
-             open to whoever reaches server.listen"
-                .to_owned(),
-        );
-    }
     if !config.trust.keys.is_empty() && !config.trust.require_signature {
         said.push(
             "[trust] keys has no effect: this version does not verify signatures, and runs handlers unverified"
@@ -84,6 +78,10 @@ pub(crate) fn engine(config: &Config) -> EngineConfig {
     EngineConfig {
         cells: config.cells.max,
         memory_max: usize::try_from(config.cells.memory_max).unwrap_or(usize::MAX),
+        artifact_max: usize::try_from(config.cells.artifact_max).unwrap_or(usize::MAX),
+        table_elements: config.cells.table_elements_max as usize,
+        stack: usize::try_from(config.cells.stack).unwrap_or(usize::MAX),
+        compiler: config.cells.compiler.clone(),
         ..EngineConfig::default()
     }
 }
@@ -96,7 +94,7 @@ pub(crate) fn services(config: &Config, grants: &Grants) -> Result<Services, Was
     let granted = config.blobs.iter().filter(|(name, _)| grants.blobs.contains(name));
     let blobs = granted.map(|(name, blobs)| (name.clone(), blobs.url.clone())).collect();
     let observer: Arc<dyn Observer> = Arc::new(Silent);
-    builder::services(None, &observer, secrets, &blobs)
+    builder::services(None, &observer, secrets, &blobs, HttpSender::new(None, &config.http.ca)?)
 }
 
 /// The store of this configuration.
@@ -115,7 +113,10 @@ fn lists(config: &Config) -> BTreeMap<QueueName, ListOptions> {
 
 /// What the store is told of the queues by a command that ends no jobs, and so writes no series.
 pub(crate) fn layout(config: &Config) -> Layout {
-    Layout { lists: lists(config), ..Layout::default() }
+    let only_lists = !config.queues.is_empty()
+        && config.queues.values().all(|queue| matches!(queue.protocol, Protocol::List(_)));
+    let grants = config.handlers.values().map(|handler| &handler.grants);
+    Layout { lists: lists(config), uses: Uses::of(only_lists, grants), ..Layout::default() }
 }
 
 fn queue(config: &QueueConfig) -> Queue {
@@ -127,6 +128,9 @@ fn queue(config: &QueueConfig) -> Queue {
         lock,
         stalled_interval,
         max_stalled,
+        poison,
+        cancel_grace,
+        receipts,
         keep_completed,
         keep_failed,
         poll,
@@ -141,6 +145,9 @@ fn queue(config: &QueueConfig) -> Queue {
     settings.lock = *lock;
     settings.stall.interval = *stalled_interval;
     settings.stall.max = *max_stalled;
+    settings.cancel_grace = *cancel_grace;
+    settings.policy.poison = *poison;
+    settings.policy.receipts = *receipts;
     settings.policy.keep_completed = keep_completed.clone();
     settings.policy.keep_failed = keep_failed.clone();
     settings.poll = *poll;
@@ -160,12 +167,6 @@ pub(crate) fn handler(config: &HandlerConfig) -> Result<Handler, Vec<String>> {
     if *retries == Retries::SameVersion {
         faults.push(format!(
             "[handlers.{name}] retries = \"same-version\" is not supported by this version; use \"newest\""
-        ));
-    }
-    if !grants.kv.is_empty() {
-        faults.push(format!(
-            "[handlers.{name}.grants] kv is not supported by this version, which has no key-value buckets; remove it, \
-             or use cache = true for values that may vanish"
         ));
     }
     let unsupported = |what: &str| {
@@ -207,13 +208,13 @@ mod tests {
     #[test]
     fn what_this_version_cannot_do_is_refused_all_at_once() {
         let config = config(
-            "[handlers.a]\nsource = \"store\"\nretries = \"same-version\"\ngrants = { kv = [\"media\"] }\n\
+            "[handlers.a]\nsource = \"store\"\nretries = \"same-version\"\n\
              [trust]\nrequire-signature = true\n\
              keys = [\"ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"]\n",
         );
         let Err(StartError::Config(faults)) = Builder::configured(&config) else { panic!("it is refused") };
-        assert_eq!(faults.len(), 4, "{faults:#?}");
-        for (fault, part) in faults.iter().zip(["[trust]", "retries", "[handlers.a.grants] kv", "source"]) {
+        assert_eq!(faults.len(), 3, "{faults:#?}");
+        for (fault, part) in faults.iter().zip(["[trust]", "retries", "source"]) {
             assert!(fault.contains(part) && fault.contains("not supported by this version"), "{fault}");
         }
         assert!(without_effect(&config).is_empty(), "what is refused is not also warned of");
@@ -221,13 +222,9 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_said() {
-        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let config = config(&format!(
-            "[server]\ntokens = [{{ name = \"ops\", role = \"viewer\", sha256 = \"{digest}\" }}]\n[trust]\n\
-             keys = [\"ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"]\n"
-        ));
+        let config = config("[trust]\nkeys = [\"ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"]\n");
         assert!(Builder::configured(&config).is_ok());
         let said = without_effect(&config);
-        assert!(said.len() == 2 && said[0].contains("tokens") && said[1].contains("keys"), "{said:?}");
+        assert!(said.len() == 1 && said[0].contains("keys"), "{said:?}");
     }
 }

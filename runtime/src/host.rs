@@ -5,14 +5,14 @@ mod signals;
 
 use std::sync::Arc;
 
-use jobcell_core::QueueName;
+use jobcell_core::{QueueName, SystemClock};
 use jobcell_handlers::Changed;
-use jobcell_server::{Metrics, Pages, Server, ServerError};
+use jobcell_server::{Api, Metrics, Pages, Server, ServerError, Token};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::builder::{Builder, StartError};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, TokenConfig};
 use crate::configured;
 use crate::runtime::{Runtime, Shutdown};
 use condition::Condition;
@@ -56,7 +56,12 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
     queues.iter().for_each(|queue| metrics.announce(queue));
     let mut runtime = builder.start().await?;
     let condition = Arc::new(Condition::new(&runtime, config.redis.is_some(), queues));
-    let pages = Pages { health: Arc::clone(&condition) as _, gauges: Arc::clone(&condition) as _, metrics };
+    let pages = Pages {
+        health: Arc::clone(&condition) as _,
+        gauges: Arc::clone(&condition) as _,
+        metrics,
+        api: Some(api(&runtime, config, condition.queues())),
+    };
     let (stop_server, mut stopped) = watch::channel(false);
     let serving = tokio::spawn(server.serve(pages, async move {
         let _ = stopped.wait_for(|stop| *stop).await;
@@ -80,6 +85,23 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
     let Shutdown { given_back, abandoned } = shutdown;
     tracing::info!(given_back, abandoned, "stopped");
     Ok(shutdown)
+}
+
+/// The API to the jobs of this host's store.
+fn api(runtime: &Runtime, config: &Config, queues: &[QueueName]) -> Api {
+    let token = |token: &TokenConfig| Token {
+        name: token.name.clone(),
+        role: token.role,
+        sha256: token.sha256,
+        tenant: token.tenant.clone(),
+    };
+    Api {
+        store: Arc::clone(&runtime.open.store),
+        clock: Arc::new(SystemClock),
+        queues: queues.to_vec(),
+        prefix: runtime.open.prefix.clone(),
+        tokens: config.server.tokens.iter().map(token).collect(),
+    }
 }
 
 fn announce(runtime: &Runtime, condition: &Condition, address: std::net::SocketAddr) {

@@ -19,7 +19,13 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Handlers are compiled in a process of their own, so that one which is shaped to exhaust the compiler cannot exhaust
+//! the host. That process is the embedding program, started anew: call [`compiler_entry`] first of all in `main`. A
+//! program that does not compiles in its own process and says so once.
 
+#[doc(hidden)]
+pub mod attack;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
@@ -28,6 +34,8 @@ mod builder;
 mod configured;
 #[doc(hidden)]
 pub mod diagnose;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 #[doc(hidden)]
 pub mod host;
@@ -45,7 +53,10 @@ pub use jobcell_core::store::{AddedFlow, Flow, NewJob, Parent};
 pub use jobcell_core::wait::Ending;
 pub use jobcell_core::{Backoff, BackoffKind, Event, JobOptions, Keep, Observer};
 pub use jobcell_redis::ListOptions;
-pub use jobcell_wasm::{EngineConfig, Grants, HttpLimits, HttpRule, Limits, SecretGrant};
+pub use jobcell_wasm::{
+    Compiler, CompilerProcess, EngineConfig, Grants, HttpLimits, HttpRule, HttpSender, Limits, Resolver,
+    RuleSecret, SecretGrant, compiler_entry,
+};
 pub use native::{NativeFailure, NativeJob};
 pub use queue::Queue;
 pub use runtime::{Runtime, RuntimeError, Shutdown};

@@ -5,12 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jobcell_core::attempt::LogLimits;
 use jobcell_core::{Attempt, Report, Runner};
 use jobcell_handlers::{Artifact, LoadError, Loader};
-use jobcell_wasm::{AdmitOptions, CompileCache, Engine, HandlerRunner, HandlerSpec, Services};
+use jobcell_wasm::{
+    AdmitError, AdmitOptions, Admitted, CompileCache, Engine, HandlerRunner, HandlerSpec, Services,
+};
 
 use crate::handler::Handler;
+
+/// How often an admission is tried that breaks off by no fault of the artifact.
+const TRIES: u32 = 3;
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Loads versions of the handlers it knows.
 pub(crate) struct WasmLoader {
@@ -30,6 +38,20 @@ impl WasmLoader {
         let handlers = handlers.into_iter().map(|handler| (handler.name.clone(), handler)).collect();
         Self { engine, cache, services, handlers }
     }
+
+    /// Admits, once more where what failed is no fault of the artifact: somebody killed its compiler.
+    async fn admit(&self, name: &str, bytes: Bytes, options: AdmitOptions) -> Result<Admitted, AdmitError> {
+        for _ in 1..TRIES {
+            match self.engine.admit(bytes.clone(), options.clone()).await {
+                Err(fault) if fault.is_transient() => {
+                    tracing::warn!(handler = name, %fault, "admission broke off; trying again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                ended => return ended,
+            }
+        }
+        self.engine.admit(bytes, options).await
+    }
 }
 
 #[async_trait]
@@ -46,7 +68,7 @@ impl Loader for WasmLoader {
         let options =
             AdmitOptions { cache: self.cache.clone(), ..AdmitOptions::new(name, spec.grants.clone()) };
         let admitted =
-            self.engine.admit(artifact.bytes, options).await.map_err(|fault| refused(fault.to_string()))?;
+            self.admit(name, artifact.bytes, options).await.map_err(|fault| refused(fault.to_string()))?;
         let runner = HandlerRunner::new(&self.engine, &admitted, spec, self.services.clone())
             .map_err(|fault| refused(fault.to_string()))?;
         Ok(if names.is_empty() { Arc::new(runner) } else { Arc::new(Renaming { inner: runner, names }) })
@@ -95,7 +117,7 @@ impl Runner for Renaming {
 
 #[cfg(test)]
 mod tests {
-    use jobcell_wasm::{AdmitError, WasmError};
+    use jobcell_wasm::WasmError;
 
     use super::*;
 

@@ -79,10 +79,13 @@ impl NativeJob {
         Ok(())
     }
 
-    /// Waits until the attempt must end: its deadline has passed, its lock is lost or the host shuts down. The function
-    /// is dropped soon after. Cancel safe.
+    /// Waits until the attempt must end: somebody cancelled the job, its deadline has passed, its lock is lost or the host
+    /// shuts down. The function is dropped soon after; once the job was cancelled, after its queue's grace. Cancel safe.
     pub async fn cancelled(&self) {
-        self.attempt.cancel.cancelled().await;
+        tokio::select! {
+            () = self.attempt.cancel.cancelled() => {}
+            () = self.attempt.io.asked() => {}
+        }
     }
 }
 

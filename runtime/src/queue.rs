@@ -73,6 +73,27 @@ impl Queue {
         self
     }
 
+    /// How long a running attempt may go on after its job was cancelled. Default 5 s; zero ends it at once.
+    #[must_use]
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.settings.cancel_grace = grace;
+        self
+    }
+
+    /// So many attempts in a row that break in the same way are the last. Default 3; 0 is no bound.
+    #[must_use]
+    pub fn poison(mut self, attempts: u64) -> Self {
+        self.settings.policy.poison = attempts;
+        self
+    }
+
+    /// Receipts of its last attempts that a job keeps, at most 20. Default 5; 0 is none.
+    #[must_use]
+    pub fn receipts(mut self, receipts: u64) -> Self {
+        self.settings.policy.receipts = receipts;
+        self
+    }
+
     /// At most so many starts in so long, over all hosts.
     #[must_use]
     pub fn rate(mut self, max: u64, per: Duration) -> Self {

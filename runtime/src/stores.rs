@@ -2,28 +2,32 @@
 
 mod routed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jobcell_core::cache::Cache;
+use jobcell_core::keyvalue::KeyValue;
 use jobcell_core::publish::Publisher;
 use jobcell_core::store::SeriesPoints;
 use jobcell_core::{Admin, QueueName};
 use jobcell_embedded::{EmbeddedOptions, EmbeddedStore, InProcessPublisher};
 use jobcell_redis::{
-    BullStore, ConnectError, ConnectOptions, ListOptions, ListStore, Redis, RedisCache, RedisPublisher,
-    StoreOptions,
+    BullStore, ConnectError, ConnectOptions, ListOptions, ListStore, Redis, RedisCache, RedisKeyValue,
+    RedisPublisher, StoreOptions,
 };
-use routed::RoutedStore;
+use jobcell_wasm::Grants;
+use routed::{Beside, RoutedStore};
 
-/// A store that is open, with the cache and the publisher beside it.
+/// A store that is open, with what handlers can be granted of it.
 #[derive(Clone)]
 pub struct OpenStore {
     /// Where jobs live.
     pub store: Arc<dyn Admin>,
     /// Behind the `cache` capability.
     pub cache: Arc<dyn Cache>,
+    /// Behind `wasi:keyvalue`.
+    pub keyvalue: Arc<dyn KeyValue>,
     /// Behind the `publish` capability.
     pub publisher: Arc<dyn Publisher>,
     /// What the keys of jobs begin with.
@@ -46,6 +50,42 @@ pub(crate) struct Layout {
     pub(crate) series: SeriesPoints,
     /// The queues that are plain lists; all others are BullMQ's.
     pub(crate) lists: BTreeMap<QueueName, ListOptions>,
+    /// What else of it is used.
+    pub(crate) uses: Uses,
+}
+
+/// What of a store is used besides its list queues, so that it is only asked whether that is allowed.
+#[derive(Debug, Clone)]
+pub(crate) struct Uses {
+    /// Queues in BullMQ's layout.
+    bull: bool,
+    cache: bool,
+    keyvalue: bool,
+    /// Channels that are published to, or beginnings followed by `*`.
+    channels: BTreeSet<String>,
+}
+
+// === impl Uses ===
+
+impl Uses {
+    /// By handlers with these grants; `only_lists` when every queue that is worked is a list.
+    pub(crate) fn of<'a>(only_lists: bool, grants: impl IntoIterator<Item = &'a Grants>) -> Self {
+        let none = Self { bull: !only_lists, cache: false, keyvalue: false, channels: BTreeSet::new() };
+        grants.into_iter().fold(none, |mut uses, grants| {
+            uses.bull |= !grants.enqueue.is_empty();
+            uses.cache |= grants.cache;
+            uses.keyvalue |= !grants.kv.is_empty();
+            uses.channels.extend(grants.publish.iter().cloned());
+            uses
+        })
+    }
+}
+
+/// Queues in BullMQ's layout, which is what commands are for when nobody says more.
+impl Default for Uses {
+    fn default() -> Self {
+        Self::of(false, [])
+    }
 }
 
 /// Why a store cannot be opened.
@@ -111,6 +151,7 @@ async fn open_embedded(directory: PathBuf, series: SeriesPoints) -> Result<OpenS
     tracing::info!(directory = %store.directory().display(), "no Redis is configured: jobs live in the embedded store");
     Ok(OpenStore {
         cache: Arc::new(store.cache()),
+        keyvalue: Arc::new(store.keyvalue()),
         publisher: Arc::new(InProcessPublisher::default()),
         store: Arc::new(store),
         prefix: "bull".to_owned(),
@@ -120,17 +161,22 @@ async fn open_embedded(directory: PathBuf, series: SeriesPoints) -> Result<OpenS
 async fn open_redis(connect: ConnectOptions, layout: Layout) -> Result<OpenStore, OpenError> {
     let prefix = connect.key_prefix().to_owned();
     let redis = Redis::connect(connect).await?;
-    let Layout { series, lists } = layout;
+    let Layout { series, lists, uses } = layout;
     let bull = BullStore::new(redis.clone(), StoreOptions { series });
     let lists = lists.into_iter().map(|(queue, options)| {
         let list = ListStore::new(redis.clone(), queue.clone(), options);
         list.map(|list| (queue, list)).map_err(|fault| OpenError::List(fault.to_string()))
     });
     let lists: BTreeMap<_, _> = lists.collect::<Result<_, _>>()?;
+    let (cache, keyvalue) = (RedisCache::new(redis.clone()), RedisKeyValue::new(redis.clone()));
+    let publisher = RedisPublisher::new(redis);
+    let beside =
+        Beside { uses, cache: cache.clone(), keyvalue: keyvalue.clone(), publisher: publisher.clone() };
     Ok(OpenStore {
-        store: if lists.is_empty() { Arc::new(bull) } else { Arc::new(RoutedStore { bull, lists }) },
-        cache: Arc::new(RedisCache::new(redis.clone())),
-        publisher: Arc::new(RedisPublisher::new(redis)),
+        store: Arc::new(RoutedStore { bull, lists, beside }),
+        cache: Arc::new(cache),
+        keyvalue: Arc::new(keyvalue),
+        publisher: Arc::new(publisher),
         prefix,
     })
 }

@@ -60,7 +60,7 @@
 //! call, and the operator grants each import by name.
 //!
 //! - What a handler is given and what it answers: [`Job`], [`Payload`], [`Output`], [`Failure`].
-//! - What it can ask of the host: [`context`], [`cache`], [`blobs`], [`secrets`], [`publish`], [`jobs`], [`config`],
+//! - What it can ask of the host: [`context`], [`cache`], [`kv`], [`blobs`], [`secrets`], [`publish`], [`jobs`], [`config`],
 //!   [`http`]; all of them answer [`HostError`] or [`http::HttpError`] when they refuse.
 //! - How it is tested: [`testing`].
 #![cfg_attr(
@@ -78,6 +78,7 @@ mod failure;
 pub mod http;
 mod job;
 pub mod jobs;
+pub mod kv;
 mod payload;
 mod plugin;
 pub mod prelude;

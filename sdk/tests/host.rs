@@ -7,7 +7,7 @@ use jobcell_sdk::jobs::{Backoff, Options};
 use jobcell_sdk::secrets::Algorithm;
 use jobcell_sdk::testing::{self, Host};
 use jobcell_sdk::{
-    Failure, HostError, Job, Raw, blobs, cache, config, context, jobs, publish, secrets, time,
+    Failure, HostError, Job, Raw, blobs, cache, config, context, jobs, kv, publish, secrets, time,
 };
 use serde_json::json;
 
@@ -21,6 +21,7 @@ fn denied(text: &str) -> HostError {
 fn what_is_not_granted_is_refused_with_the_line_that_would_grant_it() {
     Host::new().within(|| {
         let refusals = [
+            (kv::open("b").err().unwrap(), "the bucket `b` is not granted; add `kv = [\"b\"]` to the handler's grants"),
             (cache::get("k").unwrap_err(), "the cache is not granted; add `cache = true` to the handler's grants"),
             (
                 blobs::get("uploads", "k").unwrap_err(),
@@ -46,6 +47,67 @@ fn what_is_not_granted_is_refused_with_the_line_that_would_grant_it() {
         let text = "PUT https://api.example.com:8443 is not granted; add `http = [{ url = \
                     \"https://api.example.com:8443\", methods = [\"PUT\"] }]` to the handler's grants";
         assert_eq!(refusal, Err(HttpError::Denied(text.to_owned())));
+    });
+}
+
+#[test]
+fn buckets_keep_count_and_swap() {
+    let host = Host::new().bucket("visits").kept_value("names", "first", "Ada");
+    host.within(|| {
+        let visits = kv::open("visits").unwrap();
+        assert_eq!(visits.get("k"), Ok(None));
+        visits.set("k", b"v").unwrap();
+        assert_eq!((visits.get("k"), visits.exists("k")), (Ok(Some(b"v".to_vec())), Ok(true)));
+        assert_eq!(visits.increment("n", 5).and_then(|_| visits.increment("n", -7)), Ok(-2));
+        assert!(matches!(visits.increment("k", 1), Err(HostError::Invalid(_))));
+        assert_eq!(visits.keys(None).unwrap().keys, ["k", "n"]);
+        visits.delete("k").and_then(|()| visits.delete("k")).unwrap();
+        assert_eq!(visits.keys(None), Ok(kv::Page { keys: vec!["n".to_owned()], cursor: None }));
+        for (key, refused) in [
+            ("", HostError::Invalid("the key is empty".to_owned())),
+            (&*"k".repeat(513), HostError::TooLarge(512)),
+        ] {
+            assert_eq!(visits.get(key), Err(refused));
+        }
+
+        let names = kv::open("names").unwrap();
+        let seen = names.watch("first").unwrap();
+        names.set("first", "Grace").unwrap();
+        let kv::Swap::Lost(now) = seen.swap("Edith").unwrap() else { panic!("it had changed") };
+        assert_eq!(now.current(), Ok(Some(b"Grace".to_vec())));
+        assert!(matches!(now.swap("Edith"), Ok(kv::Swap::Done)));
+        let mut calls = 0;
+        let joined = names.update("first", |held| {
+            calls += 1;
+            [&held.unwrap_or_default()[..], b"!"].concat()
+        });
+        assert_eq!((joined, calls), (Ok(b"Edith!".to_vec()), 1));
+        assert_eq!(names.update("new", |held| held.unwrap_or(b"none".to_vec())), Ok(b"none".to_vec()));
+    });
+    assert_eq!(host.kept("names", "first").as_deref(), Some(&b"Edith!"[..]));
+    assert_eq!((host.kept("visits", "k"), host.kept("other", "k")), (None, None));
+}
+
+#[test]
+fn a_bucket_is_listed_page_by_page_while_it_is_emptied() {
+    let host = Host::new().bucket("b");
+    host.within(|| {
+        let bucket = kv::open("b").unwrap();
+        for i in 0..2500 {
+            bucket.set(&i.to_string(), b"").unwrap();
+        }
+        let (mut seen, mut cursor) = (0, None);
+        loop {
+            let page = bucket.keys(cursor.as_deref()).unwrap();
+            seen += page.keys.len();
+            page.keys.iter().for_each(|key| bucket.delete(key).unwrap());
+            cursor = page.cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!((seen, bucket.keys(None).unwrap().keys.len()), (2500, 0));
+        assert!(matches!(bucket.keys(Some("-1")), Err(HostError::Invalid(_))));
     });
 }
 

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::process::Process;
 use crate::site::Site;
@@ -58,9 +59,27 @@ impl Host {
     /// Status and body of a page, or `None` when nothing answers.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.request("GET", path, &[], None)
+    }
+
+    /// The same for any request; a body is JSON.
+    #[must_use]
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(wait::SOON)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n").ok()?;
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n");
+        headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+        let body = body.map(Value::to_string).unwrap_or_default();
+        if !body.is_empty() {
+            head += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+        }
+        write!(stream, "{head}\r\n{body}").ok()?;
         let mut response = Vec::new();
         stream.read_to_end(&mut response).ok()?;
         let response = String::from_utf8_lossy(&response);

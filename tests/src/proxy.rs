@@ -78,7 +78,16 @@ impl Proxy {
     /// When there is no port for it.
     #[must_use]
     pub fn start(upstream: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+        Self::at("127.0.0.1", 0, upstream)
+    }
+
+    /// The same at this loopback address and port, 0 for a free one.
+    ///
+    /// # Panics
+    /// When somebody else has it.
+    #[must_use]
+    pub fn at(address: &str, port: u16, upstream: u16) -> Self {
+        let listener = TcpListener::bind((address, port)).expect("a loopback port");
         let port = listener.local_addr().expect("its address").port();
         let shared = Arc::new(Shared { upstream: AtomicU16::new(upstream), ..Shared::default() });
         let accepting = Arc::clone(&shared);

@@ -19,6 +19,8 @@ pub struct Site {
     folder: TempDir,
     port: u16,
     environment: Vec<(String, String)>,
+    /// What runs the program, with its arguments; nothing when it runs by itself.
+    under: Vec<String>,
 }
 
 impl Site {
@@ -57,6 +59,7 @@ impl Site {
             folder: tempfile::tempdir().expect("a temporary folder"),
             port: ports::free(),
             environment: Vec::new(),
+            under: Vec::new(),
         };
         site.write_config(config);
         site
@@ -139,6 +142,13 @@ impl Site {
         self.prepared(artifacts::host())
     }
 
+    /// Has programs run by another one, which is given them and their arguments behind its own.
+    #[must_use]
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Runs another program here to its end.
     #[track_caller]
     #[must_use]
@@ -147,7 +157,14 @@ impl Site {
     }
 
     fn prepared(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        let mut command = match self.under.split_first() {
+            None => Command::new(program),
+            Some((first, args)) => {
+                let mut command = Command::new(first);
+                command.args(args).arg(program);
+                command
+            }
+        };
         command.current_dir(self.path()).env_clear().stdin(Stdio::null());
         for name in ["PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
             if let Some(value) = std::env::var_os(name) {

@@ -4,6 +4,8 @@ mod bad_input;
 mod connections;
 mod crash;
 mod failover;
+mod lists;
+mod names;
 mod outage;
 mod redis_away;
 mod refused;

@@ -1,5 +1,7 @@
 //! The main job: something is enqueued, runs in a cell, and its result can be read.
 
+mod api;
+mod cancel;
 mod capabilities;
 mod commands;
 mod deployment;
@@ -7,8 +9,11 @@ mod embedding;
 mod endpoints;
 mod flows;
 mod handlers;
+mod https;
 mod lists;
 mod outcomes;
+mod poison;
 mod queues;
+mod receipts;
 mod refusals;
 mod schedules;

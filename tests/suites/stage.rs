@@ -33,6 +33,7 @@ source = "${{capable}}"
 http = [{{ url = "{url}/", private = true, secrets = ["key"] }}]
 blobs = ["files"]
 cache = true
+kv = ["media", "tally"]
 enqueue = ["other"]
 publish = ["updates"]
 config = {{ colour = "green" }}

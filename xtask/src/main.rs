@@ -1,10 +1,11 @@
-//! The commands of the README: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//! The commands of the README: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask fuzz`.
 //!
 //! Each first makes sure that the machine has what it needs ([`machine`]), then builds ([`workspace`]), then runs.
 //! Whatever is already there is left alone, so a second run needs no network.
 
 mod bench;
 mod demo;
+mod fuzz;
 mod machine;
 mod npm;
 mod parity;
@@ -29,6 +30,9 @@ Commands:
   test  [FILTER] [-- ARGS]         run every suite; FILTER and ARGS go to the test programs
   bench [NAME…] [--rounds N] [--jobs N]
                                    measure side by side with the peers; names: cell, throughput, latency, memory
+  fuzz  [TARGET] [--seconds N] [--keep]
+                                   look for inputs that break a promise, each target for N seconds [default: 60]
+        --keep                     keep in fuzz/corpus what reaches more code than what is there
   guests                           build the handlers and test guests only
 ";
 
@@ -57,6 +61,7 @@ fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         "demo" => demo::run(&workspace, &demo::Options::parse(rest)?),
         "test" => suites::run(&workspace, rest),
         "bench" => bench::run(&workspace, rest),
+        "fuzz" => fuzz::run(&workspace, rest),
         "guests" => {
             machine::ensure(&[machine::WASM_TARGET])?;
             workspace.build_guests()?;

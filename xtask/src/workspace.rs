@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 
 use crate::step;
 
-/// Folders whose packages are guests: every package directly inside is built for the cell.
+/// Folders whose packages are guests: every package directly inside that is a library for others to load is built for
+/// the cell. A package that only carries guests is not.
 const GUEST_FOLDERS: [&str; 2] = ["plugins", "tests/guests"];
 
 /// The checkout this program was built from.
@@ -129,18 +130,23 @@ impl Workspace {
     }
 }
 
-/// Names of the packages directly inside a folder, in order.
+/// Names of the guests' packages directly inside a folder, in order.
 fn packages(folder: &Path) -> anyhow::Result<Vec<String>> {
     let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {
         let manifest = entry?.path().join("Cargo.toml");
-        if manifest.is_file() {
+        if manifest.is_file() && is_guest(&manifest)? {
             names.push(package_name(&manifest)?);
         }
     }
     names.sort();
     Ok(names)
+}
+
+fn is_guest(manifest: &Path) -> anyhow::Result<bool> {
+    let text = fs::read_to_string(manifest).with_context(|| format!("reading {}", manifest.display()))?;
+    Ok(text.lines().any(|line| line.starts_with("crate-type") && line.contains("cdylib")))
 }
 
 /// Reads `name` under `[package]`; enough of TOML for our own manifests, which a full parser would not pay for.
@@ -168,5 +174,7 @@ mod tests {
         assert!(plugins.contains(&"jobcell-plugin-payment".to_owned()), "{plugins:?}");
         let guests = packages(&workspace.root.join("tests/guests")).unwrap();
         assert!(guests.contains(&"jobcell-guest-basic".to_owned()), "{guests:?}");
+        // It carries guests, and is a part of the host.
+        assert!(!guests.contains(&"jobcell-hostile".to_owned()), "{guests:?}");
     }
 }

@@ -1,6 +1,8 @@
 //! One run of a job, as a [`crate::Runner`] sees it, and what the run says while it goes on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -38,11 +40,17 @@ pub struct LogLimits {
     pub line_bytes: usize,
     /// Lines. Default 1000.
     pub lines: usize,
+    /// Lines a second, after a burst of twice as many. Default 200: nobody reads faster, and each write of lines costs
+    /// the store a call.
+    pub rate: u32,
+    /// How often a second what a running attempt says, progress included, is written to the store; the rest goes with
+    /// its end. Default 5: fast enough for a person watching, slow enough that a chatty handler does not load the store.
+    pub writes: u32,
 }
 
 impl Default for LogLimits {
     fn default() -> Self {
-        Self { bytes: 64 * 1024, line_bytes: 4 * 1024, lines: 1000 }
+        Self { bytes: 64 * 1024, line_bytes: 4 * 1024, lines: 1000, rate: 200, writes: 5 }
     }
 }
 
@@ -53,6 +61,16 @@ pub struct AttemptIo {
     state: Mutex<State>,
     /// Wakes whoever writes to the store while the attempt still runs.
     changed: Notify,
+    asked: AtomicBool,
+    /// Wakes whoever waits for `asked`.
+    ask: Notify,
+    redact: OnceLock<Arc<dyn Redact>>,
+}
+
+/// Takes out of a text what must not be written down.
+pub trait Redact: Send + Sync {
+    /// The text without it; `None` when there is nothing to take out.
+    fn redact(&self, text: &str) -> Option<String>;
 }
 
 #[derive(Default)]
@@ -62,10 +80,33 @@ struct State {
     lines_total: usize,
     bytes: usize,
     bytes_dropped: usize,
-    cut: bool,
+    lines_dropped: usize,
+    /// The log says that it was cut.
+    is_cut: bool,
+    /// The log says that lines came too fast.
+    was_fast: bool,
+    /// When the lines so far would have been logged at the pace of the limit.
+    pace: Option<Instant>,
     progress: Option<Bytes>,
     data: Option<Bytes>,
     stop: Option<StopCause>,
+}
+
+/// What an attempt left in its log, and what it did not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// Bytes kept, and how many may be.
+    pub bytes: usize,
+    /// See `bytes`.
+    pub bytes_max: usize,
+    /// Lines kept, and how many may be.
+    pub lines: usize,
+    /// See `lines`.
+    pub lines_max: usize,
+    /// Bytes dropped: whole lines and the ends of long ones.
+    pub bytes_dropped: usize,
+    /// Whole lines dropped.
+    pub lines_dropped: usize,
 }
 
 /// What has been collected and not yet written.
@@ -109,27 +150,33 @@ impl AttemptIo {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a line to the job's log. Over the limits it is cut or dropped, which a last line then says.
+    /// Has all that is logged and told as progress from now on cleaned by this; the first one stays.
+    pub fn redact_with(&self, redact: Arc<dyn Redact>) {
+        self.redact.get_or_init(|| redact);
+    }
+
+    /// Adds a line to the job's log. Over the limits it is cut or dropped, which one more line then says.
     pub fn log(&self, line: &str) {
+        let redacted = self.redact.get().and_then(|redact| {
+            // Before the cut, which could leave a part that is no longer recognised; but of a line without end, not all.
+            let looked_at = self.state().limits.line_bytes.saturating_add(REDACTED_BEYOND_CUT);
+            redact.redact(cut(line, looked_at))
+        });
+        let line = redacted.as_deref().unwrap_or(line);
         {
             let mut state = self.state();
-            let kept = cut(line, state.limits.line_bytes);
+            // Cleaned before it is counted: an escape has several times the bytes of what it stands for.
+            let cleaned = clean(cut(line, state.limits.line_bytes));
+            let kept = cut(&cleaned, state.limits.line_bytes);
             let full =
                 state.lines_total >= state.limits.lines || state.bytes + kept.len() > state.limits.bytes;
-            if full {
-                state.bytes_dropped += line.len();
-                if !state.cut {
-                    state.cut = true;
-                    let LogLimits { bytes, lines, .. } = state.limits;
-                    state
-                        .lines
-                        .push(format!("[log cut: the limit is {lines} lines and {bytes} bytes an attempt]"));
-                }
+            if full || !state.keeps_pace() {
+                state.drop_line(line, full);
             } else {
                 state.bytes += kept.len();
-                state.bytes_dropped += line.len() - kept.len();
+                state.bytes_dropped += line.len().saturating_sub(kept.len());
                 state.lines_total += 1;
-                state.lines.push(clean(kept));
+                state.lines.push(kept.to_owned());
             }
         }
         self.changed.notify_one();
@@ -137,7 +184,8 @@ impl AttemptIo {
 
     /// Replaces the progress. The caller has checked that it is JSON.
     pub fn progress(&self, json: Bytes) {
-        self.state().progress = Some(json);
+        let redacted = self.redact.get().and_then(|redact| redact.redact(std::str::from_utf8(&json).ok()?));
+        self.state().progress = Some(redacted.map_or(json, Bytes::from));
         self.changed.notify_one();
     }
 
@@ -145,6 +193,29 @@ impl AttemptIo {
     pub fn update_data(&self, data: Bytes) {
         self.state().data = Some(data);
         self.changed.notify_one();
+    }
+
+    /// Somebody wants the job to end. The attempt may end by itself for the grace that its queue sets; then
+    /// [`Attempt::cancel`] fires, with [`StopCause::Cancelled`].
+    pub fn ask(&self) {
+        if !self.asked.swap(true, Ordering::AcqRel) {
+            self.ask.notify_waiters();
+        }
+    }
+
+    /// Whether somebody wants the job to end.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// Waits until somebody wants the job to end. Cancel safe.
+    pub async fn asked(&self) {
+        // Made before the look: what is told in between is heard.
+        let told = self.ask.notified();
+        if !self.is_asked() {
+            told.await;
+        }
     }
 
     /// Says why the attempt is about to be cancelled; the first reason stays.
@@ -158,11 +229,25 @@ impl AttemptIo {
         self.state().stop
     }
 
-    /// Bytes of log kept and dropped so far.
+    /// What went into the log so far, and what did not.
     #[must_use]
-    pub fn log_bytes(&self) -> (usize, usize) {
+    pub fn logged(&self) -> Logged {
         let state = self.state();
-        (state.bytes, state.bytes_dropped)
+        let LogLimits { bytes: bytes_max, lines: lines_max, .. } = state.limits;
+        Logged {
+            bytes: state.bytes,
+            bytes_max,
+            lines: state.lines_total,
+            lines_max,
+            bytes_dropped: state.bytes_dropped,
+            lines_dropped: state.lines_dropped,
+        }
+    }
+
+    /// The least time between two writes of what a running attempt says.
+    #[must_use]
+    pub fn write_every(&self) -> Duration {
+        Duration::from_secs(1) / self.state().limits.writes.max(1)
     }
 
     /// Takes what has been collected since the last call.
@@ -191,6 +276,40 @@ impl AttemptIo {
         self.changed.notified().await;
     }
 }
+
+impl State {
+    /// Whether one more line keeps to the rate, burst included; if so it is counted.
+    fn keeps_pace(&mut self) -> bool {
+        let now = Instant::now();
+        let pace = self.pace.map_or(now, |pace| pace.max(now));
+        let keeps = pace - now < BURST;
+        if keeps {
+            self.pace = Some(pace + Duration::from_secs(1) / self.limits.rate.max(1));
+        }
+        keeps
+    }
+
+    fn drop_line(&mut self, line: &str, full: bool) {
+        self.bytes_dropped += line.len();
+        self.lines_dropped += 1;
+        let said = if full { &mut self.is_cut } else { &mut self.was_fast };
+        if std::mem::replace(said, true) {
+            return;
+        }
+        let LogLimits { bytes, lines, rate, .. } = self.limits;
+        self.lines.push(if full {
+            format!("[log cut: the limit is {lines} lines and {bytes} bytes an attempt]")
+        } else {
+            format!("[lines dropped: the limit is {rate} lines a second]")
+        });
+    }
+}
+
+/// How long lines may come faster than the limit's rate before they are dropped, if nothing was logged before.
+const BURST: Duration = Duration::from_secs(2);
+
+/// Bytes beyond the end of a line's kept part that are looked at when it is redacted.
+const REDACTED_BEYOND_CUT: usize = 64 * 1024;
 
 /// Control characters in a guest's line could forge other lines or drive a terminal.
 fn clean(line: &str) -> String {
@@ -222,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_log_is_cut_once_and_says_so() {
-        let io = AttemptIo::new(LogLimits { bytes: 10, line_bytes: 4, lines: 100 });
+        let io = AttemptIo::new(LogLimits { bytes: 10, line_bytes: 4, ..LogLimits::default() });
         for line in ["abcdef", "gh", "ijkl", "mn", "op"] {
             io.log(line);
         }
@@ -230,7 +349,55 @@ mod tests {
         assert_eq!(&logs[..3], ["abcd", "gh", "ijkl"]);
         assert!(logs[3].starts_with("[log cut"), "{logs:?}");
         assert_eq!(logs.len(), 4);
-        assert_eq!(io.log_bytes(), (10, 2 + 2 + 2));
+        let Logged { bytes, lines, bytes_dropped, lines_dropped, .. } = io.logged();
+        assert_eq!((bytes, lines, bytes_dropped, lines_dropped), (10, 3, 2 + 2 + 2, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_that_come_too_fast_are_dropped_and_that_is_said_once() {
+        let io = AttemptIo::new(LogLimits { rate: 10, ..LogLimits::default() });
+        let flood = || (0..50).for_each(|_| io.log("x"));
+        flood();
+        let logs = io.take().logs;
+        assert_eq!(logs.len(), 21, "a burst of two seconds' worth, and what became of the rest");
+        assert_eq!(logs[20], "[lines dropped: the limit is 10 lines a second]");
+        tokio::time::advance(Duration::from_millis(500)).await;
+        flood();
+        assert_eq!(io.take().logs, ["x"; 5]);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        flood();
+        assert_eq!(io.take().logs, ["x"; 20], "a long silence saves up one burst only");
+        assert_eq!(io.logged().lines_dropped, 30 + 45 + 30);
+    }
+
+    #[test]
+    fn what_is_redacted_is_so_before_the_cut_and_in_progress() {
+        struct Hide;
+        impl Redact for Hide {
+            fn redact(&self, text: &str) -> Option<String> {
+                text.contains("hunter2").then(|| text.replace("hunter2", "[secret]"))
+            }
+        }
+        let io = AttemptIo::new(LogLimits { line_bytes: 8, ..LogLimits::default() });
+        io.redact_with(Arc::new(Hide));
+        io.log("see hunter2 there");
+        io.log("nothing");
+        io.progress(Bytes::from_static(br#""at hunter2""#));
+        let Recorded { logs, progress, .. } = io.take();
+        assert_eq!(logs, ["see [sec", "nothing"]);
+        assert_eq!(progress.as_deref(), Some(&br#""at [secret]""#[..]));
+    }
+
+    #[test]
+    fn what_a_line_costs_is_what_is_kept_of_it() {
+        let io = AttemptIo::new(LogLimits { bytes: 40, line_bytes: 16, ..LogLimits::default() });
+        for _ in 0..5 {
+            io.log("\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}");
+        }
+        let Recorded { logs, .. } = io.take();
+        assert_eq!(&logs[..2], ["\\u{1}\\u{2}\\u{3}\\"; 2]);
+        assert!(logs.len() == 3 && logs[2].starts_with("[log cut"), "{logs:?}");
+        assert_eq!(io.logged().bytes, 32);
     }
 
     #[test]

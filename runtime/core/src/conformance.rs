@@ -36,6 +36,8 @@ pub mod admin;
 #[doc(hidden)]
 pub mod bulk;
 #[doc(hidden)]
+pub mod cancel;
+#[doc(hidden)]
 pub mod children;
 #[doc(hidden)]
 pub mod claim;
@@ -60,6 +62,8 @@ pub mod give_back;
 #[doc(hidden)]
 pub mod keep;
 #[doc(hidden)]
+pub mod keyvalue;
+#[doc(hidden)]
 pub mod limits;
 #[doc(hidden)]
 pub mod locks;
@@ -69,6 +73,8 @@ pub mod look;
 pub mod model;
 #[doc(hidden)]
 pub mod pause;
+#[doc(hidden)]
+pub mod receipts;
 mod rig;
 #[doc(hidden)]
 pub mod running;
@@ -384,6 +390,40 @@ macro_rules! store_conformance {
                 draining_removes_delayed_ones_when_asked
                 draining_an_empty_queue_removes_nothing
             }
+            cancel {
+                a_job_that_waits_fails_at_once_and_uses_no_attempt
+                a_job_that_waits_with_a_priority_fails_at_once
+                a_job_that_waits_in_a_paused_queue_fails_at_once
+                a_parent_that_waits_for_its_children_fails_at_once
+                a_cancelled_job_is_told_as_failed
+                a_cancelled_job_that_is_not_to_be_kept_goes
+                a_cancelled_job_can_be_retried
+                a_parent_hears_of_a_cancelled_child_by_its_policy
+                a_cancelled_owner_frees_its_deduplication_id
+                the_attempt_that_runs_is_asked_to_end
+                another_queue_is_not_meant
+                an_attempt_that_completes_all_the_same_stands
+                an_attempt_that_ends_before_it_heard_is_the_last
+                a_parent_that_would_wait_for_its_children_is_ended_first
+                an_attempt_whose_host_vanishes_is_the_last
+                an_attempt_whose_lock_is_gone_is_the_last
+                a_later_job_with_the_same_id_is_not_meant
+                what_is_not_there_or_has_ended_is_not_cancelled
+                the_pending_job_of_a_scheduler_stays
+            }
+            receipts {
+                every_attempt_that_is_used_leaves_its_receipt
+                a_retry_that_waits_leaves_its_receipt
+                only_the_newest_are_kept
+                a_give_back_leaves_none
+                a_refused_end_leaves_none
+                a_job_that_goes_takes_its_receipts_along
+                attempts_that_begin_anew_have_new_receipts
+                ends_of_one_batch_have_their_own
+                crashes_are_seen_by_the_next_attempt
+                crashes_are_forgotten_when_asked
+                a_final_failure_forgets_crashes_so_that_a_retry_begins_anew
+            }
             bulk {
                 delayed_jobs_are_promoted_those_due_first_first
                 many_are_promoted
@@ -598,6 +638,8 @@ mod tests {
         ("pause", include_str!("conformance/pause.rs")),
         ("limits", include_str!("conformance/limits.rs")),
         ("admin", include_str!("conformance/admin.rs")),
+        ("cancel", include_str!("conformance/cancel.rs")),
+        ("receipts", include_str!("conformance/receipts.rs")),
         ("bulk", include_str!("conformance/bulk.rs")),
         ("cleaning", include_str!("conformance/cleaning.rs")),
         ("events", include_str!("conformance/events.rs")),

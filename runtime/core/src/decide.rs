@@ -1,15 +1,20 @@
 //! The decision from what an attempt said to what is written: pure, and the only place where it is taken.
 
+mod outside;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::backoff;
 use crate::clock::Millis;
+use crate::crash::Crashes;
 use crate::job::Job;
 use crate::options::Keep;
 use crate::outcome::{Outcome, StopCause, Stopped};
-use crate::store::Verdict;
+use crate::store::{CrashNote, Verdict};
+
+pub use outside::{STALLED_TOO_OFTEN, cancelled, deferred};
 
 /// The most of a reason that is stored, in bytes: it is copied into events and into parents.
 pub const REASON_BYTES_MAX: usize = 8 * 1024;
@@ -23,6 +28,12 @@ pub struct Policy {
     pub keep_failed: Keep,
     /// What a result must be.
     pub result: ResultForm,
+    /// So many attempts in a row that break in the same way are the last, whatever the job's own number; 0 is no bound.
+    /// Default 3: two may be bad luck, and every further one costs a cell for nothing.
+    pub poison: u64,
+    /// Receipts of its last attempts that a job keeps, at most [`RECEIPTS_MAX`](crate::store::RECEIPTS_MAX); 0 is none.
+    /// Default 5.
+    pub receipts: u64,
 }
 
 /// What a result must be.
@@ -36,13 +47,20 @@ pub enum ResultForm {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { keep_completed: Keep::All, keep_failed: Keep::All, result: ResultForm::Json }
+        Self {
+            keep_completed: Keep::All,
+            keep_failed: Keep::All,
+            result: ResultForm::Json,
+            poison: 3,
+            receipts: 5,
+        }
     }
 }
 
 /// What becomes of `job` after this outcome. `entropy`, from 0 up to 1, feeds the backoff's jitter.
 #[must_use]
 pub fn decide(job: &Job, policy: &Policy, outcome: Outcome, now: Millis, entropy: f64) -> Verdict {
+    let crashes = Crashes::after(job.crashes.as_ref(), &outcome);
     match outcome {
         Outcome::Complete(result) => complete(job, policy, result, entropy),
         Outcome::Retry { reason, after } => retry(job, policy, &reason, &[], after, entropy),
@@ -57,15 +75,49 @@ pub fn decide(job: &Job, policy: &Policy, outcome: Outcome, now: Millis, entropy
             StopCause::Shutdown | StopCause::LockLost => Verdict::Release,
             StopCause::Payload | StopCause::Cancelled => fail(job, policy, &reason, &backtrace),
             StopCause::Deadline
+            | StopCause::Cpu
             | StopCause::Memory
             | StopCause::Stack
             | StopCause::Panic
             | StopCause::Trap
             | StopCause::Abi
+            | StopCause::HostCall
+            | StopCause::Resources
             | StopCause::Result
-            | StopCause::Host => retry(job, policy, &reason, &backtrace, None, entropy),
+            | StopCause::Host => match crashes.filter(|crashes| is_poison(job, policy, crashes)) {
+                Some(crashes) => fail(job, policy, &poisoned(&reason, &crashes), &backtrace),
+                None => retry(job, policy, &reason, &backtrace, None, entropy),
+            },
         },
     }
+}
+
+/// What becomes of the count of equal crashes with an attempt that said `outcome` and is judged so.
+#[must_use]
+pub fn note_crashes(job: &Job, outcome: &Outcome, verdict: &Verdict) -> CrashNote {
+    match (verdict, Crashes::after(job.crashes.as_ref(), outcome)) {
+        (Verdict::Retry { .. }, Some(crashes)) => CrashNote::Set(crashes),
+        // What ended otherwise in between breaks the row.
+        (Verdict::Retry { .. } | Verdict::Complete { .. } | Verdict::Fail { .. }, _)
+            if job.crashes.is_some() =>
+        {
+            CrashNote::Forget
+        }
+        _ => CrashNote::Leave,
+    }
+}
+
+/// Whether the job would be tried again and must not. Without attempts left its end has a reason already.
+fn is_poison(job: &Job, policy: &Policy, crashes: &Crashes) -> bool {
+    policy.poison > 0 && crashes.count >= policy.poison && job.has_attempts_left()
+}
+
+fn poisoned(reason: &str, Crashes { count, way }: &Crashes) -> String {
+    let times =
+        if *count == 1 { "once".to_owned() } else { format!("{count} times in a row in the same way") };
+    let left = "it is not tried again although attempts are left; mend the handler or the payload, then retry the job";
+    // The reason may be long, and what is added must not be what is cut.
+    format!("{}; the handler broke {times}: {way}; {left}", cut(reason, REASON_BYTES_MAX / 2))
 }
 
 fn complete(job: &Job, policy: &Policy, result: Bytes, entropy: f64) -> Verdict {
@@ -147,11 +199,15 @@ fn stacktrace(job: &Job, reason: &str, backtrace: &[String]) -> Vec<String> {
 }
 
 fn bounded(reason: &str) -> String {
-    let mut end = reason.len().min(REASON_BYTES_MAX);
-    while !reason.is_char_boundary(end) {
+    cut(reason, REASON_BYTES_MAX).to_owned()
+}
+
+fn cut(text: &str, bytes: usize) -> &str {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
         end -= 1;
     }
-    reason[..end].to_owned()
+    &text[..end]
 }
 
 #[cfg(test)]
@@ -271,6 +327,68 @@ mod tests {
             panic!()
         };
         assert!(reason.len() <= REASON_BYTES_MAX && reason.len() > REASON_BYTES_MAX - 2);
+    }
+
+    fn crashed(frame: &str) -> Outcome {
+        let backtrace = vec![frame.to_owned()];
+        Outcome::Stopped(Stopped { cause: StopCause::Panic, reason: "boom".into(), backtrace })
+    }
+
+    #[test]
+    fn the_third_equal_crash_in_a_row_is_the_last() {
+        let mut j = job(9, 0);
+        for count in 1..=2 {
+            let outcome = crashed("m!f");
+            let verdict = on(&j, outcome.clone());
+            assert!(matches!(verdict, Verdict::Retry { .. }), "{count}: {verdict:?}");
+            let CrashNote::Set(crashes) = note_crashes(&j, &outcome, &verdict) else { panic!("{count}") };
+            assert_eq!(crashes.count, count);
+            j.crashes = Some(crashes);
+        }
+        let verdict = on(&j, crashed("m!f"));
+        let Verdict::Fail { reason, .. } = &verdict else { panic!("{verdict:?}") };
+        for part in ["boom", "3 times in a row", "panic in m!f"] {
+            assert!(reason.contains(part), "{part:?} in {reason}");
+        }
+        assert_eq!(note_crashes(&j, &crashed("m!f"), &verdict), CrashNote::Forget);
+        // Another place, or a bound of none, or more.
+        assert!(matches!(on(&j, crashed("m!g")), Verdict::Retry { .. }));
+        for poison in [0, 4] {
+            let policy = Policy { poison, ..Policy::default() };
+            let verdict = decide(&j, &policy, crashed("m!f"), 1_000, 0.5);
+            assert!(matches!(verdict, Verdict::Retry { .. }), "{poison}");
+        }
+    }
+
+    #[test]
+    fn what_ends_otherwise_breaks_the_row_and_a_give_back_does_not() {
+        let mut j = job(9, 0);
+        j.crashes = Some("2 panic in m!f".parse().unwrap());
+        for outcome in [again("x"), Outcome::Complete(Bytes::new()), Outcome::Fatal("f".into())] {
+            let verdict = on(&j, outcome.clone());
+            assert_eq!(note_crashes(&j, &outcome, &verdict), CrashNote::Forget, "{outcome:?}");
+        }
+        for outcome in
+            [Outcome::Requeue, Outcome::DelayUntil(9_999), Outcome::stopped(StopCause::Shutdown, "s")]
+        {
+            let verdict = on(&j, outcome.clone());
+            assert_eq!(note_crashes(&j, &outcome, &verdict), CrashNote::Leave, "{outcome:?}");
+        }
+        j.crashes = None;
+        let verdict = on(&j, again("x"));
+        assert_eq!(
+            note_crashes(&j, &again("x"), &verdict),
+            CrashNote::Leave,
+            "nothing to write for most jobs"
+        );
+    }
+
+    #[test]
+    fn attempts_that_run_out_have_their_own_reason() {
+        let mut j = job(3, 2);
+        j.crashes = Some("2 panic in m!f".parse().unwrap());
+        let Verdict::Fail { reason, .. } = on(&j, crashed("m!f")) else { panic!() };
+        assert_eq!(reason, "boom");
     }
 
     #[test]

@@ -11,6 +11,10 @@ use crate::store::Refusal;
 /// Something that happened.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made on the stack and heard by reference; a box would cost each attempt"
+)]
 pub enum Event {
     /// A job was claimed and starts.
     Started {

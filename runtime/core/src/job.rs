@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
+use crate::crash::Crashes;
 use crate::names::JobId;
 use crate::options::JobOptions;
 
@@ -115,6 +116,8 @@ pub struct Job {
     pub failed_reason: Option<String>,
     /// One entry per failed attempt, newest last.
     pub stacktrace: Vec<String>,
+    /// How often in a row its attempts broke in the same way, while it is tried again.
+    pub crashes: Option<Crashes>,
     /// Set by the store: the next worker must fail the job with this reason without running it.
     pub deferred_failure: Option<String>,
     /// When it was last started.
@@ -151,6 +154,7 @@ impl Job {
             result: None,
             failed_reason: None,
             stacktrace: Vec::new(),
+            crashes: None,
             deferred_failure: None,
             processed_on: None,
             finished_on: None,

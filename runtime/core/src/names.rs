@@ -1,7 +1,7 @@
-//! Validated names: of queues and of jobs.
+//! Validated names: of queues and of jobs; and how any name becomes a part of a key.
 
 use std::borrow::Borrow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 /// The name of a queue. Never empty, never with a `:` (BullMQ uses it to separate key parts), at most 512 bytes.
@@ -50,6 +50,23 @@ fn bounded(what: &'static str, name: &str, limit: usize) -> Result<(), NameError
         return Ok(());
     }
     Err(NameError::TooLong { what, start: name.chars().take(32).collect(), bytes: name.len(), limit })
+}
+
+/// A text as one part of a key: letters, digits and `-._@+=~` as they are, each other byte as `%` and two hexadecimal
+/// digits. So it has nothing that separates parts, groups them, or means something in a pattern or a path, and no two
+/// texts become the same.
+#[must_use]
+pub fn key_part(text: &str) -> String {
+    let mut part = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._@+=~".contains(&byte) {
+            part.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(part, "%{byte:02X}");
+        }
+    }
+    part
 }
 
 // === impl QueueName ===

@@ -50,6 +50,8 @@ pub struct Stopped {
 pub enum StopCause {
     /// The deadline passed, computing or blocked in a host call.
     Deadline,
+    /// The budget of computing time was used up, before the deadline.
+    Cpu,
     /// The memory or table limit was reached.
     Memory,
     /// The guest's stack overflowed.
@@ -58,8 +60,12 @@ pub enum StopCause {
     Panic,
     /// The guest did something undefined: out-of-bounds access, bad indirect call, division by zero.
     Trap,
-    /// The guest broke the calling convention or passed more than a host call takes.
+    /// The guest broke the calling convention.
     Abi,
+    /// The guest passed more to one host call, or asked more of it, than it takes.
+    HostCall,
+    /// The guest held too many things at once: handles, the host's resources, instances.
+    Resources,
     /// The result is over its limit or is not JSON where JSON is needed.
     Result,
     /// The payload is over its limit; the handler was not called.
@@ -76,13 +82,16 @@ pub enum StopCause {
 
 impl StopCause {
     /// Every cause.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Deadline,
+        Self::Cpu,
         Self::Memory,
         Self::Stack,
         Self::Panic,
         Self::Trap,
         Self::Abi,
+        Self::HostCall,
+        Self::Resources,
         Self::Result,
         Self::Payload,
         Self::Cancelled,
@@ -96,11 +105,14 @@ impl StopCause {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Deadline => "deadline",
+            Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Stack => "stack",
             Self::Panic => "panic",
             Self::Trap => "trap",
             Self::Abi => "abi",
+            Self::HostCall => "host-call",
+            Self::Resources => "resources",
             Self::Result => "result",
             Self::Payload => "payload",
             Self::Cancelled => "cancelled",
@@ -108,6 +120,12 @@ impl StopCause {
             Self::LockLost => "lock-lost",
             Self::Host => "host",
         }
+    }
+}
+
+impl serde::Serialize for StopCause {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -124,7 +142,17 @@ impl Outcome {
             Self::DelayUntil(_) => "delayed",
             Self::Requeue => "requeued",
             Self::WaitForChildren => "waiting-children",
+            Self::Stopped(Stopped { cause: StopCause::Cancelled, .. }) => "cancelled",
             Self::Stopped(_) => "stopped",
+        }
+    }
+
+    /// Why the attempt was ended, or what broke; none for what a handler answered.
+    #[must_use]
+    pub fn stopped_by(&self) -> Option<StopCause> {
+        match self {
+            Self::Stopped(Stopped { cause, .. }) => Some(*cause),
+            _ => None,
         }
     }
 

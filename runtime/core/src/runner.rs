@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use crate::attempt::{Attempt, LogLimits};
 use crate::names::QueueName;
 use crate::outcome::Outcome;
+pub use crate::receipt::Receipt;
 
 /// Runs attempts of jobs. One runner serves many attempts at once.
 #[async_trait]
@@ -38,25 +39,6 @@ pub struct Report {
     pub outcome: Outcome,
     /// What it cost.
     pub receipt: Receipt,
-}
-
-/// What one attempt cost. Zero where a runner does not measure it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Receipt {
-    /// Microseconds from the start of the attempt to its outcome.
-    pub wall_us: u64,
-    /// Microseconds of it spent computing, host calls included, waiting excluded.
-    pub cpu_us: u64,
-    /// Microseconds to make the cell.
-    pub start_us: u64,
-    /// Most bytes of memory and tables the guest held.
-    pub memory_peak_bytes: u64,
-    /// Calls from the guest into the host.
-    pub host_calls: u64,
-    /// Bytes written into the job's log, and those dropped because of its limit.
-    pub log_bytes: u64,
-    /// See `log_bytes`.
-    pub log_bytes_dropped: u64,
 }
 
 /// Finds who runs a job.

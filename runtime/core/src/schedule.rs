@@ -5,6 +5,7 @@ mod every;
 mod pattern;
 mod repeat;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use cron::Cron;
@@ -153,12 +154,17 @@ impl Timetable {
         if self.limit == Some(0) {
             return senseless("a limit of 0 jobs makes none; leave it out, or give at least 1".to_owned());
         }
-        if let Some(end) = self.end
-            && (now > end || self.start.is_some_and(|start| start > end))
-        {
-            return senseless(format!(
-                "the end {end} (ms since 1970) has passed, or is before the start; give a later one"
-            ));
+        if let Some(end) = self.end {
+            if now > end {
+                return senseless(format!("the end {} has passed; give a later one", told(end)));
+            }
+            if let Some(start) = self.start.filter(|start| *start > end) {
+                return senseless(format!(
+                    "the end {} is before the start {}; give a later one",
+                    told(end),
+                    told(start)
+                ));
+            }
         }
         match &self.rule {
             Rule::Every { every: 0, .. } => {
@@ -178,6 +184,15 @@ impl Timetable {
         let next = Cron::new(pattern, tz.as_deref())?.next(after.max(self.start.unwrap_or(0)));
         Ok(next.filter(|slot| self.end.is_none_or(|end| *slot <= end)))
     }
+}
+
+/// A time as people read it; beyond the calendar's end as it is stored.
+fn told(time: Millis) -> String {
+    let date = i64::try_from(time).ok().and_then(DateTime::<Utc>::from_timestamp_millis);
+    date.map_or_else(
+        || format!("{time} ms since 1970"),
+        |date| date.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+    )
 }
 
 #[cfg(test)]
@@ -239,8 +254,11 @@ mod tests {
         for (bad, said) in [
             (every(0), "at least 1"),
             (Timetable { limit: Some(0), ..every(5) }, "limit of 0"),
-            (Timetable { end: Some(NOW - 1), ..every(5) }, "has passed"),
-            (Timetable { end: Some(NOW + 5), start: Some(NOW + 9), ..every(5) }, "before the start"),
+            (Timetable { end: Some(NOW - 1), ..every(5) }, "the end 2023-11-14T22:13:19.999Z has passed"),
+            (
+                Timetable { end: Some(NOW + 5), start: Some(NOW + 1000), ..every(5) },
+                "the end 2023-11-14T22:13:20.005Z is before the start 2023-11-14T22:13:21Z",
+            ),
             (cron("61 * * * *"), "61 is out of range"),
             (cron("0 0 30 2 *"), "never comes"),
         ] {

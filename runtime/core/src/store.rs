@@ -7,12 +7,14 @@
 //! The behaviour written here is checked for every adapter by the suite in `conformance`.
 
 mod admin;
+mod cancel;
 mod claim;
 mod error;
 mod finish;
 mod flow;
 mod look;
 mod producer;
+mod receipts;
 mod scheduler;
 
 use std::time::Duration;
@@ -21,14 +23,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use admin::{Admin, Limits, Obliterated, Removed, Series, WorkerSeen};
+pub use cancel::{CANCELLED, Cancelled};
 pub use claim::{
     Claim, ClaimRequest, Claimed, Malformed, RateLimit, Recovered, StallPolicy, Token, Waiter, Wake,
 };
 pub use error::StoreError;
-pub use finish::{Finish, FinishReply, Refusal, Verdict};
+pub use finish::{CrashNote, Finish, FinishReply, ReceiptNote, Refusal, Verdict};
 pub use flow::{AddedFlow, FLOW_BYTES_MAX, FLOW_DEPTH_MAX, FLOW_JOBS_MAX, Flow, FlowJob};
 pub use look::{Children, Counts, Page, SeriesPoints, StoreHealth, StoredEvent};
 pub use producer::{Added, NewJob, Parent};
+pub use receipts::{AttemptReceipt, RECEIPT_BYTES_MAX, RECEIPTS_MAX};
 pub use scheduler::{Scheduled, Scheduler, SchedulerSpec, Schedulers};
 
 use crate::clock::Millis;
@@ -99,6 +103,17 @@ pub trait Store: Send + Sync + 'static {
         now: Millis,
     ) -> Result<Recovered, StoreError>;
 
+    /// Of these running attempts, those that [`Store::cancel`] wants to end. One cheap call: workers ask every second
+    /// while something runs. May be repeated; an attempt is told until it ends.
+    async fn cancelled(
+        &self,
+        queue: &QueueName,
+        running: &[(JobId, Token)],
+    ) -> Result<Vec<Token>, StoreError> {
+        let _ = (queue, running);
+        Ok(Vec::new())
+    }
+
     /// Something that waits for work on this queue, with what it needs of its own (a connection).
     async fn waiter(
         &self,
@@ -158,6 +173,13 @@ pub trait Store: Send + Sync + 'static {
     /// The log of a job, oldest line first.
     async fn logs(&self, queue: &QueueName, id: &JobId, page: Page) -> Result<Vec<String>, StoreError>;
 
+    /// What the job's last attempts cost, oldest first: as many as its queue keeps, at most [`RECEIPTS_MAX`]. Empty where
+    /// none has ended, and without the job.
+    async fn receipts(&self, queue: &QueueName, id: &JobId) -> Result<Vec<AttemptReceipt>, StoreError> {
+        let _ = (queue, id);
+        Ok(Vec::new())
+    }
+
     /// The queues that exist in the store, by name.
     async fn queues(&self) -> Result<Vec<QueueName>, StoreError>;
 
@@ -186,6 +208,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes a job in whatever state, unless it is running.
     async fn remove(&self, queue: &QueueName, id: &JobId) -> Result<Removed, StoreError>;
+
+    /// Ends a job for good, with [`CANCELLED`] as its reason: one that waits fails at once and uses no attempt, with its
+    /// flow told as by any failure. Of one that runs, the attempt that runs now is ended by its host, which hears of it
+    /// through [`Store::cancelled`]; should the attempt be given back or its host vanish first, the job is failed before
+    /// it runs again. A later job with the same id is never meant. May be repeated.
+    async fn cancel(&self, queue: &QueueName, id: &JobId, now: Millis) -> Result<Cancelled, StoreError> {
+        let _ = (id, now);
+        Err(StoreError::unsupported(queue, "cancelling"))
+    }
 
     /// Makes a delayed job due now.
     ///

@@ -55,6 +55,9 @@ pub struct QueueSettings {
     pub rate: Option<RateLimit>,
     /// The worker's name, which jobs and listings show. Default none.
     pub worker_name: Option<Arc<str>>,
+    /// How long a running attempt may go on after somebody asked for its job to end, once it was told; then it is ended.
+    /// Default 5 s: time to tidy up for handlers that look, and a bound on what a runaway costs. Zero ends it at once.
+    pub cancel_grace: Duration,
     /// What is kept, and what a result must be.
     pub policy: Policy,
 }
@@ -71,6 +74,7 @@ impl QueueSettings {
             poll: Duration::from_secs(5),
             rate: None,
             worker_name: None,
+            cancel_grace: Duration::from_secs(5),
             policy: Policy::default(),
         }
     }

@@ -8,7 +8,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use jobcell_core::attempt::Recorded;
 use jobcell_core::options::Keep;
 use jobcell_core::store::{ClaimRequest, Finish, NewJob, Store, StoreError, Verdict};
 use jobcell_core::{Clock, QueueName, SystemClock};
@@ -77,12 +76,9 @@ async fn work(store: EmbeddedStore, queue: QueueName, batch: usize) -> Result<()
             .claim
             .jobs
             .into_iter()
-            .map(|claimed| Finish {
-                id: claimed.id,
-                token: claimed.token,
-                verdict: Verdict::Complete { result: "null".into(), keep: Keep::None },
-                recorded: Recorded::default(),
-                keep_logs: None,
+            .map(|claimed| {
+                let verdict = Verdict::Complete { result: "null".into(), keep: Keep::None };
+                Finish::new(claimed.id, claimed.token, verdict)
             })
             .collect();
     }

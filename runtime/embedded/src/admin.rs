@@ -98,6 +98,7 @@ pub(crate) fn retry(tx: &mut Tx<'_>, queue: &QueueName, id: &JobId, reset_attemp
     if reset_attempts {
         record.attempts_made = 0;
         record.attempts_started = 0;
+        tx.drop_output(number, id.as_str(), &mut record, Output::Receipts)?;
     }
     tx.reattach_child(number, id, &record)?;
     let front = record.lifo && record.priority == 0;

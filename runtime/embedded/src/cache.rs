@@ -10,6 +10,7 @@ use jobcell_core::{Millis, StoreError};
 use redb::ReadableTable;
 
 use crate::error::Result;
+use crate::keyvalue::whole_number;
 use crate::locks::millis;
 use crate::store::EmbeddedStore;
 use crate::tx::Tx;
@@ -93,9 +94,7 @@ impl Cache for EmbeddedCache {
         let own = key.to_owned();
         let sum = self.write(move |tx, now| {
             let (expires, old) = match tx.cached(&own, now)? {
-                Some((expires, value)) => {
-                    (expires, std::str::from_utf8(&value).ok().and_then(|text| text.parse::<i64>().ok()))
-                }
+                Some((expires, value)) => (expires, whole_number(&value)),
                 None => (expiry(now, ttl), Some(0)),
             };
             let Some(sum) = old.and_then(|old| old.checked_add(by)) else { return Ok(None) };

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use jobcell_core::store::{Claim, ClaimRequest, Claimed, Recovered, StallPolicy, Token};
+use jobcell_core::decide::STALLED_TOO_OFTEN;
+use jobcell_core::store::{CANCELLED, Claim, ClaimRequest, Claimed, Recovered, StallPolicy, Token};
 use jobcell_core::{JobId, JobState, QueueName};
 
 use crate::error::Result;
@@ -12,9 +13,6 @@ use crate::record::Record;
 use crate::schedulers;
 use crate::schema;
 use crate::tx::Tx;
-
-/// What a job that was recovered too often fails with. BullMQ's words: people search for them.
-const STALLED_TOO_OFTEN: &str = "job stalled more than allowable limit";
 
 pub(crate) fn claim(tx: &mut Tx<'_>, queue: &QueueName, request: &ClaimRequest) -> Result<Claim> {
     let Some(number) = tx.find_queue(queue)? else { return Ok(Claim::default()) };
@@ -120,11 +118,16 @@ pub(crate) fn recover_stalled(tx: &mut Tx<'_>, queue: &QueueName, policy: StallP
 /// Takes an active job without a lock back; false when it is not active any more.
 fn recover(tx: &mut Tx<'_>, number: u32, id: &JobId, max: u64) -> Result<bool> {
     let Some(mut record) = tx.record(number, id.as_str())?.filter(is_active) else { return Ok(false) };
+    let queue = tx.queue_name(number);
+    let cancelled = tx.locks().is_cancelled(&queue, id);
     tx.take(number, &record)?;
     tx.unlock(number, id);
     record.stalled_count += 1;
     if record.stalled_count > max && !tx.has_scheduler(number, &record)? {
         record.deferred_failure = Some(STALLED_TOO_OFTEN.to_owned());
+    }
+    if cancelled {
+        record.deferred_failure = Some(CANCELLED.to_owned());
     }
     tx.make_first(number, id, &mut record, "active")?;
     tx.tell(number, "stalled", &[("jobId", id.as_str())]);

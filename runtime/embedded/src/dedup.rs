@@ -264,7 +264,6 @@ mod tests {
     use std::time::Duration;
 
     use jobcell_core::QueueName;
-    use jobcell_core::attempt::Recorded;
     use jobcell_core::options::Keep;
     use jobcell_core::store::{Added, ClaimRequest, Claimed, Finish, Parent, Store, Verdict};
     use redb::ReadableTableMetadata;
@@ -309,13 +308,7 @@ mod tests {
     }
 
     async fn finish(store: &EmbeddedStore, claimed: &Claimed, verdict: Verdict) {
-        let finish = Finish {
-            id: claimed.id.clone(),
-            token: claimed.token.clone(),
-            verdict,
-            recorded: Recorded::default(),
-            keep_logs: None,
-        };
+        let finish = Finish::new(claimed.id.clone(), claimed.token.clone(), verdict);
         let reply = store.finish(&queue(), vec![finish], None, NOW).await.unwrap();
         assert_eq!(reply.finished, [Ok(())]);
     }

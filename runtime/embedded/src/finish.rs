@@ -2,8 +2,11 @@
 
 use jobcell_core::attempt::Recorded;
 use jobcell_core::options::{Keep, KeepLimits};
-use jobcell_core::store::{ClaimRequest, Finish, FinishReply, Refusal, Verdict};
+use jobcell_core::store::{
+    CANCELLED, ClaimRequest, CrashNote, Finish, FinishReply, ReceiptNote, Refusal, Verdict,
+};
 use jobcell_core::{JobId, JobState, Millis, QueueName};
+use serde_json::value::RawValue;
 
 use crate::children;
 use crate::claim::claim_in;
@@ -58,7 +61,7 @@ pub(crate) fn finish(
 }
 
 fn finish_one(tx: &mut Tx<'_>, number: u32, finish: &Finish, now: Millis) -> Result<Result<(), Refusal>> {
-    let Finish { id, token, verdict, recorded, keep_logs } = finish;
+    let Finish { id, token, verdict, recorded, keep_logs, .. } = finish;
     let Some(mut record) = tx.record(number, id.as_str())? else { return Ok(Err(Refusal::Missing)) };
     if let Err(refusal) = check_children(&record, verdict) {
         return Ok(Err(refusal));
@@ -70,9 +73,21 @@ fn finish_one(tx: &mut Tx<'_>, number: u32, finish: &Finish, now: Millis) -> Res
     if record.state() != JobState::Active {
         return Ok(Err(Refusal::NotActive));
     }
+    let cancelled = tx.locks().is_cancelled(&queue, id);
     tx.unlock(number, id);
     tx.take(number, &record)?;
     write_recorded(tx, number, id, &mut record, recorded, *keep_logs)?;
+    write_cost(tx, number, id, &mut record, finish)?;
+    if cancelled && !matches!(verdict, Verdict::Complete { .. } | Verdict::Fail { .. }) {
+        if let Verdict::Retry { reason, stacktrace, .. } = verdict {
+            record.attempts_made += 1;
+            note_failure(tx, number, id, &mut record, reason, stacktrace)?;
+        }
+        // Its host did not hear of it in time: it must not run again.
+        record.deferred_failure = Some(CANCELLED.to_owned());
+        tx.make_ready(number, id, &mut record, true, Some("active"))?;
+        return Ok(Ok(()));
+    }
     apply(tx, number, id, record, verdict, now)?;
     Ok(Ok(()))
 }
@@ -110,6 +125,38 @@ fn write_recorded(
     Ok(())
 }
 
+/// Writes what the attempt cost and how it broke, where the job stays.
+fn write_cost(
+    tx: &mut Tx<'_>,
+    number: u32,
+    id: &JobId,
+    record: &mut Record,
+    Finish { verdict, receipt, crashes, .. }: &Finish,
+) -> Result<()> {
+    let stays = match verdict {
+        Verdict::Complete { keep, .. } | Verdict::Fail { keep, .. } => keeps(keep),
+        Verdict::Retry { .. } => true,
+        // Uses no attempt.
+        Verdict::DelayUntil(_) | Verdict::Release | Verdict::RateLimit(_) | Verdict::WaitForChildren => false,
+    };
+    match crashes {
+        CrashNote::Leave => {}
+        CrashNote::Forget => record.crashes = None,
+        CrashNote::Set(crashes) => record.crashes = Some(crashes.to_string()),
+    }
+    let Some(ReceiptNote { json, keep }) = receipt.as_ref().filter(|_| stays) else { return Ok(()) };
+    let written =
+        if record.has(Output::Receipts) { tx.output(number, id.as_str(), Output::Receipts)? } else { None };
+    let mut all: Vec<&RawValue> =
+        written.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
+    // What is no JSON cannot be kept among such.
+    all.extend(serde_json::from_str::<&RawValue>(json).ok());
+    let keep = usize::try_from(*keep).unwrap_or(usize::MAX);
+    let newest = &all[all.len().saturating_sub(keep)..];
+    let bytes = serde_json::to_vec(newest).unwrap_or_default();
+    tx.set_output(number, id.as_str(), record, Output::Receipts, &bytes)
+}
+
 /// Puts a job that was taken out of its place where its verdict says.
 fn apply(
     tx: &mut Tx<'_>,
@@ -127,7 +174,13 @@ fn apply(
         Verdict::Fail { reason, stacktrace, keep, attempts_max } => {
             record.attempts_made += 1;
             note_failure(tx, number, id, &mut record, reason, stacktrace)?;
-            fail(tx, number, id, record, reason, keep, *attempts_max, now)
+            let made = record.attempts_made;
+            fail(tx, number, id, record, reason, keep, "active", now)?;
+            if made >= *attempts_max {
+                let made = made.to_string();
+                tx.tell(number, "retries-exhausted", &[("jobId", id.as_str()), ("attemptsMade", &made)]);
+            }
+            Ok(())
         }
         Verdict::Retry { reason, stacktrace, delay, lifo } => {
             record.attempts_made += 1;
@@ -200,15 +253,16 @@ fn complete(
     Ok(())
 }
 
+/// Fails a job that was taken out of its place, where `prev` is.
 #[expect(clippy::too_many_arguments, reason = "the parts of one verdict, taken apart once")]
-fn fail(
+pub(crate) fn fail(
     tx: &mut Tx<'_>,
     number: u32,
     id: &JobId,
     mut record: Record,
     reason: &str,
     keep: &Keep,
-    attempts_max: u64,
+    prev: &str,
     now: Millis,
 ) -> Result<()> {
     tx.owner_finished(number, id, &record, now)?;
@@ -217,12 +271,10 @@ fn fail(
         tx.child_failed(&parent, &child, record.on_failure, reason, now)?;
     }
     record.deferred_failure = None;
-    let made = record.attempts_made;
+    record.crashes = None;
+    record.failed_reason = Some(reason.to_owned());
     end(tx, number, id, record, JobState::Failed, keep, now)?;
-    tx.tell(number, "failed", &[("jobId", id.as_str()), ("failedReason", reason), ("prev", "active")]);
-    if made >= attempts_max {
-        tx.tell(number, "retries-exhausted", &[("jobId", id.as_str()), ("attemptsMade", &made.to_string())]);
-    }
+    tx.tell(number, "failed", &[("jobId", id.as_str()), ("failedReason", reason), ("prev", prev)]);
     Ok(())
 }
 

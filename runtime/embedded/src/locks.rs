@@ -21,6 +21,8 @@ type Key = (QueueName, JobId);
 pub(crate) struct Lock {
     pub(crate) token: Token,
     pub(crate) until: Millis,
+    /// Somebody wants the attempt to end.
+    pub(crate) cancelled: bool,
 }
 
 /// What recovery remembers of one queue.
@@ -106,6 +108,23 @@ impl Locks {
         lost
     }
 
+    /// Asks for the end of the attempt that runs. False when none does.
+    pub(crate) fn cancel(&self, queue: &QueueName, id: &JobId, now: Millis) -> bool {
+        let mut state = self.state();
+        let lock = state.locks.get_mut(&(queue.clone(), id.clone()));
+        lock.filter(|lock| lock.until > now).map(|lock| lock.cancelled = true).is_some()
+    }
+
+    /// Of these running attempts, those that were asked to end.
+    pub(crate) fn cancelled(&self, queue: &QueueName, running: &[(JobId, Token)]) -> Vec<Token> {
+        let state = self.state();
+        let is_meant = |(id, token): &&(JobId, Token)| {
+            let lock = state.locks.get(&(queue.clone(), id.clone()));
+            lock.is_some_and(|lock| lock.cancelled && lock.token == *token)
+        };
+        running.iter().filter(is_meant).map(|(_, token)| token.clone()).collect()
+    }
+
     /// Makes the changes of a transaction that is on disk.
     pub(crate) fn apply(&self, changes: Changes) {
         let Changes { locks, stalls } = changes;
@@ -154,6 +173,11 @@ impl Overlay<'_> {
 
     pub(crate) fn is_locked(&self, queue: &QueueName, id: &JobId, now: Millis) -> bool {
         self.find(&(queue.clone(), id.clone())).is_some_and(|lock| lock.until > now)
+    }
+
+    /// Whether somebody wanted the attempt to end that had the job last.
+    pub(crate) fn is_cancelled(&self, queue: &QueueName, id: &JobId) -> bool {
+        self.find(&(queue.clone(), id.clone())).is_some_and(|lock| lock.cancelled)
     }
 
     pub(crate) fn lock(&mut self, queue: &QueueName, id: &JobId, lock: Lock) {

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use jobcell_core::store::{Counts, Limits, Malformed, Page, Scheduler, Series, StoredEvent};
+use jobcell_core::keyvalue::Keys;
+use jobcell_core::store::{AttemptReceipt, Counts, Limits, Malformed, Page, Scheduler, Series, StoredEvent};
 use jobcell_core::{Job, JobId, JobState, QueueName, StoreError};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use serde_json::value::RawValue;
 
 use crate::children::{self, Child};
 use crate::error::{Fault, Result};
@@ -41,11 +43,14 @@ pub(crate) fn read_job(
         Ok(job) => job,
         Err(malformed) => return Ok(Err(malformed)),
     };
-    for output in Output::ALL.into_iter().filter(|output| record.has(*output)) {
+    // Receipts are looked at by themselves.
+    let looked_at = |output: &Output| record.has(*output) && *output != Output::Receipts;
+    for output in Output::ALL.into_iter().filter(looked_at) {
         let Some(bytes) = outputs.get((number, id.as_str(), output as u8))? else { continue };
         match output {
             Output::Result => job.result = Some(Bytes::copy_from_slice(bytes.value())),
             Output::Progress => job.progress = Some(Bytes::copy_from_slice(bytes.value())),
+            Output::Receipts => {}
             Output::Stacktrace => match serde_json::from_slice(bytes.value()) {
                 Ok(stacktrace) => job.stacktrace = stacktrace,
                 Err(e) => return Ok(Err(Malformed { field: "stacktrace".into(), cause: e.to_string() })),
@@ -90,6 +95,17 @@ impl View {
     pub(crate) fn state(&self, queue: &QueueName, id: &JobId) -> Result<Option<JobState>> {
         let Some(queue) = self.queue(queue)? else { return Ok(None) };
         Ok(self.record(queue.number, id)?.map(|record| record.state()))
+    }
+
+    pub(crate) fn receipts(&self, queue: &QueueName, id: &JobId) -> Result<Vec<AttemptReceipt>> {
+        let Some(queue) = self.queue(queue)? else { return Ok(Vec::new()) };
+        let outputs = self.read.open_table(schema::OUTPUTS)?;
+        let Some(rows) = outputs.get((queue.number, id.as_str(), Output::Receipts as u8))? else {
+            return Ok(Vec::new());
+        };
+        let all: Vec<&RawValue> = serde_json::from_slice(rows.value()).unwrap_or_default();
+        // What a newer version wrote and this one cannot read is left out.
+        Ok(all.into_iter().filter_map(|json| serde_json::from_str(json.get()).ok()).collect())
     }
 
     pub(crate) fn list(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Vec<Job>> {
@@ -232,6 +248,29 @@ impl View {
         let Some(row) = owners.get((queue.number, id))? else { return Ok(None) };
         let (until, owner) = row.value();
         if until > now { job_id(owner).map(Some) } else { Ok(None) }
+    }
+
+    pub(crate) fn value(&self, bucket: &str, key: &str) -> Result<Option<Bytes>> {
+        let row = self.read.open_table(schema::VALUES)?.get((bucket, key))?;
+        Ok(row.map(|row| Bytes::copy_from_slice(row.value().1)))
+    }
+
+    pub(crate) fn has_value(&self, bucket: &str, key: &str) -> Result<bool> {
+        Ok(self.read.open_table(schema::VALUES)?.get((bucket, key))?.is_some())
+    }
+
+    /// At most `limit` keys of a bucket from a place on.
+    pub(crate) fn keys(&self, bucket: &str, from: u64, limit: u32) -> Result<Keys> {
+        let mut found = Keys::default();
+        for row in self.read.open_table(schema::VALUE_KEYS)?.range((bucket, from)..=(bucket, u64::MAX))? {
+            let (place, key) = row?;
+            if found.keys.len() == limit as usize {
+                found.next = Some(place.value().1);
+                break;
+            }
+            found.keys.push(key.value().to_owned());
+        }
+        Ok(found)
     }
 
     pub(crate) fn cached(&self, key: &str, now: u64) -> Result<Option<Bytes>> {

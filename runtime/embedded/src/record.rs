@@ -28,6 +28,9 @@ pub(crate) struct Record {
     pub(crate) stalled_count: u64,
     #[serde(rename = "r", skip_serializing_if = "Option::is_none")]
     pub(crate) failed_reason: Option<String>,
+    /// [`jobcell_core::crash::Crashes`] as text.
+    #[serde(rename = "b", skip_serializing_if = "Option::is_none")]
+    pub(crate) crashes: Option<String>,
     #[serde(rename = "f", skip_serializing_if = "Option::is_none")]
     pub(crate) deferred_failure: Option<String>,
     #[serde(rename = "o", skip_serializing_if = "Option::is_none")]
@@ -179,6 +182,7 @@ impl Record {
             result: None,
             failed_reason: self.failed_reason.clone(),
             stacktrace: Vec::new(),
+            crashes: self.crashes.as_ref().and_then(|crashes| crashes.parse().ok()),
             deferred_failure: self.deferred_failure.clone(),
             processed_on: self.processed_on,
             finished_on: self.finished_on,

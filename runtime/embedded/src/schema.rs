@@ -11,7 +11,7 @@ use redb::TableDefinition;
 pub(crate) const FORMAT: u64 = 1;
 
 /// How many tables there are.
-pub(crate) const TABLES: usize = 16;
+pub(crate) const TABLES: usize = 18;
 
 /// Facts about the file itself: `format`; `events`, a number that no event of a queue to be made may have.
 pub(crate) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
@@ -49,16 +49,24 @@ pub(crate) const CACHE: TableDefinition<'static, &str, (u64, &[u8])> = TableDefi
 /// (when it expires, key): what to sweep out of [`CACHE`].
 pub(crate) const CACHE_DUE: TableDefinition<'static, (u64, &str), ()> = TableDefinition::new("cache_due");
 
+/// (bucket, key) → (its place in [`VALUE_KEYS`], value) of the key-value store.
+pub(crate) const VALUES: TableDefinition<'static, (&str, &str), (u64, &[u8])> =
+    TableDefinition::new("values");
+/// (bucket, place) → key: the keys of a bucket in the order in which they were made.
+pub(crate) const VALUE_KEYS: TableDefinition<'static, (&str, u64), &str> = TableDefinition::new("value_keys");
+
 /// Something an attempt left with its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
     Result = 0,
     Stacktrace = 1,
     Progress = 2,
+    /// Of its last attempts, oldest first: a JSON array of what a [`jobcell_core::store::ReceiptNote`] holds.
+    Receipts = 3,
 }
 
 impl Output {
-    pub(crate) const ALL: [Self; 3] = [Self::Result, Self::Stacktrace, Self::Progress];
+    pub(crate) const ALL: [Self; 4] = [Self::Result, Self::Stacktrace, Self::Progress, Self::Receipts];
 
     /// Its bit in [`crate::record::Record::outputs`].
     pub(crate) fn bit(self) -> u8 {

@@ -1,6 +1,7 @@
 //! The store itself: the port's verbs, each handed to the writer or to a reader.
 
-use std::collections::BTreeMap;
+mod administration;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,9 +9,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::store::{
-    Added, AddedFlow, Admin, Children, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow, Limits,
-    NewJob, Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec,
-    Schedulers, Series, StallPolicy, Store, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen,
+    Added, AddedFlow, AttemptReceipt, Cancelled, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow,
+    NewJob, Page, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec, Schedulers, StallPolicy, Store,
+    StoreHealth, StoredEvent, Token, Waiter,
 };
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, StoreError};
 use tokio::time::timeout_at;
@@ -20,13 +21,13 @@ use crate::cache::EmbeddedCache;
 use crate::children::{Child, PREFIX};
 use crate::error::{EmbeddedError, Result};
 use crate::flow::Node;
-use crate::locks::millis;
+use crate::keyvalue::EmbeddedKeyValue;
 use crate::open::{EmbeddedOptions, Shared};
 use crate::read::View;
 use crate::signals::EmbeddedWaiter;
 use crate::tx::Tx;
 use crate::writer::Writer;
-use crate::{admin, claim, events, finish, flow, limits, schedulers};
+use crate::{admin, claim, events, finish, flow, schedulers};
 
 /// Free space under which [`Store::health`] warns, while there is still time to act.
 const SPACE_LOW_BYTES: u64 = 256 * 1024 * 1024;
@@ -62,6 +63,12 @@ impl EmbeddedStore {
     #[must_use]
     pub fn cache(&self) -> EmbeddedCache {
         EmbeddedCache::new(self.clone())
+    }
+
+    /// The key-value buckets in the same database.
+    #[must_use]
+    pub fn keyvalue(&self) -> EmbeddedKeyValue {
+        EmbeddedKeyValue::new(self.clone())
     }
 
     /// Where the store is.
@@ -164,6 +171,14 @@ impl Store for EmbeddedStore {
         self.write(move |tx| claim::recover_stalled(tx, &queue, policy)).await
     }
 
+    async fn cancelled(
+        &self,
+        queue: &QueueName,
+        running: &[(JobId, Token)],
+    ) -> Result<Vec<Token>, StoreError> {
+        Ok(self.0.shared.locks.cancelled(queue, running))
+    }
+
     async fn waiter(&self, queue: &QueueName, name: Option<&str>) -> Result<Box<dyn Waiter>, StoreError> {
         let Shared { signals, clocks, workers, .. } = &*self.0.shared;
         let presence = workers.enter(queue, name);
@@ -239,6 +254,11 @@ impl Store for EmbeddedStore {
         self.read(move |view| view.logs(&queue, &id, page)).await
     }
 
+    async fn receipts(&self, queue: &QueueName, id: &JobId) -> Result<Vec<AttemptReceipt>, StoreError> {
+        let (queue, id) = (queue.clone(), id.clone());
+        self.read(move |view| view.receipts(&queue, &id)).await
+    }
+
     async fn queues(&self) -> Result<Vec<QueueName>, StoreError> {
         // The table is ordered by name.
         self.read(|view| Ok(view.queues()?.into_iter().map(|(name, _)| name).collect())).await
@@ -291,6 +311,10 @@ impl Store for EmbeddedStore {
     async fn remove(&self, queue: &QueueName, id: &JobId) -> Result<Removed, StoreError> {
         let (queue, id) = (queue.clone(), id.clone());
         self.write(move |tx| flow::remove(tx, &queue, &id, false)).await
+    }
+
+    async fn cancel(&self, queue: &QueueName, id: &JobId, now: Millis) -> Result<Cancelled, StoreError> {
+        self.cancel_job(queue, id, now).await
     }
 
     async fn promote(&self, queue: &QueueName, id: &JobId) -> Result<(), StoreError> {
@@ -354,156 +378,5 @@ impl Schedulers for EmbeddedStore {
     async fn schedulers(&self, queue: &QueueName, page: Page) -> Result<Vec<Scheduler>, StoreError> {
         let queue = queue.clone();
         self.read(move |view| view.schedulers(&queue, page)).await
-    }
-}
-
-#[async_trait]
-impl Admin for EmbeddedStore {
-    // --- limits ---
-
-    async fn limits(&self, queue: &QueueName) -> Result<Limits, StoreError> {
-        let (queue, now) = (queue.clone(), self.0.shared.clocks.wall.now());
-        self.read(move |view| view.limits(&queue, now)).await
-    }
-
-    async fn set_concurrency(&self, queue: &QueueName, max: Option<u64>) -> Result<(), StoreError> {
-        let queue = queue.clone();
-        self.write(move |tx| limits::set_concurrency(tx, &queue, max)).await
-    }
-
-    async fn set_rate(&self, queue: &QueueName, rate: Option<RateLimit>) -> Result<(), StoreError> {
-        let queue = queue.clone();
-        self.write(move |tx| limits::set_rate(tx, &queue, rate)).await
-    }
-
-    async fn rest(&self, queue: &QueueName, rest: Option<Duration>) -> Result<(), StoreError> {
-        let queue = queue.clone();
-        self.write(move |tx| limits::rest(tx, &queue, rest)).await
-    }
-
-    // --- one job ---
-
-    async fn change_delay(
-        &self,
-        queue: &QueueName,
-        id: &JobId,
-        delay: Duration,
-        now: Millis,
-    ) -> Result<(), StoreError> {
-        let (queue, id, delay) = (queue.clone(), id.clone(), millis(delay));
-        self.write(move |tx| admin::change_delay(tx, &queue, &id, delay, now)).await
-    }
-
-    async fn change_priority(
-        &self,
-        queue: &QueueName,
-        id: &JobId,
-        priority: u64,
-        front: bool,
-    ) -> Result<(), StoreError> {
-        let (queue, id) = (queue.clone(), id.clone());
-        self.write(move |tx| admin::change_priority(tx, &queue, &id, priority, front)).await
-    }
-
-    // --- many jobs ---
-
-    async fn promote_all(&self, queue: &QueueName, limit: u64) -> Result<u64, StoreError> {
-        self.make_all_wait(queue, JobState::Delayed, Millis::MAX, limit).await
-    }
-
-    async fn retry_all(
-        &self,
-        queue: &QueueName,
-        state: JobState,
-        before: Millis,
-        limit: u64,
-    ) -> Result<u64, StoreError> {
-        if !state.is_finished() {
-            return Err(StoreError::Rejected(format!(
-                "{state} jobs cannot be retried; only completed and failed ones can"
-            )));
-        }
-        self.make_all_wait(queue, state, before, limit).await
-    }
-
-    async fn clean(
-        &self,
-        queue: &QueueName,
-        state: JobState,
-        before: Millis,
-        limit: u64,
-    ) -> Result<Vec<JobId>, StoreError> {
-        self.clean_jobs(queue, state, before, limit).await
-    }
-
-    async fn obliterate(&self, queue: &QueueName, force: bool) -> Result<Obliterated, StoreError> {
-        self.obliterate_queue(queue, force).await
-    }
-
-    async fn trim_events(&self, queue: &QueueName, keep: u64) -> Result<u64, StoreError> {
-        let queue = queue.clone();
-        self.write(move |tx| admin::trim_events(tx, &queue, keep)).await
-    }
-
-    // --- looking ---
-
-    async fn counts_by_priority(
-        &self,
-        queue: &QueueName,
-        priorities: &[u64],
-    ) -> Result<BTreeMap<u64, u64>, StoreError> {
-        let (queue, priorities) = (queue.clone(), priorities.to_vec());
-        self.read(move |view| view.counts_by_priority(&queue, &priorities)).await
-    }
-
-    async fn series(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Series, StoreError> {
-        if !state.is_finished() {
-            return Err(StoreError::Rejected(format!(
-                "there is no series of {state} jobs; there is one of completed and one of failed ones"
-            )));
-        }
-        let queue = queue.clone();
-        self.read(move |view| view.series(&queue, state, page)).await
-    }
-
-    /// Those of this process: no other can use the store.
-    async fn workers(&self, queue: &QueueName) -> Result<Vec<WorkerSeen>, StoreError> {
-        Ok(self.0.shared.workers.of(queue))
-    }
-
-    async fn deduplication_owner(&self, queue: &QueueName, id: &str) -> Result<Option<JobId>, StoreError> {
-        let (queue, id, now) = (queue.clone(), id.to_owned(), self.0.shared.clocks.wall.now());
-        self.read(move |view| view.owner(&queue, &id, now)).await
-    }
-
-    async fn release_deduplication(&self, queue: &QueueName, id: &str) -> Result<bool, StoreError> {
-        let (queue, id) = (queue.clone(), id.to_owned());
-        let release = move |tx: &mut Tx<'_>| match tx.find_queue(&queue)? {
-            Some(number) => tx.release_owner(number, &id),
-            None => Ok(false),
-        };
-        self.write(release).await
-    }
-
-    // --- flows ---
-
-    async fn remove_tree(&self, queue: &QueueName, id: &JobId) -> Result<Removed, StoreError> {
-        let (queue, id) = (queue.clone(), id.clone());
-        self.write(move |tx| flow::remove(tx, &queue, &id, true)).await
-    }
-
-    async fn remove_unprocessed_children(&self, queue: &QueueName, id: &JobId) -> Result<u64, StoreError> {
-        let (queue, id) = (queue.clone(), id.clone());
-        self.write(move |tx| flow::remove_unprocessed(tx, &queue, &id)).await
-    }
-
-    async fn leave_parent(&self, queue: &QueueName, id: &JobId) -> Result<bool, StoreError> {
-        let (queue, id) = (queue.clone(), id.clone());
-        self.write(move |tx| flow::leave(tx, &queue, &id)).await
-    }
-
-    async fn children(&self, queue: &QueueName, id: &JobId, limit: u64) -> Result<Children, StoreError> {
-        let (queue, id) = (queue.clone(), id.clone());
-        self.read(move |view| view.family(&queue, &id, limit)).await
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Tables<'t> {
     pub(crate) events: Table<'t, (u32, u64), &'static [u8]>,
     pub(crate) cache: Table<'t, &'static str, (u64, &'static [u8])>,
     pub(crate) cache_due: Table<'t, (u64, &'static str), ()>,
+    pub(crate) values: Table<'t, (&'static str, &'static str), (u64, &'static [u8])>,
+    pub(crate) value_keys: Table<'t, (&'static str, u64), &'static str>,
 }
 
 /// A queue that this transaction has looked at.
@@ -95,6 +97,8 @@ impl<'t> Tables<'t> {
             events: transaction.open_table(schema::EVENTS)?,
             cache: transaction.open_table(schema::CACHE)?,
             cache_due: transaction.open_table(schema::CACHE_DUE)?,
+            values: transaction.open_table(schema::VALUES)?,
+            value_keys: transaction.open_table(schema::VALUE_KEYS)?,
         })
     }
 }
@@ -271,7 +275,7 @@ impl<'t> Tx<'t> {
 
     pub(crate) fn lock(&mut self, number: u32, id: &JobId, token: Token, until: Millis) {
         let name = self.queue_name(number);
-        self.locks.lock(&name, id, Lock { token, until });
+        self.locks.lock(&name, id, Lock { token, until, cancelled: false });
     }
 
     pub(crate) fn unlock(&mut self, number: u32, id: &JobId) {

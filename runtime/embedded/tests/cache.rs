@@ -1,4 +1,4 @@
-//! The cache and the publisher.
+//! The cache, buckets and the publisher.
 #![expect(clippy::unwrap_used, reason = "a test: what fails is the report")]
 
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jobcell_core::cache::{Cache, CacheError};
 use jobcell_core::clock::ManualClock;
+use jobcell_core::keyvalue::{Bucket, KeyValue};
 use jobcell_core::publish::Publisher;
 use jobcell_core::store::Store;
 use jobcell_embedded::{EmbeddedOptions, EmbeddedStore, InProcessPublisher, Received};
@@ -130,6 +131,25 @@ async fn the_cache_survives_a_restart() {
     assert_eq!(store.cache().get("k").await.unwrap(), Some(bytes("v")));
     rig.clock.advance(60_000);
     assert_eq!(store.cache().get("k").await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buckets_survive_a_restart_and_are_apart_from_the_cache() {
+    let rig = Rig::new();
+    let bucket = Bucket::new(Some("acme"), "media");
+    let values = rig.store.keyvalue();
+    values.set(&bucket, "k", bytes("v")).await.unwrap();
+    values.increment(&bucket, "n", 41).await.unwrap();
+    rig.store.cache().set("acme:media:k", bytes("cached"), MINUTE).await.unwrap();
+    rig.store.close().await;
+    rig.clock.advance(1_000_000_000);
+    let store = open(rig.directory.path(), &rig.clock);
+    let values = store.keyvalue();
+    // Sweeps the cache; buckets know no expiry.
+    store.cache().set("other", bytes("x"), None).await.unwrap();
+    assert_eq!(values.get(&bucket, "k").await.unwrap(), Some(bytes("v")));
+    assert_eq!(values.increment(&bucket, "n", 1).await.unwrap(), 42);
+    assert_eq!(values.keys(&bucket, 0, 9).await.unwrap().keys, ["k", "n"]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jobcell_core::conformance::Fixture;
+use jobcell_core::conformance::keyvalue::KeyValueFixture;
 use jobcell_core::conformance::series::POINTS;
 use jobcell_core::store::SeriesPoints;
 use jobcell_embedded::{EmbeddedOptions, EmbeddedStore, PREFIX};
@@ -16,3 +17,11 @@ async fn fresh() -> Fixture {
 }
 
 jobcell_core::store_conformance!(fresh);
+
+async fn fresh_keyvalue() -> KeyValueFixture {
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(directory.path(), EmbeddedOptions::default()).unwrap();
+    KeyValueFixture { store: Arc::new(store.keyvalue()), guard: Box::new(directory) }
+}
+
+jobcell_core::keyvalue_conformance!(fresh_keyvalue);

@@ -156,7 +156,7 @@ async fn claim(store: &EmbeddedStore) -> Claimed {
 
 async fn finish(store: &EmbeddedStore, claimed: &Claimed, verdict: Verdict, recorded: Recorded) {
     let Claimed { id, token, job: _ } = claimed.clone();
-    let finish = Finish { id, token, verdict, recorded, keep_logs: None };
+    let finish = Finish { recorded, ..Finish::new(id, token, verdict) };
     let reply = store.finish(&queue(), vec![finish], None, 1).await.unwrap();
     assert_eq!(reply.finished, [Ok(())]);
 }

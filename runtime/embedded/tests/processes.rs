@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use jobcell_core::attempt::Recorded;
 use jobcell_core::options::Keep;
 use jobcell_core::store::{
     Added, ClaimRequest, Claimed, Finish, NewJob, Page, StallPolicy, Store, StoreError, Verdict,
@@ -129,13 +128,8 @@ fn request(max: usize, worker: &str, first: u64) -> ClaimRequest {
 }
 
 fn completed(claimed: &Claimed) -> Finish {
-    Finish {
-        id: claimed.id.clone(),
-        token: claimed.token.clone(),
-        verdict: Verdict::Complete { result: "true".into(), keep: Keep::All },
-        recorded: Recorded::default(),
-        keep_logs: None,
-    }
+    let verdict = Verdict::Complete { result: "true".into(), keep: Keep::All };
+    Finish::new(claimed.id.clone(), claimed.token.clone(), verdict)
 }
 
 async fn ids(store: &EmbeddedStore, state: JobState) -> HashSet<JobId> {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncReadExt;
 
-/// Bytes of an artifact that are read at most. The engine's own limit, per handler, is lower by default; this one
-/// keeps a mistyped path from filling the memory.
-pub const ARTIFACT_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Bytes of an artifact that are read at most: what admission takes at most. No byte beyond it is read, whatever the
+/// file is and becomes meanwhile.
+pub const ARTIFACT_BYTES_MAX: u64 = 32 << 20;
 
 /// The sha256 of an artifact: the name of a version.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,37 +88,59 @@ pub enum ArtifactError {
         /// Why.
         cause: std::io::Error,
     },
+    /// It is no file that could hold a component.
+    #[error(
+        "handler {handler:?}: {path} is no regular file; give the path of a .wasm file in [handlers.{handler}] source"
+    )]
+    NoFile {
+        /// The handler.
+        handler: String,
+        /// Its source.
+        path: PathBuf,
+    },
     /// The file is larger than any component.
-    #[error("handler {handler:?}: {path} has {bytes} bytes; the limit is {limit}", limit = ARTIFACT_BYTES_MAX)]
+    #[error(
+        "handler {handler:?}: {path} has more than {limit} bytes, which is the limit; build it with optimisation and \
+         strip debug information, or correct [handlers.{handler}] source",
+        limit = ARTIFACT_BYTES_MAX
+    )]
     TooLarge {
         /// The handler.
         handler: String,
         /// Its source.
         path: PathBuf,
-        /// Its size.
-        bytes: u64,
     },
 }
 
 impl Source {
     /// Reads the artifact as it is now.
     ///
+    /// Cancel safety: nothing is left of a dropped future.
+    ///
     /// # Errors
-    /// When it cannot be read or is over [`ARTIFACT_BYTES_MAX`].
+    /// When it cannot be read, is no regular file, or is over [`ARTIFACT_BYTES_MAX`].
     pub async fn read(&self, handler: &str) -> Result<Artifact, ArtifactError> {
         let Self::File(path) = self;
         let path = if path.is_dir() { &path.join(format!("{handler}.wasm")) } else { path };
-        let unreadable =
-            |cause| ArtifactError::Unreadable { handler: handler.to_owned(), path: path.clone(), cause };
-        let size = tokio::fs::metadata(path).await.map_err(unreadable)?.len();
-        if size > ARTIFACT_BYTES_MAX {
-            return Err(ArtifactError::TooLarge {
-                handler: handler.to_owned(),
-                path: path.clone(),
-                bytes: size,
-            });
+        let named = || (handler.to_owned(), path.clone());
+        let unreadable = |cause| {
+            let (handler, path) = named();
+            ArtifactError::Unreadable { handler, path, cause }
+        };
+        // Before it is opened: opening a named pipe would wait for somebody to write to it.
+        let found = tokio::fs::metadata(path).await.map_err(unreadable)?;
+        if !found.is_file() {
+            let (handler, path) = named();
+            return Err(ArtifactError::NoFile { handler, path });
         }
-        let bytes = tokio::fs::read(path).await.map_err(unreadable)?;
+        let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+        let expected = found.len().min(ARTIFACT_BYTES_MAX);
+        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or_default() + 1);
+        file.take(ARTIFACT_BYTES_MAX + 1).read_to_end(&mut bytes).await.map_err(unreadable)?;
+        if bytes.len() as u64 > ARTIFACT_BYTES_MAX {
+            let (handler, path) = named();
+            return Err(ArtifactError::TooLarge { handler, path });
+        }
         Ok(Artifact::new(bytes))
     }
 
@@ -159,5 +182,24 @@ mod tests {
                 && error.contains("[handlers.media]"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn no_byte_beyond_the_cap_is_read_and_nothing_endless_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large.wasm");
+        // Sparse: its size costs nothing, reading it would.
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(ARTIFACT_BYTES_MAX).unwrap();
+        let source = Source::File(path);
+        assert_eq!(source.read("large").await.unwrap().bytes.len() as u64, ARTIFACT_BYTES_MAX);
+        for size in [ARTIFACT_BYTES_MAX + 1, 1 << 40] {
+            file.set_len(size).unwrap();
+            let error = source.read("large").await.unwrap_err();
+            assert!(matches!(error, ArtifactError::TooLarge { .. }), "{error}");
+        }
+        let error = Source::File("/dev/zero".into()).read("zero").await.unwrap_err();
+        assert!(matches!(error, ArtifactError::NoFile { .. }), "{error}");
+        assert!(error.to_string().contains("/dev/zero is no regular file"), "{error}");
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jobcell_core::store::{Claim, ClaimRequest, Finish, NewJob, Verdict};
-use jobcell_core::{Clock, Keep, QueueName, Recorded, Store, SystemClock};
+use jobcell_core::{Clock, Keep, QueueName, Store, SystemClock};
 use jobcell_redis::{BullStore, ConnectOptions};
 use redis::aio::MultiplexedConnection;
 
@@ -121,15 +121,9 @@ async fn cycle(bench: Arc<Bench>, batch: usize) -> Fallible<usize> {
 }
 
 fn ends(claim: Claim) -> Vec<Finish> {
-    let end = |job: jobcell_core::store::Claimed| Finish {
-        verdict: Verdict::Complete {
-            result: format!(r#"{{"ok":true,"i":{}}}"#, job.id.as_str()).into(),
-            keep: Keep::All,
-        },
-        id: job.id,
-        token: job.token,
-        recorded: Recorded::default(),
-        keep_logs: None,
+    let end = |job: jobcell_core::store::Claimed| {
+        let result = format!(r#"{{"ok":true,"i":{}}}"#, job.id.as_str()).into();
+        Finish::new(job.id, job.token, Verdict::Complete { result, keep: Keep::All })
     };
     claim.jobs.into_iter().map(end).collect()
 }

@@ -8,13 +8,39 @@ use jobcell_core::cache::{Cache, CacheError};
 use redis::{RedisError, Value};
 
 use crate::error;
+use crate::keys::{cache_base, literally};
 use crate::link::Redis;
+use crate::permissions::{Needs, Permissions};
 use crate::script;
 
 /// Values under `jobcell-cache/<prefix>/<key>`, apart from every queue.
 #[derive(Debug, Clone)]
 pub struct RedisCache {
     redis: Redis,
+    permissions: Permissions,
+}
+
+/// What the cache runs on its keys, `k`.
+const COMMANDS: &[&str] = &[
+    "DEL k",
+    "EVALSHA x 1 k",
+    "EXISTS k",
+    "GET k",
+    "INCRBY k 1",
+    "PEXPIRE k 1",
+    "PING",
+    "SCRIPT LOAD x",
+    "SET k v",
+];
+
+/// What the user must be allowed to do for it.
+pub(crate) fn needs(prefix: &str) -> Needs {
+    let base = cache_base(prefix);
+    Needs::new("the cache that handlers are granted", COMMANDS).key(
+        "k",
+        format!("{base}jobcell"),
+        &format!("{}*", literally(&base)),
+    )
 }
 
 // === impl RedisCache ===
@@ -23,7 +49,13 @@ impl RedisCache {
     /// Over this connection.
     #[must_use]
     pub fn new(redis: Redis) -> Self {
-        Self { redis }
+        Self { redis, permissions: Permissions::default() }
+    }
+
+    /// What the user may not do with the keys of the cache, with the fix; none when nothing is missing, or Redis cannot
+    /// tell.
+    pub async fn denied(&self) -> Option<String> {
+        self.permissions.fault_anywhere(&self.redis, &needs(self.redis.options().key_prefix())).await
     }
 
     fn error(&self, e: &RedisError) -> CacheError {
@@ -84,7 +116,7 @@ impl Cache for RedisCache {
     }
 
     async fn increment(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, CacheError> {
-        let mut call = script::INCREMENT.call_alone(&self.redis.keys().cache(key));
+        let mut call = script::INCREMENT.call_alone(&[self.redis.keys().cache(key)]);
         call.arg(by);
         match ttl {
             Some(ttl) => call.arg(ttl_ms(ttl)),
@@ -105,5 +137,17 @@ impl Cache for RedisCache {
             _ => None,
         };
         sum.ok_or_else(|| CacheError::NotANumber(key.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::permissions::tests::assert_covers;
+
+    #[test]
+    fn every_command_of_its_script_is_asked_for() {
+        let words = script::words_of([include_str!("lua/increment.lua")].into_iter());
+        assert_covers(&needs("bull"), &words);
     }
 }

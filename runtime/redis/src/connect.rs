@@ -176,7 +176,7 @@ impl ConnectOptions {
         if !self.is_cluster() || Keys::new(&self.prefix).queue(queue).share_a_slot() {
             return Ok(());
         }
-        let prefix = self.prefix.replace(['{', '}'], "");
+        let prefix = crate::link::slots::in_braces(&self.prefix);
         Err(ConnectError::ManySlots { queue: queue.to_string(), prefix })
     }
 
@@ -270,6 +270,8 @@ mod tests {
         let error = cluster.check_queue(&queue("mail")).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("\"mail\"") && text.contains("prefix = \"{bull}\""), "{text}");
+        let error = cluster.clone().prefix("{}").check_queue(&queue("mail")).unwrap_err().to_string();
+        assert!(error.contains("prefix = \"{bull}\""), "{error}");
         cluster.check_queue(&queue("{mail}")).unwrap();
         for (prefix, is_fine) in [("{bull}", true), ("a{b}c", true), ("{}", false), ("{bull", false)] {
             let checked = cluster.clone().prefix(prefix).check_queue(&queue("mail"));

@@ -25,6 +25,11 @@ pub(crate) fn is_unsent(e: &RedisError) -> bool {
     e.kind() == UNSENT
 }
 
+/// True when Redis answered the call, with this error.
+pub(crate) fn is_answered(e: &RedisError) -> bool {
+    e.code().is_some()
+}
+
 /// A call that cannot be right, whatever Redis would say.
 pub(crate) fn refused(cause: String) -> RedisError {
     (REFUSED, "refused", cause).into()
@@ -38,7 +43,9 @@ pub(crate) fn describe(e: &RedisError) -> String {
         (None, Some(detail)) => detail.to_owned(),
         (None, None) => e.to_string(),
     };
-    text.replace(['\r', '\n'], " ")
+    // A script's hash and line say nothing about what its user may do.
+    let text = if is_denied(e) { text.split(" script: ").next().unwrap_or(&text) } else { &text };
+    text.trim_end().replace(['\r', '\n'], " ")
 }
 
 /// True when the server's reply has this code, also when a script met it: Redis before 7 wraps those.
@@ -46,12 +53,22 @@ pub(crate) fn has_code(e: &RedisError, code: &str) -> bool {
     e.code() == Some(code) || (e.code() == Some("ERR") && e.detail().is_some_and(|d| d.contains(code)))
 }
 
+/// True when this user is not allowed it. What a script meets has no code of its own.
+pub(crate) fn is_denied(e: &RedisError) -> bool {
+    let in_script = |text: &str| {
+        text.contains("The user executing the script can't") || text.contains("ACL failure in script")
+    };
+    e.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+        || has_code(e, "NOPERM")
+        || e.detail().is_some_and(in_script)
+}
+
 /// What to change when Redis does not let us in.
 pub(crate) fn login_fix(e: &RedisError) -> Option<&'static str> {
     if e.kind() == ErrorKind::AuthenticationFailed || has_code(e, "NOAUTH") || has_code(e, "WRONGPASS") {
         return Some(SET_PASSWORD);
     }
-    (e.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) || has_code(e, "NOPERM")).then_some(ALLOW)
+    is_denied(e).then_some(ALLOW)
 }
 
 /// True when what came back is not Redis's protocol.
@@ -99,7 +116,7 @@ pub(crate) fn is_broken(e: &RedisError) -> bool {
 }
 
 /// The store's error. `WRONGTYPE` is left to the caller that can tell which key it is.
-pub(crate) fn of_store(address: &str, e: &RedisError) -> StoreError {
+pub(crate) fn of_store(address: &str, is_cluster: bool, e: &RedisError) -> StoreError {
     let cause = describe(e);
     if e.kind() == REFUSED {
         return StoreError::Rejected(cause);
@@ -108,23 +125,30 @@ pub(crate) fn of_store(address: &str, e: &RedisError) -> StoreError {
         return StoreError::Denied(format!("redis at {address}: {cause}; {fix}"));
     }
     if is_passing(e) {
-        return StoreError::Unavailable(format!("redis at {address}: {cause}{}", advice(e)));
+        return StoreError::Unavailable(format!("redis at {address}: {cause}{}", advice(is_cluster, e)));
     }
-    StoreError::Other(format!("redis at {address}: {cause}{}", advice(e)))
+    StoreError::Other(format!("redis at {address}: {cause}{}", advice(is_cluster, e)))
 }
 
-fn advice(e: &RedisError) -> &'static str {
+/// True for what only a cluster answers.
+fn is_of_cluster(e: &RedisError) -> bool {
+    ["MOVED", "ASK", "CROSSSLOT"].iter().any(|code| has_code(e, code))
+        || describe(e).contains("non local key")
+}
+
+fn advice(is_cluster: bool, e: &RedisError) -> &'static str {
     if has_code(e, "OOM") {
         "; raise maxmemory or remove finished jobs"
     } else if has_code(e, "MISCONF") {
         "; Redis cannot save to its disk and refuses writes"
     } else if has_code(e, "READONLY") {
         "; this is a replica, connect to the master"
-    } else if has_code(e, "MOVED") || has_code(e, "ASK") {
-        "; this is a Redis Cluster, write redis+cluster:// instead of redis://"
-    } else if has_code(e, "CROSSSLOT") || describe(e).contains("non local key") {
-        "; on a Redis Cluster, which is written redis+cluster://, all keys of a queue and of the queues of a flow must be \
-         in one slot: put the key prefix in braces (prefix = \"{bull}\")"
+    } else if !is_cluster && is_of_cluster(e) {
+        "; this is a Redis Cluster: write redis+cluster:// instead of redis://, and put the key prefix in braces here and in \
+         every BullMQ client (prefix = \"{bull}\")"
+    } else if is_of_cluster(e) {
+        "; on a Redis Cluster all keys of a queue, and of the queues of a flow, must be in one slot: put the key prefix \
+         in braces in [redis] and in every BullMQ client (prefix = \"{bull}\"), or the names of the queues"
     } else if has_code(e, "BUSY") {
         "; a script runs for too long there, SCRIPT KILL ends it"
     } else if has_code(e, "max number of clients reached") {
@@ -165,7 +189,7 @@ mod tests {
             "NOSCRIPT No matching script.",
             "ERR max number of clients reached",
         ] {
-            assert!(of_store("h:1", &said(line)).is_transient(), "{line}");
+            assert!(of_store("h:1", false, &said(line)).is_transient(), "{line}");
         }
         for line in [
             "WRONGTYPE Operation against a key",
@@ -173,13 +197,18 @@ mod tests {
             "CROSSSLOT Keys in request",
             "MOVED 1 h:2",
         ] {
-            let error = of_store("h:1", &said(line));
+            let error = of_store("h:1", false, &said(line));
             assert!(matches!(&error, StoreError::Other(_)), "{line}: {error:?}");
         }
-        for line in
-            ["NOAUTH Authentication required.", "WRONGPASS invalid", "NOPERM this user has no permissions"]
-        {
-            assert!(matches!(of_store("h:1", &said(line)), StoreError::Denied(_)), "{line}");
+        for line in [
+            "NOAUTH Authentication required.",
+            "WRONGPASS invalid",
+            "NOPERM this user has no permissions",
+            "ERR The user executing the script can't run this command or subcommand script: 0a, on @user_script:1.",
+            "ERR ACL failure in script: User u has no permissions to run the 'set' command script: 0a, on @user_script:1.",
+        ] {
+            assert!(!describe(&said(line)).contains("user_script"), "{line}");
+            assert!(matches!(of_store("h:1", false, &said(line)), StoreError::Denied(_)), "{line}");
         }
     }
 
@@ -202,11 +231,12 @@ mod tests {
     #[test]
     fn what_was_never_sent_is_known_to_be() {
         let unsent = unsent("reconnecting");
-        assert!(is_unsent(&unsent) && of_store("h:1", &unsent).is_transient());
+        assert!(is_unsent(&unsent) && of_store("h:1", false, &unsent).is_transient());
         let lost = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
-        assert!(!is_unsent(&lost) && of_store("h:1", &lost).is_transient());
+        assert!(!is_answered(&unsent) && !is_answered(&lost) && is_answered(&said("WRONGTYPE Operation")));
+        assert!(!is_unsent(&lost) && of_store("h:1", false, &lost).is_transient());
         assert!(
-            matches!(of_store("h:1", &refused("no".to_owned())), StoreError::Rejected(cause) if cause == "no")
+            matches!(of_store("h:1", false, &refused("no".to_owned())), StoreError::Rejected(cause) if cause == "no")
         );
     }
 
@@ -220,8 +250,11 @@ mod tests {
             ("BUSY Redis is busy running a script.", "SCRIPT KILL"),
             ("OOM command not allowed", "maxmemory"),
         ] {
-            let text = of_store("h:1", &said(line)).to_string();
+            let text = of_store("h:1", false, &said(line)).to_string();
             assert!(text.contains(part) && text.contains("h:1"), "{text}");
         }
+        // Who has written that already is told what else it takes.
+        let text = of_store("h:1", true, &said("MOVED 1 h:2")).to_string();
+        assert!(text.contains("{bull}") && !text.contains("redis+cluster"), "{text}");
     }
 }

@@ -2,6 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use jobcell_core::keyvalue::Bucket;
+use jobcell_core::names::key_part;
 use jobcell_core::{JobId, QueueName};
 
 use crate::link::slots;
@@ -41,6 +43,9 @@ pub(crate) const QUEUE_KEYS: [(&str, KeyType); 17] = [
     ("limiter", "string"),
     ("repeat", "zset"),
 ];
+
+/// A hash of requests to end running jobs, see `lua/cancels.lua`. No job's key is of this form.
+pub(crate) const CANCELS: &str = "jobcell:cancel";
 
 /// Whether a job of this id would be where something of its queue is, or was in older versions of BullMQ.
 pub(crate) fn is_reserved(id: &str) -> bool {
@@ -93,7 +98,13 @@ impl Keys {
 
     /// Not of the form `<prefix>:<queue>:…`, so that no queue can have it.
     pub(crate) fn cache(&self, key: &str) -> String {
-        format!("jobcell-cache/{}/{key}", self.prefix)
+        format!("{}{key}", cache_base(&self.prefix))
+    }
+
+    /// The values of a bucket, and its keys by when they were made: in one slot of a cluster, a bucket's own.
+    pub(crate) fn bucket(&self, bucket: &Bucket) -> [String; 2] {
+        let base = format!("{}{{{}}}", bucket_base(&self.prefix), bucket.as_str());
+        [format!("{base}:values"), format!("{base}:keys")]
     }
 }
 
@@ -131,11 +142,22 @@ impl QueueKeys {
     }
 }
 
-/// A pattern that only this text matches.
-fn literally(text: &str) -> String {
+/// What every key of the cache begins with. A `/` in the prefix would let the cache of one deployment begin like
+/// another's; braces stay, so that on a cluster the cache is where the queues are.
+pub(crate) fn cache_base(prefix: &str) -> String {
+    format!("jobcell-cache/{}/", prefix.replace('%', "%25").replace('/', "%2F"))
+}
+
+/// What every key of a bucket begins with. It has no braces: those of the bucket's name are the first.
+pub(crate) fn bucket_base(prefix: &str) -> String {
+    format!("jobcell-kv/{}/", key_part(prefix))
+}
+
+/// A pattern that only this text matches, for `SCAN` and for ACL rules.
+pub(crate) fn literally(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
             pattern.push('\\');
         }
         pattern.push(c);

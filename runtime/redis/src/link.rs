@@ -27,6 +27,7 @@ pub(crate) use node::{Link, Seat};
 use crate::connect::{ConnectError, ConnectOptions, Place, into_result};
 use crate::error;
 use crate::keys::Keys;
+use crate::permissions::{Needs, Permissions};
 use cluster::Cluster;
 use node::{CLOSED, Changes, Target};
 use sentinel::Sentinels;
@@ -160,6 +161,16 @@ impl Redis {
         }
     }
 
+    /// The server that has this key.
+    pub(crate) fn node_of(&self, key: &str) -> Option<Node> {
+        match &self.0.kind {
+            Kind::One(_) => self.nodes().pop(),
+            Kind::Cluster(cluster) => {
+                cluster.owner(key.as_bytes()).map(|(address, link)| Node { name: address.to_string(), link })
+            }
+        }
+    }
+
     /// The shared connection to the server that has this key.
     pub(crate) fn seat(&self, key: &str) -> Option<Seat> {
         match &self.0.kind {
@@ -172,9 +183,27 @@ impl Redis {
         self.0.changes.hear()
     }
 
+    /// The error for something that the user may not do: Redis does not say what is missing, so this asks.
+    pub(crate) async fn denied(
+        &self,
+        e: &RedisError,
+        permissions: &Permissions,
+        needs: &Needs,
+        key: &str,
+    ) -> StoreError {
+        let found = match self.node_of(key) {
+            Some(node) => permissions.fault(&node, needs, self.options().user()).await,
+            None => None,
+        };
+        match found {
+            Some(fault) => StoreError::Denied(format!("redis at {}: {fault}", self.0.address)),
+            None => self.error(e),
+        }
+    }
+
     /// The error in the store's words.
     pub(crate) fn error(&self, e: &RedisError) -> StoreError {
-        error::of_store(&self.0.address, e)
+        error::of_store(&self.0.address, self.0.options.is_cluster(), e)
     }
 }
 

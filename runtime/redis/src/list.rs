@@ -22,11 +22,13 @@
 
 mod add;
 mod admin;
+mod cancel;
 mod claim;
 mod finish;
-mod item;
+pub(crate) mod item;
 mod keys;
 mod look;
+pub(crate) mod needs;
 mod options;
 mod record;
 mod script;

@@ -23,7 +23,7 @@ pub(crate) struct Script {
 pub(crate) struct Call<'a> {
     script: &'a Script,
     keys: Vec<String>,
-    /// It touches no key but those.
+    /// It touches no key but those, so that a cluster sees by itself when one of them is elsewhere.
     alone: bool,
     cmd: Cmd,
 }
@@ -51,7 +51,9 @@ const OUTCOME: Module = Module("outcome", include_str!("lua/outcome.lua"));
 const MISFITS: Module = Module("misfits", include_str!("lua/misfits.lua"));
 const METRICS: Module = Module("metrics", include_str!("lua/metrics.lua"));
 const SLOTS: Module = Module("slots", include_str!("lua/slots.lua"));
+const CANCELS: Module = Module("cancels", include_str!("lua/cancels.lua"));
 const LISTS: Module = Module("lists", include_str!("lua/lists.lua"));
+const BUCKET: Module = Module("bucket", include_str!("lua/bucket.lua"));
 
 macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident = [$($module:ident),*] $file:literal;)*) => {
@@ -64,7 +66,9 @@ macro_rules! scripts {
 }
 
 scripts! {
-    FINISH = [QUEUES, FAMILY, JOBS, DEDUP, RETENTION, RECORDED, OUTCOME, MISFITS, METRICS] "finish.lua";
+    FINISH = [QUEUES, FAMILY, JOBS, DEDUP, RETENTION, RECORDED, OUTCOME, MISFITS, METRICS, CANCELS] "finish.lua";
+    CANCEL = [QUEUES, FAMILY, JOBS, DEDUP, RETENTION, OUTCOME, SLOTS, CANCELS] "cancel.lua";
+    RECEIPTS = [] "receipts.lua";
     ADD = [QUEUES, FAMILY, GIVEN, JOBS, DEDUP] "add.lua";
     FLOW = [QUEUES, FAMILY, GIVEN, JOBS, DEDUP] "flow.lua";
     UNCLAIM = [QUEUES] "unclaim.lua";
@@ -72,7 +76,7 @@ scripts! {
     UNSCHEDULE = [QUEUES, FAMILY, JOBS, SLOTS] "unschedule.lua";
     ITERATE = [QUEUES, JOBS, SLOTS] "iterate.lua";
     RENEW = [] "renew.lua";
-    STALLED = [QUEUES] "stalled.lua";
+    STALLED = [QUEUES, CANCELS] "stalled.lua";
     PROGRESS = [QUEUES] "progress.lua";
     LOGS = [] "logs.lua";
     DATA = [] "data.lua";
@@ -96,6 +100,10 @@ scripts! {
     SERIES = [] "series.lua";
     STATE = [] "state.lua";
     INCREMENT = [] "increment.lua";
+    KV_SET = [BUCKET] "kv_set.lua";
+    KV_DELETE = [] "kv_delete.lua";
+    KV_INCREMENT = [BUCKET] "kv_increment.lua";
+    KV_SWAP = [BUCKET] "kv_swap.lua";
 }
 
 // === impl Script ===
@@ -154,9 +162,9 @@ impl Script {
         Call { script: self, keys, alone: false, cmd }
     }
 
-    /// Starts a call that touches this key and no other.
-    pub(crate) fn call_alone(&self, key: &str) -> Call<'_> {
-        Call { alone: true, ..self.call(key) }
+    /// Starts a call that touches these keys and no other.
+    pub(crate) fn call_alone(&self, keys: &[impl AsRef<str>]) -> Call<'_> {
+        Call { alone: true, ..self.call_on(keys) }
     }
 }
 
@@ -201,9 +209,9 @@ impl Call<'_> {
         for key in &self.keys {
             cmd.arg(key);
         }
-        // Of the form of a queue's own key, so that it is among those that the user may touch.
+        // It begins as the keys beside the first one do, so that it is among those that the user may touch.
         let first = self.keys.first().map_or("", String::as_str);
-        cmd.arg(format!("{}~~~~", first.strip_suffix("meta").unwrap_or(first)));
+        cmd.arg(format!("{first}:~~~~"));
         for arg in self.cmd.args_iter().skip(3 + self.keys.len()) {
             if let Arg::Simple(arg) = arg {
                 cmd.arg(arg);
@@ -217,7 +225,12 @@ impl Call<'_> {
 /// what is found this way must never reach a server.
 #[cfg(test)]
 pub(crate) fn words() -> BTreeSet<&'static str> {
-    let texts = ALL.iter().map(|(_, script)| script.text.as_str());
+    words_of(ALL.iter().map(|(_, script)| script.text.as_str()))
+}
+
+/// The same of these texts.
+#[cfg(test)]
+pub(crate) fn words_of<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     let quoted = texts.flat_map(|text| text.lines()).flat_map(|line| line.split('\'').skip(1).step_by(2));
     quoted.filter(|word| word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())).collect()
 }
@@ -241,7 +254,7 @@ mod tests {
             assert!(last.contains("return") || in_lines || last == "end", "{file} returns nothing: {last:?}");
             for Module(name, _) in [
                 QUEUES, FAMILY, TREES, GIVEN, JOBS, DEDUP, RETENTION, RECORDED, OUTCOME, MISFITS, METRICS,
-                SLOTS, LISTS,
+                SLOTS, LISTS, BUCKET, CANCELS,
             ] {
                 let used = script.text.contains(&format!("lib.{name}."));
                 let made = script.text.contains(&format!("name == '{name}'"));

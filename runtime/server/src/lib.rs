@@ -1,14 +1,14 @@
-//! The HTTP side of a host: is it alive, is it ready, how is it, and its metrics.
+//! The HTTP side of a host: is it alive, is it ready, how is it, its metrics, and the API to its jobs.
 //!
 //! [`Server`] listens; what it shows comes in through two narrow traits, [`Health`] and [`Gauges`], so that this crate
-//! knows neither Redis nor Wasm. [`Metrics`] counts what happens: it is the [`jobcell_core::Observer`] of a host.
+//! knows neither Redis nor Wasm; the API works on any store ([`Api`]). [`Metrics`] counts what happens: it is the [`jobcell_core::Observer`] of a host.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use jobcell_server::{Gauges, Health, Metrics, Pages, Server, ServerError};
 //! # async fn run(health: Arc<dyn Health>, gauges: Arc<dyn Gauges>) -> Result<(), ServerError> {
 //! let metrics = Arc::new(Metrics::new());
-//! let pages = Pages { health, gauges, metrics };
+//! let pages = Pages { health, gauges, metrics, api: None };
 //! let server = Server::bind(([127, 0, 0, 1], 8787).into()).await?;
 //! println!("listening on {}", server.local_addr());
 //! server.serve(pages, async { /* ends when the host stops */ }).await;
@@ -16,18 +16,26 @@
 //! # }
 //! ```
 
+mod api;
 mod health;
+mod input;
 mod listen;
 mod metrics;
 mod problem;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod view;
 
+pub use api::{Api, Role, Token, openapi};
 pub use health::{
     HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus, Status, StoreReport,
     WorkerReport,
 };
+pub use input::{DeduplicationInput, OptionsInput, TelemetryInput};
 pub use listen::{Server, ServerError};
 pub use metrics::{Gauges, HandlerGauge, HostGauges, Metrics, QueueGauges, StoreGauges, queue_gauges};
 pub use routes::Pages;
+pub use tree::{Tree, tree};
+pub use view::{JobView, LimitsView, QueueView, RateView, SchedulerView, raw};

@@ -55,8 +55,8 @@ fn cause(error: &io::Error, address: &SocketAddr) -> String {
     }
 }
 
-/// Connections at the same time. Health and metrics need a handful; more wait in the backlog.
-const CONNECTIONS_MAX: usize = 256;
+/// Connections at the same time; more wait in the backlog. Clients of live updates hold one each.
+const CONNECTIONS_MAX: usize = 1024;
 /// How long a client may take for the head of a request, also for the next one on an open connection.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// How long one connection is used: a client that reads slower than this keeps no place for ever.
@@ -101,10 +101,10 @@ impl Server {
     ///
     /// Cancel safety: a dropped future stops accepting and cuts open connections.
     pub async fn serve(self, pages: Pages, shutdown: impl Future<Output = ()>) {
-        let Self { listener, .. } = self;
-        let router = router(pages);
+        let Self { listener, address } = self;
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
+        let router = router(pages, address.ip().is_loopback(), &closing);
         // Also when this future is dropped.
         let _close = closing.clone().drop_guard();
         let mut shutdown = pin!(shutdown);
@@ -152,7 +152,7 @@ async fn connection(
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     let service = TowerToHyperService::new(router);
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let mut ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = closing.cancelled() => None,

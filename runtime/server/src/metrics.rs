@@ -174,11 +174,14 @@ impl Observer for Metrics {
 fn trap(cause: StopCause) -> Option<&'static str> {
     match cause {
         StopCause::Deadline
+        | StopCause::Cpu
         | StopCause::Memory
         | StopCause::Stack
         | StopCause::Panic
         | StopCause::Trap
         | StopCause::Abi
+        | StopCause::HostCall
+        | StopCause::Resources
         | StopCause::Result
         | StopCause::Payload
         | StopCause::Host => Some(cause.as_str()),

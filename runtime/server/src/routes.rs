@@ -1,4 +1,4 @@
-//! The pages: `/livez`, `/readyz`, `/health`, `/metrics`.
+//! The pages: `/livez`, `/readyz`, `/health`, `/metrics`, and whatever the API has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
+use crate::api::{self, Api};
 use crate::health::Health;
 use crate::metrics::{Format, Gauges, Metrics, Scrape};
 use crate::problem::Problem;
@@ -23,12 +25,12 @@ pub struct Pages {
     pub gauges: Arc<dyn Gauges>,
     /// Behind `/metrics`: what was counted.
     pub metrics: Arc<Metrics>,
+    /// Behind `/api/v1` and `/scale`. None leaves them out.
+    pub api: Option<Api>,
 }
 
 /// The longest wait for an answer of the host. Probes of orchestrators give up after 1 to 10 s.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// Bytes a request may declare for its body. No page reads one.
-const BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 const ROUTES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
 
@@ -44,18 +46,21 @@ struct Readiness {
     reasons: Vec<String>,
 }
 
-pub(crate) fn router(pages: Pages) -> Router {
-    let Pages { health, gauges, metrics } = pages;
+/// All routes, for a server that may be reached from this machine only, or from others as well.
+pub(crate) fn router(pages: Pages, loopback: bool, closing: &CancellationToken) -> Router {
+    let Pages { health, gauges, metrics, api } = pages;
     let [livez, readyz, health_page, metrics_page] = ROUTES;
+    let api = api.map_or_else(Router::new, |api| api::router(api, loopback, closing.clone()));
     Router::new()
         .route(livez, get(alive))
         .route(readyz, get(ready))
         .route(health_page, get(healthy))
         .route(metrics_page, get(measured))
-        .fallback(no_page)
         .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn(bounded))
         .with_state(Arc::new(Shared { health, scrape: Scrape::new(metrics, gauges) }))
+        .merge(api)
+        .fallback(no_page)
+        .layer(middleware::from_fn(bounded))
 }
 
 /// The process answers: nothing else is asked, so that a lost Redis restarts no host.
@@ -100,7 +105,9 @@ async fn measured(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
 }
 
 async fn no_page(uri: Uri) -> Problem {
-    let detail = format!("there is no page {}; there are {}", uri.path(), ROUTES.join(", "));
+    let routes = ROUTES.join(", ");
+    let detail =
+        format!("there is no page {}; there are {routes}, and those of {}", uri.path(), api::DOCUMENT);
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
@@ -114,8 +121,8 @@ async fn bounded(request: Request, next: Next) -> Response {
     let length = request.headers().get(header::CONTENT_LENGTH);
     let declared: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let mut response = match declared {
-        Some(bytes) if bytes > BODY_BYTES_MAX => {
-            let detail = format!("the body has {bytes} bytes; the limit is {BODY_BYTES_MAX}");
+        Some(bytes) if bytes > api::BODY_BYTES_MAX as u64 => {
+            let detail = format!("the body has {bytes} bytes; the limit is {}", api::BODY_BYTES_MAX);
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()
         }
         Some(_) | None => next.run(request).await,

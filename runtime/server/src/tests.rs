@@ -98,7 +98,7 @@ impl Running {
         let (fake, metrics) = (Arc::new(fake), Arc::new(Metrics::new()));
         let (health, gauges): (Arc<dyn Health>, Arc<dyn Gauges>) =
             (Arc::clone(&fake) as _, Arc::clone(&fake) as _);
-        let pages = Pages { health, gauges, metrics: Arc::clone(&metrics) };
+        let pages = Pages { health, gauges, metrics: Arc::clone(&metrics), api: None };
         let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let (address, stop) = (server.local_addr(), CancellationToken::new());
         let task = tokio::spawn(server.serve(pages, stop.clone().cancelled_owned()));

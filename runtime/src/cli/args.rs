@@ -70,13 +70,27 @@ pub(super) enum Command {
     Handler(HandlerCommand),
     /// Run one job in a cell with no store, and print outcome, log and cost
     Invoke(InvokeArgs),
-    /// Report what this machine offers and what needs mending
-    Doctor,
+    /// Report what this machine offers and what needs mending, or attack it
+    Doctor(DoctorArgs),
     /// Print the completion script of a shell
     Completions {
         /// The shell
         shell: Shell,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Let the hostile guests loose on the limits and grants of every handler and on the defaults; exit 1 if one of
+    /// them was not held
+    #[arg(long)]
+    pub(super) attack: bool,
+    /// Attack only by these rows, such as M2, or classes, such as M; may be given several times
+    #[arg(long = "row", value_name = "ROW", num_args = 1.., requires = "attack")]
+    pub(super) rows: Vec<String>,
+    /// Keep deadlines of more than a second as they are configured
+    #[arg(long, requires = "attack")]
+    pub(super) full: bool,
 }
 
 #[derive(Debug, Args)]
@@ -116,7 +130,8 @@ pub(super) struct EnqueueArgs {
     /// Put the job in front of the queue
     #[arg(long)]
     pub(super) lifo: bool,
-    /// Add nothing while a job with this deduplication id is not finished, or for TTL milliseconds
+    /// Add nothing while a job with this deduplication id is not finished, or for a time: milliseconds, or a duration such
+    /// as 5m. An id that itself ends like one, as a:5m does, is written a:5m:
     #[arg(long, value_name = "ID[:TTL]", value_parser = values::deduplication)]
     pub(super) dedup: Option<Deduplication>,
     /// What a duplicate does instead of nothing: extend starts TTL anew, replace takes the place of a delayed owner,
@@ -181,6 +196,16 @@ pub(super) enum JobCommand {
     },
     /// Print a job's log
     Logs(JobPlace),
+    /// Print what the last attempts of a job cost
+    Receipt {
+        #[command(flatten)]
+        job: JobPlace,
+        /// Only this attempt, with everything that is known: 1 is the first
+        #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+        attempt: Option<u64>,
+    },
+    /// End a job for good: at once where it waits; where it runs, its handler is asked to stop, and soon ended
+    Cancel(JobPlace),
     /// Put a finished job back on its queue
     Retry {
         #[command(flatten)]

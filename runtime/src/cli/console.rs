@@ -129,6 +129,23 @@ pub(super) fn time(millis: u64) -> String {
     }
 }
 
+/// A length of time in the units it has, as [`humantime`] reads it: `2d 9h`.
+pub(super) fn duration(duration: std::time::Duration) -> String {
+    let (mut left, mut parts) = (duration.as_millis(), Vec::new());
+    for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+        if left >= millis {
+            parts.push(format!("{}{unit}", left / millis));
+        }
+        left %= millis;
+    }
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+}
+
+/// So many of something, by its name for one: `1 job`, `2 jobs`.
+pub(super) fn counted(count: u64, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +162,22 @@ mod tests {
     #[test]
     fn a_terminal_is_not_steered_by_what_a_job_holds() {
         assert_eq!(visible("a\u{1b}[31mb\u{9b}c\r\n\td\u{7}"), "a\\u{1b}[31mb\\u{9b}c\\r\n\td\\u{7}");
+    }
+
+    #[test]
+    fn lengths_of_time_are_read_as_they_are_written() {
+        for (millis, written) in
+            [(0, "0s"), (1, "1ms"), (90_000, "1m 30s"), (205_200_000, "2d 9h"), (31_536_000_001, "365d 1ms")]
+        {
+            let length = std::time::Duration::from_millis(millis);
+            assert_eq!(duration(length), written);
+            assert_eq!(humantime::parse_duration(written), Ok(length));
+        }
+    }
+
+    #[test]
+    fn one_is_not_several() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "job")), ["0 jobs", "1 job", "2 jobs"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use jobcell_core::options::{Deduplication, JobOptions};
 use jobcell_core::store::{Added, NewJob, Parent};
 use jobcell_core::wait::{self, Ending};
 use jobcell_core::{Clock, JobId, QueueName, Store, SystemClock};
+use jobcell_server::raw;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -142,16 +143,9 @@ fn ended(
     if let Some(reason) = &reason {
         console.note(&format!("job {} {state}: {}", visible(id), visible(reason)));
     }
-    let json = result.clone().map(raw);
+    let json = result.as_ref().map(|result| raw(result.as_bytes()));
     let answer = Enqueued { state: Some(state), result: json, reason, ..enqueued };
     let exit = if result.is_some() { Exit::Done } else { Exit::Failed };
     console.answer(&answer, |_| result.map(|result| visible(&result) + "\n").unwrap_or_default())?;
     Ok(exit)
-}
-
-/// JSON text as it is; anything else, which other writers may have stored, as a JSON string.
-pub(super) fn raw(text: String) -> Box<RawValue> {
-    let quoted = |text: &str| RawValue::from_string(serde_json::Value::from(text).to_string());
-    let shown = text.clone();
-    RawValue::from_string(text).or_else(|_| quoted(&shown)).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::args::InvokeArgs;
 use super::console::{Console, visible};
 use super::exit::{Exit, Failure};
-use super::payload;
+use super::{payload, receipt};
 use crate::config::Config;
 use crate::invoke::{Invocation, Invoked, Target, invoke};
 
@@ -88,7 +88,6 @@ fn invocation(args: InvokeArgs, console: &mut Console<'_>) -> Result<Invocation,
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "measures for people")]
 fn describe(invoked: &Invoked) -> String {
     let Invoked { handler, version, outcome, result, reason, stopped_by, backtrace, logs, progress, receipt } =
         invoked;
@@ -104,14 +103,8 @@ fn describe(invoked: &Invoked) -> String {
     some("trace", (!backtrace.is_empty()).then(|| backtrace.join("\n")));
     some("progress", progress.as_ref().map(ToString::to_string));
     some("log", (!logs.is_empty()).then(|| logs.join("\n")));
-    let cost = format!(
-        "{:.3} ms wall, {:.3} ms cpu, {:.3} ms to start, {:.1} MiB peak, {} host calls",
-        receipt.wall_us as f64 / 1e3,
-        receipt.cpu_us as f64 / 1e3,
-        receipt.start_us as f64 / 1e3,
-        receipt.memory_peak_bytes as f64 / f64::from(1 << 20),
-        receipt.host_calls,
-    );
-    some("cost", Some(cost));
+    for (label, text) in receipt::lines(receipt) {
+        some(label, Some(text));
+    }
     shown
 }

@@ -1,44 +1,18 @@
 //! `jobcell job …`: looking at jobs and changing them.
 
+mod cancel;
+mod receipts;
+
 use std::fmt::Write;
 
 use jobcell_core::store::{Page, Removed};
 use jobcell_core::{Admin, Clock, Job, JobId, JobState, QueueName, Store, StoreError, SystemClock};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use jobcell_server::JobView;
 
 use super::args::{JobCommand, JobPlace};
-use super::console::{Console, table, time, visible};
-use super::enqueue::raw;
+use super::console::{Console, duration, table, time, visible};
 use super::exit::{Exit, Failure};
 use super::queues::unknown_queue;
-
-/// A job as `--json` prints it: BullMQ's words.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct JobView<'a> {
-    id: &'a str,
-    name: &'a str,
-    queue: &'a str,
-    state: Option<&'static str>,
-    data: Box<RawValue>,
-    opts: Box<RawValue>,
-    progress: Option<Box<RawValue>>,
-    returnvalue: Option<Box<RawValue>>,
-    failed_reason: Option<&'a str>,
-    stacktrace: &'a [String],
-    timestamp: u64,
-    delay: u64,
-    priority: u64,
-    processed_on: Option<u64>,
-    finished_on: Option<u64>,
-    processed_by: Option<&'a str>,
-    attempts_made: u64,
-    attempts_started: u64,
-    stalled_counter: u64,
-    parent_key: Option<&'a str>,
-    deduplication_id: Option<&'a str>,
-}
 
 /// Log lines read at once.
 const LOG_PAGE: u64 = 1000;
@@ -55,6 +29,8 @@ pub(super) async fn run(
             list(store, &queue, &states, Page { offset, limit }, console).await?;
         }
         JobCommand::Logs(place) => logs(store, &place, console).await?,
+        JobCommand::Receipt { job, attempt } => receipts::show(store, &job, attempt, console).await?,
+        JobCommand::Cancel(place) => cancel::cancel(store, &place, console).await?,
         JobCommand::Retry { job, reset_attempts } => {
             let (queue, id) = named(&job)?;
             told(store, &queue, &id, store.retry(&queue, &id, reset_attempts).await).await?;
@@ -69,7 +45,7 @@ pub(super) async fn run(
             let (queue, id) = named(&job)?;
             let moved = store.change_delay(&queue, &id, delay, SystemClock.now()).await;
             told(store, &queue, &id, moved).await?;
-            let words = format!("is due in {}", humantime::format_duration(delay));
+            let words = format!("is due in {}", duration(delay));
             changed(&queue, &id, "delayed", &words, console)?;
         }
         JobCommand::Priority { job, priority, front } => {
@@ -112,7 +88,7 @@ async fn get(store: &dyn Store, place: &JobPlace, console: &mut Console<'_>) -> 
     let (queue, id) = named(place)?;
     let Some(job) = store.get(&queue, &id).await? else { return Err(missing(store, &queue, &id).await) };
     let state = store.state(&queue, &id).await?;
-    console.answer(&view(&job, &queue, state), |_| describe(&job, &queue, state))
+    console.answer(&JobView::new(&job, &queue, state), |_| describe(&job, &queue, state))
 }
 
 async fn list(
@@ -133,7 +109,8 @@ async fn list(
     {
         console.note(&hint);
     }
-    let views: Vec<JobView<'_>> = jobs.iter().map(|(state, job)| view(job, &queue, Some(*state))).collect();
+    let views: Vec<JobView> =
+        jobs.iter().map(|(state, job)| JobView::new(job, &queue, Some(*state))).collect();
     console.answer(&views, |_| {
         let row = |(state, job): &(JobState, Job)| {
             let when = job.finished_on.or(job.processed_on).unwrap_or(job.timestamp);
@@ -173,6 +150,15 @@ async fn remove(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let (queue, id) = named(place)?;
+    // What cannot be done is not asked for first.
+    match store.state(&queue, &id).await? {
+        None if store.get(&queue, &id).await?.is_none() => return Err(missing(store, &queue, &id).await),
+        Some(JobState::Active) => return Err(running(&queue, &id, "is running and")),
+        _ => {}
+    }
+    if children {
+        store.children(&queue, &id, 1).await?;
+    }
     let with = if children { " with all jobs below it" } else { "" };
     console.confirm(&format!("removing job {id:?} of queue {queue:?}{with}"))?;
     let removed =
@@ -182,18 +168,27 @@ async fn remove(
         Removed::NotFound => Err(missing(store, &queue, &id).await),
         Removed::Running => {
             let what = if children { "or one below it is running; it" } else { "is running and" };
-            let fix = "wait for its end, or stop its host";
-            Err(Failure::failed(format!("job {id:?} of queue {queue:?} {what} cannot be removed; {fix}")))
+            Err(running(&queue, &id, what))
         }
-        Removed::Scheduled => {
-            let job = store.get(&queue, &id).await?;
-            let scheduler = job.and_then(|job| job.scheduler).unwrap_or_default();
-            Err(Failure::failed(format!(
-                "job {id:?} of queue {queue:?} belongs to scheduler {scheduler:?}; remove it with `jobcell schedule rm \
-                 {queue} {scheduler}`"
-            )))
-        }
+        Removed::Scheduled => Err(scheduled(store, &queue, &id).await),
     }
+}
+
+/// Why the latest job of a scheduler stays.
+async fn scheduled(store: &dyn Store, queue: &QueueName, id: &JobId) -> Failure {
+    let scheduler = match store.get(queue, id).await {
+        Ok(job) => job.and_then(|job| job.scheduler).unwrap_or_default(),
+        Err(error) => return error.into(),
+    };
+    Failure::failed(format!(
+        "job {id:?} of queue {queue:?} belongs to scheduler {scheduler:?}; remove it with `jobcell schedule rm {queue} \
+         {scheduler}`"
+    ))
+}
+
+fn running(queue: &QueueName, id: &JobId, what: &str) -> Failure {
+    let fix = format!("wait for its end, or end it with `jobcell job cancel {queue} {id}`");
+    Failure::failed(format!("job {id:?} of queue {queue:?} {what} cannot be removed; {fix}"))
 }
 
 fn changed(
@@ -209,32 +204,6 @@ fn changed(
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn view<'a>(job: &'a Job, queue: &'a QueueName, state: Option<JobState>) -> JobView<'a> {
-    JobView {
-        id: job.id.as_str(),
-        name: &job.name,
-        queue: queue.as_str(),
-        state: state.map(JobState::as_str),
-        data: raw(text(&job.data)),
-        opts: raw(text(&job.options_raw)),
-        progress: job.progress.as_deref().map(|json| raw(text(json))),
-        returnvalue: job.result.as_deref().map(|json| raw(text(json))),
-        failed_reason: job.failed_reason.as_deref(),
-        stacktrace: &job.stacktrace,
-        timestamp: job.timestamp,
-        delay: job.delay,
-        priority: job.priority,
-        processed_on: job.processed_on,
-        finished_on: job.finished_on,
-        processed_by: job.processed_by.as_deref(),
-        attempts_made: job.attempts_made,
-        attempts_started: job.attempts_started,
-        stalled_counter: job.stalled_count,
-        parent_key: job.parent_key.as_deref(),
-        deduplication_id: job.deduplication_id.as_deref(),
-    }
 }
 
 fn describe(job: &Job, queue: &QueueName, state: Option<JobState>) -> String {

@@ -6,25 +6,14 @@ mod overview;
 
 use std::collections::BTreeSet;
 
-use jobcell_core::store::Counts;
-use jobcell_core::{Admin, JobState, QueueName, Store};
+use jobcell_core::{Admin, JobState, QueueName, Store, StoreError};
+use jobcell_server::QueueView;
 use serde::Serialize;
 
 use super::args::{QueueChoice, QueueCommand};
-use super::console::{Console, table, visible};
+use super::console::{Console, counted, table, visible};
 use super::exit::{Exit, Failure};
 use crate::config::nearest;
-
-/// A queue as `--json` prints it.
-#[derive(Serialize)]
-struct QueueView {
-    name: String,
-    paused: bool,
-    /// Whether this config works on it.
-    configured: bool,
-    #[serde(flatten)]
-    counts: Counts,
-}
 
 /// What was done to a queue, as `--json` prints it.
 #[derive(Serialize)]
@@ -78,7 +67,10 @@ pub(super) async fn run(
             console.confirm(&format!("removing {what} of {which}"))?;
             for_each(store, &choice, console, async |queue: &QueueName| {
                 let removed = store.drain(queue, delayed).await?;
-                Ok((done(queue, None, Some(removed)), format!("queue {queue}: {removed} jobs removed\n")))
+                Ok((
+                    done(queue, None, Some(removed)),
+                    format!("queue {queue}: {} removed\n", counted(removed, "job")),
+                ))
             })
             .await?;
         }
@@ -138,12 +130,19 @@ async fn show(
 ) -> Result<(), Failure> {
     let mut views = Vec::new();
     for queue in &names {
-        views.push(QueueView {
-            name: queue.to_string(),
-            paused: store.is_paused(queue).await?,
-            configured: configured.contains(queue.as_str()),
-            counts: store.counts(queue).await?,
-        });
+        let looked =
+            async { Ok::<_, StoreError>((store.is_paused(queue).await?, store.counts(queue).await?)) };
+        let (paused, counts) = match looked.await {
+            Ok(found) => found,
+            // One whose keys somebody else has written must not hide the others.
+            Err(StoreError::Corrupt(fault)) if names.len() > 1 => {
+                console.note(&visible(&format!("queue {queue}: {fault}")));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let configured = configured.contains(queue.as_str());
+        views.push(QueueView { name: queue.to_string(), paused, configured, counts });
     }
     console.answer(&views, |views| {
         let row = |view: &QueueView| {
@@ -157,6 +156,17 @@ async fn show(
         titles.push("");
         table(&titles, &views.iter().map(row).collect::<Vec<_>>())
     })
+}
+
+/// Whether the store of this queue changes many jobs at once; that of a list does not. Asked before a confirmation, which
+/// would be for nothing, and where a queue has no jobs to be refused for.
+async fn is_administered(store: &dyn Admin, queue: &QueueName) -> Result<bool, Failure> {
+    // Whatever administers a queue knows its limits, and looking at them changes nothing.
+    match store.limits(queue).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::Rejected(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn note_chosen(

@@ -6,39 +6,17 @@ use jobcell_core::options::JobOptions;
 use jobcell_core::schedule::{Rule, Timetable};
 use jobcell_core::store::{Page, Scheduled, Scheduler, SchedulerSpec, Schedulers};
 use jobcell_core::{Admin, Clock, Millis, QueueName, SystemClock};
+use jobcell_server::SchedulerView;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::args::{ScheduleCommand, ScheduleSetArgs};
-use super::console::{Console, table, time, visible};
-use super::enqueue::raw;
+use super::console::{Console, duration, table, time, visible};
 use super::exit::{Exit, Failure};
 use super::payload;
 use super::queues::unknown_queue;
 
 /// Schedulers read at once.
 const PAGE: u64 = 1000;
-
-/// A scheduler as `--json` prints it: BullMQ's words.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct View<'a> {
-    id: &'a str,
-    queue: &'a str,
-    name: &'a str,
-    pattern: Option<&'a str>,
-    tz: Option<&'a str>,
-    every: Option<u64>,
-    offset: Option<u64>,
-    start_date: Option<Millis>,
-    end_date: Option<Millis>,
-    limit: Option<u64>,
-    /// None once its timetable has ended.
-    next: Option<Millis>,
-    iteration_count: u64,
-    data: Option<Box<RawValue>>,
-    opts: &'a JobOptions,
-}
 
 /// What was set, as `--json` prints it.
 #[derive(Serialize)]
@@ -82,8 +60,9 @@ async fn list(
         console.note(&hint);
     }
     let now = SystemClock.now();
-    let views: Vec<View<'_>> = found.iter().map(|scheduler| view(scheduler, &queue)).collect();
-    let shown = |_: &Vec<View<'_>>| {
+    let views: Vec<SchedulerView> =
+        found.iter().map(|scheduler| SchedulerView::new(scheduler, &queue)).collect();
+    let shown = |_: &Vec<SchedulerView>| {
         let rows: Vec<_> = found.iter().map(|scheduler| row(scheduler, now)).collect();
         table(&["ID", "NAME", "RULE", "TZ", "NEXT", "IN", ">MADE"], &rows)
     };
@@ -127,10 +106,10 @@ async fn set(store: &dyn Admin, args: ScheduleSetArgs, console: &mut Console<'_>
         tenant: args.tenant,
         ..JobOptions::default()
     };
-    let name = args.name.unwrap_or_else(|| args.id.clone());
-    if name.is_empty() {
+    if args.name.as_deref() == Some("") {
         return Err(Failure::usage("the jobs' name is empty; handlers are chosen by it"));
     }
+    let name = args.name.unwrap_or_else(|| args.id.clone());
     let spec = SchedulerSpec { id: args.id, timetable, name, data, options };
     let now = SystemClock.now();
     // What is wrong with what was typed is bad usage; what is in the way in the store is not.
@@ -147,6 +126,10 @@ async fn set(store: &dyn Admin, args: ScheduleSetArgs, console: &mut Console<'_>
 
 async fn remove(store: &dyn Admin, queue: &str, id: &str, console: &mut Console<'_>) -> Result<(), Failure> {
     let queue = QueueName::new(queue)?;
+    // What cannot be done is not asked for first.
+    if store.scheduler(&queue, id).await?.is_none() {
+        return Err(missing(store, &queue, id).await);
+    }
     console.confirm(&format!("removing scheduler {id:?} of queue {queue:?}"))?;
     if !store.remove_scheduler(&queue, id).await? {
         return Err(missing(store, &queue, id).await);
@@ -164,37 +147,11 @@ async fn missing(store: &dyn Admin, queue: &QueueName, id: &str) -> Failure {
     Failure::failed(format!("scheduler {id:?} does not exist in queue {queue:?}; {hint}"))
 }
 
-fn view<'a>(scheduler: &'a Scheduler, queue: &'a QueueName) -> View<'a> {
-    let Scheduler { spec, next, iterations } = scheduler;
-    let SchedulerSpec { id, timetable, name, data, options } = spec;
-    let Timetable { rule, start, end, limit } = timetable;
-    let (pattern, tz) = match rule {
-        Rule::Cron { pattern, tz, .. } => (Some(pattern.as_str()), tz.as_deref()),
-        Rule::Every { .. } => (None, None),
-    };
-    View {
-        id,
-        queue: queue.as_str(),
-        name,
-        pattern,
-        tz,
-        every: timetable.every().map(|every| every.every),
-        offset: timetable.every().and_then(|every| every.offset),
-        start_date: *start,
-        end_date: *end,
-        limit: *limit,
-        next: *next,
-        iteration_count: *iterations,
-        data: data.as_deref().map(|data| raw(String::from_utf8_lossy(data).into_owned())),
-        opts: options,
-    }
-}
-
 fn row(scheduler: &Scheduler, now: Millis) -> Vec<String> {
     let Scheduler { spec, next, iterations } = scheduler;
     let (rule, tz) = match &spec.timetable.rule {
         Rule::Every { every, .. } => {
-            (format!("every {}", humantime::format_duration(Duration::from_millis(*every))), String::new())
+            (format!("every {}", duration(Duration::from_millis(*every))), String::new())
         }
         Rule::Cron { pattern, tz, .. } => (pattern.clone(), tz.clone().unwrap_or_else(|| "UTC".to_owned())),
     };
@@ -215,7 +172,7 @@ fn until(due: Millis, now: Millis) -> String {
     match due.saturating_sub(now).div_ceil(1000) {
         0 => "now".to_owned(),
         seconds => {
-            let whole = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+            let whole = duration(Duration::from_secs(seconds));
             format!("in {}", whole.split(' ').take(2).collect::<Vec<_>>().join(" "))
         }
     }
@@ -232,6 +189,6 @@ mod tests {
     #[test]
     fn a_wait_is_told_in_two_units() {
         let told = [(5, 5), (5, 9), (1, 0), (61_000, 0), (90_061_000, 0)].map(|(due, now)| until(due, now));
-        assert_eq!(told, ["now", "now", "in 1s", "in 1m 1s", "in 1day 1h"]);
+        assert_eq!(told, ["now", "now", "in 1s", "in 1m 1s", "in 1d 1h"]);
     }
 }

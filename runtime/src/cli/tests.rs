@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::CommandFactory;
 use jobcell_core::options::Keep;
 use jobcell_core::store::{ClaimRequest, Finish, NewJob, Verdict};
-use jobcell_core::{Clock, QueueName, Recorded, Store, SystemClock};
+use jobcell_core::{Clock, QueueName, Store, SystemClock};
 use jobcell_embedded::{EmbeddedOptions, EmbeddedStore};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -252,7 +252,11 @@ fn what_cannot_be_undone_is_asked_only_on_a_terminal() {
     place.run(&["job", "remove", "q", "a"]).is(Exit::Failed, &["nothing was changed"]);
     place.stdin = "y\n".to_owned();
     place.run(&["job", "remove", "q", "a"]).is(Exit::Done, &["is removed"]);
-    place.run(&["job", "remove", "q", "a", "--yes"]).is(Exit::Failed, &["does not exist"]);
+    // What is not there is not asked about.
+    for yes in [&[][..], &["--yes"]] {
+        place.run(&[&["job", "remove", "q", "a"], yes].concat()).is(Exit::Failed, &["does not exist"]);
+        place.run(&[&["schedule", "rm", "q", "a"], yes].concat()).is(Exit::Failed, &["does not exist"]);
+    }
 }
 
 #[test]
@@ -287,13 +291,7 @@ async fn finish_one(store: Arc<EmbeddedStore>, queue: QueueName, verdict: Verdic
         }
         waiter.wait(Duration::from_secs(1)).await.unwrap();
     };
-    let finish = Finish {
-        id: claimed.id,
-        token: claimed.token,
-        verdict,
-        recorded: Recorded::default(),
-        keep_logs: None,
-    };
+    let finish = Finish::new(claimed.id, claimed.token, verdict);
     let reply = store.finish(&queue, vec![finish], None, SystemClock.now()).await.unwrap();
     assert_eq!(reply.finished, [Ok(())]);
 }
@@ -409,7 +407,6 @@ fn what_this_version_cannot_do_ends_check_as_it_ends_run() {
     for (toml, part) in [
         (format!("{handler}[trust]\nrequire-signature = true\n{key}"), "require-signature"),
         (format!("{handler}retries = \"same-version\"\n"), "same-version"),
-        (format!("{handler}grants = {{ kv = [\"b\"] }}\n"), "kv is not supported by this version"),
     ] {
         let place = Place::new().configured(&toml);
         place.run(&["check"]).is(Exit::Usage, &["FAULT", part]);
@@ -583,7 +580,7 @@ fn a_schedule_that_makes_no_sense_is_bad_usage() {
         (&["--cron", "0 0 30 2 *"], "never comes"),
         (&["--cron", "* * * * *", "--tz", "Mars/Olympus"], "Mars/Olympus"),
         (&["--every", "0"], "at least 1"),
-        (&["--every", "1m", "--end", "2001-01-01"], "has passed"),
+        (&["--every", "1m", "--end", "2001-01-01"], "the end 2001-01-01T00:00:00Z has passed"),
         (&["--every", "1m", "--start", "soon"], "2030-01-31T09:00:00Z"),
         (&["--every", "1m", "--tz", "UTC"], "cannot be used with"),
         (&["--cron", "* * * * *", "--offset", "5"], "cannot be used with"),
@@ -595,5 +592,31 @@ fn a_schedule_that_makes_no_sense_is_bad_usage() {
         place.run(&[&["schedule", "set", "mail", "s"], rule].concat()).is(Exit::Usage, &[said]);
     }
     place.run(&["schedule", "set", "mail", "a:b", "--every", "1m"]).is(Exit::Usage, &["':'"]);
+    place
+        .run(&["schedule", "set", "mail", "", "--every", "1m"])
+        .is(Exit::Usage, &["scheduler's id is empty"]);
     place.run(&["schedule", "ls", "mail"]).is(Exit::Done, &[]);
+}
+
+#[test]
+fn a_flow_that_makes_no_sense_is_bad_usage_and_names_the_job() {
+    let place = Place::new();
+    let deduplicated = r#"{"name":"a","queueName":"q","opts":{"deduplication":{"id":"d"}},"children":[{"name":"b","queueName":"q"}]}"#;
+    let contradicting = r#"{"name":"a","queueName":"q","children":[{"name":"b","queueName":"q",
+        "opts":{"failParentOnFailure":true,"ignoreDependencyOnFailure":true}}]}"#;
+    let with_parent = r#"{"name":"a","queueName":"q","children":[{"name":"b","queueName":"q",
+        "opts":{"parent":{"id":"1","queue":"bull:q"}}}]}"#;
+    for (tree, said) in [
+        ("{", "the argument is not a flow: it is not JSON"),
+        (r#"{"name":"a"}"#, "job \"a\" (at the top) has no queueName"),
+        (deduplicated, "job \"a\" of the flow in queue \"q\" has children and a deduplication id"),
+        (contradicting, "job \"b\": failParentOnFailure, ignoreDependencyOnFailure cannot be used together"),
+        (with_parent, "job \"b\" of the flow in queue \"q\" names a parent"),
+    ] {
+        place.run(&["flow", "add", tree]).is(Exit::Usage, &[said]);
+    }
+    // What is in the way in the store is no bad usage.
+    let orphan = r#"{"name":"a","queueName":"q","opts":{"parent":{"id":"1","queue":"bull:q"}}}"#;
+    place.run(&["flow", "add", orphan]).is(Exit::Failed, &["does not exist"]);
+    assert_eq!(place.json(&["queue", "ls"]).1, serde_json::json!([]));
 }

@@ -79,10 +79,21 @@ pub(super) fn backoff(text: &str) -> Result<Backoff, String> {
     Ok(Backoff { kind, delay: delay_ms(delay)?, jitter: None })
 }
 
-/// `ID[:TTL]`. What follows the last `:` is the time only when it reads as one: ids may have colons.
+/// `ID[:TTL]`. Ids may have colons: what follows the last one is the time when it looks like one. An id that ends in what
+/// looks like a time is written with a `:` at its end, which stands for no time.
 pub(super) fn deduplication(text: &str) -> Result<Deduplication, String> {
-    let split = text.rsplit_once(':').and_then(|(id, ttl)| Some((id, delay_ms(ttl).ok()?)));
-    let (id, ttl) = split.map_or((text, None), |(id, ttl)| (id, Some(ttl)));
+    let (id, ttl) = match text.rsplit_once(':') {
+        Some((id, "")) => (id, None),
+        Some((id, ttl)) if looks_like_time(ttl) => {
+            let ttl = delay_ms(ttl).map_err(|fix| {
+                format!(
+                    "its time {ttl:?} cannot be used: {fix}; if it is part of the id, end the id with a ':'"
+                )
+            })?;
+            (id, Some(ttl))
+        }
+        _ => (text, None),
+    };
     match (id, ttl) {
         ("", _) => Err("the deduplication id is empty".to_owned()),
         (_, Some(0)) => {
@@ -90,6 +101,21 @@ pub(super) fn deduplication(text: &str) -> Result<Deduplication, String> {
         }
         (id, ttl) => Ok(Deduplication { id: id.to_owned(), ttl, ..Deduplication::default() }),
     }
+}
+
+/// A number, with or without a unit behind it, or several of these. Digits with letters between them, as in a UUID, are none.
+fn looks_like_time(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let number = part.trim_start_matches('-');
+        let unit = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        unit.len() < number.len()
+            && number.starts_with(|c: char| c.is_ascii_digit())
+            && unit.chars().all(char::is_alphabetic)
+    };
+    let mut parts = text.split(' ');
+    let begins = parts.next().is_some_and(is_part);
+    humantime::parse_duration(text).is_ok()
+        || (begins && parts.all(|part| part.chars().all(char::is_alphanumeric)))
 }
 
 /// `QUEUE:ID`.
@@ -161,7 +187,17 @@ mod tests {
         assert_eq!(read("order:5000"), Ok(("order".to_owned(), Some(5000))));
         assert_eq!(read("order:x:5s"), Ok(("order:x".to_owned(), Some(5000))));
         assert_eq!(read("order:x"), Ok(("order:x".to_owned(), None)));
-        assert!(read(":5").is_err() && read("").is_err() && read("a:0").is_err());
+        let uuid = "order:3fa85f64-5717-4562-b3fc-2c963f66afa6";
+        assert_eq!(read(uuid), Ok((uuid.to_owned(), None)));
+        assert_eq!(read("order:1h30m"), Ok(("order".to_owned(), Some(5_400_000))));
+        assert_eq!(read("order:17:"), Ok(("order:17".to_owned(), None)));
+        for bad in
+            [":5", "", ":", "a:0", "mail:1x", "mail:-5", "mail:1.5x", "mail:99999999999999", "mail:5 minuets"]
+        {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        let told = read("mail:1x").unwrap_err();
+        assert!(told.contains("\"1x\"") && told.contains("a duration such as 5s"), "{told}");
     }
 
     #[test]

@@ -60,6 +60,13 @@ impl fmt::Display for Origin {
     }
 }
 
+impl Origin {
+    /// Whether it is a variable whose name is not made of the key's.
+    fn has_own_name(&self) -> bool {
+        matches!(self, Self::Variable(name) if !name.starts_with("JOBCELL_"))
+    }
+}
+
 // === impl Fault ===
 
 impl Fault {
@@ -72,14 +79,15 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.origin)?;
-        if !self.key.is_empty() {
-            f.write_str(&self.key)?;
-            if let Some(value) = &self.value {
-                write!(f, " = {value}")?;
-            }
-            f.write_str(": ")?;
+        f.write_str(&self.origin.to_string())?;
+        // A variable of a name of its own, such as REDIS_PORT, is what was written; the key is only what it is used for.
+        if !self.key.is_empty() && !self.origin.has_own_name() {
+            write!(f, ": {}", self.key)?;
         }
+        if let Some(value) = self.value.as_ref().filter(|_| !self.key.is_empty()) {
+            write!(f, " = {value}")?;
+        }
+        f.write_str(": ")?;
         write!(f, "{}; {}", self.cause, self.fix)
     }
 }
@@ -106,6 +114,11 @@ impl std::error::Error for ConfigError {}
 impl Faults {
     pub(super) fn push(&self, fault: Fault) {
         self.0.borrow_mut().push(fault);
+    }
+
+    /// Whether there is one in this part of the configuration.
+    pub(super) fn are_within(&self, path: &str) -> bool {
+        self.0.borrow().iter().any(|fault| fault.is_within(path))
     }
 
     /// All of them, in the order in which a person meets them: through the file, then the environment, then flags.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jobcell_wasm::{Grants, HttpRule, SecretGrant};
+use jobcell_wasm::{Grants, HttpRule, RuleSecret, SecretGrant};
 
 use super::forms::{Form, NAMES, SWITCH, TEXT, TEXTS, text};
 use super::node::{Node, Value};
@@ -13,13 +13,23 @@ const NOTHING: Absent = Absent::Means("none");
 
 const HTTP: Entry = Entry::listed("http", &HTTP_SECTION);
 const BLOBS: Key<Vec<String>> = Key::new("blobs", TEXTS, NOTHING, "Blob stores out of `[blobs]`, by name.");
-const CACHE: Key<bool> =
-    Key::value("cache", SWITCH, "false", "The cache of this handler: small values that may vanish.");
+const CACHE: Key<bool> = Key::value(
+    "cache",
+    SWITCH,
+    "false",
+    "The cache of this handler: small values that may vanish. Its keys are apart from those of every other handler and tenant.",
+);
 const KV: Key<Vec<String>> = Key::new(
     "kv",
-    TEXTS,
+    Form {
+        name: "list of names",
+        expects: "a list of names of 1 to 64 letters, digits, '-', '_' or '.', such as [\"media\"]",
+        read: buckets,
+    },
     NOTHING,
-    "Buckets of the key-value store, by name. This version has none and refuses any.",
+    "Buckets of the key-value store, by name: values that stay until they are deleted, for `wasi:keyvalue`. A bucket \
+     needs no declaration. It belongs to the tenant of the job and is shared by all handlers that are granted its name; \
+     give a handler a name of its own for what no other may see.",
 );
 const ENQUEUE: Key<Vec<String>> = Key::new(
     "enqueue",
@@ -74,11 +84,18 @@ const URL: Key<String> = Key::new(
 );
 const METHODS: Key<Vec<String>> =
     Key::new("methods", TEXTS, Absent::Means("any"), "Methods that may be used.");
-const HTTP_SECRETS: Key<Vec<String>> = Key::new(
+const HTTP_SECRETS: Key<Vec<RuleSecret>> = Key::new(
     "secrets",
-    TEXTS,
+    Form {
+        name: "list of names or tables",
+        expects: "a list such as [\"api-key\", { name = \"slack\", in = [\"url\"] }]",
+        read: rule_secrets,
+    },
     NOTHING,
-    "Secrets that are put in place of their stand-ins in requests that go there.",
+    "Secrets that are put in place of their stand-ins in requests that go there: in the headers that carry credentials \
+     (`authorization`, also inside its Basic form, `x-api-key`, `apikey` and their like), or in the places that `in` lists \
+     instead: `\"url\"`, `\"body\"`, `\"header:NAME\"`. What stands in a URL, a body or another header can come back to \
+     the handler, in an error page or as what it stored. The host must be named, and use https unless it is private.",
 );
 const PRIVATE: Key<bool> = Key::value(
     "private",
@@ -123,7 +140,7 @@ pub(super) fn read(reader: &Reader<'_>, declared: &Declared<'_>) -> Grants {
 
 fn read_rule(reader: &Reader<'_>, declared: &Declared<'_>) -> Option<HttpRule> {
     let (methods, secrets) = (reader.get(&METHODS), reader.get(&HTTP_SECRETS).unwrap_or_default());
-    let named = secrets.iter().map(String::as_str);
+    let named = secrets.iter().map(RuleSecret::name);
     reader.refuse_undeclared(HTTP_SECRETS.name, "[secrets]", named, &declared.secrets);
     let private = reader.value(&PRIVATE);
     let url = reader.get(&URL)?;
@@ -141,6 +158,40 @@ fn read_rule(reader: &Reader<'_>, declared: &Declared<'_>) -> Option<HttpRule> {
             None
         }
     }
+}
+
+/// Bytes of a bucket's name.
+const BUCKET_BYTES_MAX: usize = 64;
+
+fn buckets(node: &Node) -> Result<Vec<String>, String> {
+    let names = (TEXTS.read)(node)?;
+    let is_plain = |name: &str| {
+        (1..=BUCKET_BYTES_MAX).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    match names.iter().find(|name| !is_plain(name)) {
+        Some(name) => Err(format!("has {name:?}, which cannot be the name of a bucket")),
+        None => Ok(names),
+    }
+}
+
+fn rule_secrets(node: &Node) -> Result<Vec<RuleSecret>, String> {
+    let Value::List(items) = &node.value else { return Err("is not a list".to_owned()) };
+    items.iter().map(rule_secret).collect()
+}
+
+fn rule_secret(item: &Node) -> Result<RuleSecret, String> {
+    let (name, places) = match &item.value {
+        Value::Table(table) => {
+            if let Some(unknown) = table.keys().find(|key| !["name", "in"].contains(&key.as_str())) {
+                return Err(format!("has an item with the unknown key {unknown:?}"));
+            }
+            let name = table.get("name").map(text).transpose()?.ok_or("has an item without a name")?;
+            (name, table.get("in").map(TEXTS.read).transpose()?)
+        }
+        _ => (text(item)?, None),
+    };
+    RuleSecret::new(name, places.as_deref()).map_err(|why| format!("has an item with a fault: {why}"))
 }
 
 fn secrets(node: &Node) -> Result<Vec<SecretGrant>, String> {

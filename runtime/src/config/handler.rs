@@ -7,6 +7,7 @@ use jobcell_wasm::{Grants, Limits};
 
 use super::forms::{Form, NAMES, choice, resolve, scheme_of, text};
 use super::grants::Declared;
+use super::limits::Ceilings;
 use super::node::Node;
 use super::reader::Reader;
 use super::table::{Absent, Entry, Key, Section};
@@ -83,12 +84,17 @@ pub(super) static HANDLER: Section = Section {
 };
 
 /// Reads one handler. None without a source.
-pub(super) fn read(name: &str, reader: &Reader<'_>, declared: &Declared<'_>) -> Option<HandlerConfig> {
+pub(super) fn read(
+    name: &str,
+    reader: &Reader<'_>,
+    declared: &Declared<'_>,
+    ceilings: &Ceilings<'_>,
+) -> Option<HandlerConfig> {
     if !is_name(name) {
         let fix = "use letters, digits, '-', '_' and '.', at most 64: it is a label of metrics and part of file names";
         reader.fault("", "the handler's name cannot be used", fix);
     }
-    let limits = limits::read(&reader.section(LIMITS.name, &limits::LIMITS));
+    let limits = limits::read(&reader.section(LIMITS.name, &limits::LIMITS), ceilings);
     let grants = grants::read(&reader.section(GRANTS.name, &grants::GRANTS), declared);
     let (retries, names) = (reader.value(&RETRIES), reader.get(&NAME_MAP).unwrap_or_default());
     let source = reader.get(&SOURCE)?;

@@ -4,7 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::forms::{ADDRESS, BYTES, COUNT, DURATION_OR_NONE, Form, PATH, TEXT, choice, text};
+use jobcell_wasm::{Compiler, CompilerProcess, Limits};
+
+use jobcell_server::Role;
+
+use super::forms::{ADDRESS, BYTES, COUNT, DURATION, DURATION_OR_NONE, Form, PATH, TEXT, choice, text};
+use super::limits;
 use super::node::Node;
 use super::reader::Reader;
 use super::table::{Absent, Entry, Key, Section};
@@ -34,17 +39,8 @@ pub struct TokenConfig {
     pub role: Role,
     /// The sha256 of the token: the file never holds the token itself.
     pub sha256: [u8; 32],
-}
-
-/// What a token may do; each includes the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Look.
-    Viewer,
-    /// Work with jobs and queues.
-    Operator,
-    /// Everything.
-    Admin,
+    /// Whose jobs it is for; none is everybody's.
+    pub tenant: Option<String>,
 }
 
 /// Stopping.
@@ -63,8 +59,16 @@ pub struct CellsConfig {
     pub max: u32,
     /// The highest memory limit a handler can have, in bytes.
     pub memory_max: u64,
+    /// Bytes that an artifact may have.
+    pub artifact_max: u64,
+    /// The most elements one table can have.
+    pub table_elements_max: u32,
+    /// Bytes of a cell's stack that its guest may use.
+    pub stack: u64,
     /// Where compiled handlers are kept.
     pub cache: PathBuf,
+    /// Who compiles them.
+    pub compiler: Compiler,
 }
 
 /// What the host says.
@@ -111,7 +115,7 @@ const TOKEN_ROLE: Key<Role> = Key::new(
     "role",
     Form { name: "word", expects: "\"viewer\", \"operator\" or \"admin\"", read: role },
     Absent::Required,
-    "`viewer` looks, `operator` also works with jobs and queues, `admin` may do everything.",
+    "`viewer` looks, `operator` also works with jobs, schedulers and queues, `admin` may also drain and clean queues.",
 );
 const TOKEN_SHA256: Key<[u8; 32]> = Key::new(
     "sha256",
@@ -124,10 +128,17 @@ const TOKEN_SHA256: Key<[u8; 32]> = Key::new(
     "The sha256 of the token in hex, so that reading the file does not give access.",
 )
 .secret();
+const TOKEN_TENANT: Key<String> = Key::new(
+    "tenant",
+    TEXT,
+    Absent::Means("every tenant"),
+    "Binds the token to the jobs of one tenant: others are as if they were not there, and what concerns a whole queue \
+     is refused.",
+);
 static TOKEN: Section = Section {
-    about: "Who may use the API. Without effect in this version, which has no API yet and says so at the start: health and \
-            metrics are open to whoever reaches `listen`.",
-    keys: &[TOKEN_NAME.entry(), TOKEN_ROLE.entry(), TOKEN_SHA256.entry()],
+    about: "Who may use the API under `/api/v1`. Without tokens it answers only while `listen` is an address of this \
+            machine alone. Health, metrics and `/scale` are open to whoever reaches `listen`.",
+    keys: &[TOKEN_NAME.entry(), TOKEN_ROLE.entry(), TOKEN_SHA256.entry(), TOKEN_TENANT.entry()],
 };
 
 const GRACE: Key<Duration> = Key::value(
@@ -155,6 +166,26 @@ const MAX: Key<u64> = Key::value(
 );
 const MEMORY_MAX: Key<u64> =
     Key::value("memory-max", BYTES, "\"1GiB\"", "The highest `limits.memory` a handler can have.");
+const TABLE_ELEMENTS_MAX: Key<u64> = Key::value(
+    "table-elements-max",
+    COUNT,
+    "20000",
+    "The highest `limits.table-elements` a handler can have. The pool reserves address space for so many in each table.",
+);
+const STACK: Key<u64> = Key::value(
+    "stack",
+    BYTES,
+    "\"512KiB\"",
+    "What a guest may use of its stack, the same for all handlers: the engine is built with it. Too little ends attempts \
+     with the reason `stack`. The host's own functions have 1.5 MiB on top. 64 KiB to 64 MiB.",
+);
+const ARTIFACT_MAX: Key<u64> = Key::value(
+    "artifact-max",
+    BYTES,
+    "\"8MiB\"",
+    "The largest handler that is admitted, at most 32 MiB. Components of ordinary languages have one or two; one that \
+     carries a language's engine has about 10 MiB, and needs `compile-memory` and `compile-time` raised as well.",
+);
 const CACHE: Key<PathBuf> = Key::new(
     "cache",
     PATH,
@@ -162,9 +193,44 @@ const CACHE: Key<PathBuf> = Key::new(
     "Directory for compiled handlers, so that a restart does not compile again. Only this host's user may be able to \
      write it: what lies there is run.",
 );
+const COMPILER: Key<bool> = Key::value(
+    "compiler",
+    Form { name: "word", expects: "\"process\" or \"inline\"", read: is_apart },
+    "\"process\"",
+    "Where artifacts are compiled. `process`: each in a process of its own, started from this program for it, with \
+     bounds on memory and time and nothing of the host's environment, files and secrets; an artifact that is shaped to \
+     exhaust the compiler costs one refused admission. `inline`: in the host itself, which such an artifact can exhaust; \
+     only for artifacts that are trusted, where no process can be started.",
+);
+const COMPILE_MEMORY: Key<u64> = Key::value(
+    "compile-memory",
+    BYTES,
+    "\"1GiB\"",
+    "Address space of a compiler process. The program itself takes up to 100 MiB of it; a component of 1 MiB then takes \
+     some tens, and one of ten times the size about ten times as much.",
+);
+const COMPILE_TIME: Key<Duration> = Key::value(
+    "compile-time",
+    DURATION,
+    "\"30s\"",
+    "From the start of a compiler process to its end. Two thirds of it, in whole seconds, are the processor time it may \
+     use: the rest is for a machine that is busy.",
+);
 pub(super) static CELLS: Section = Section {
     about: "The engine that runs handlers.",
-    keys: &[THREADS.entry(), MAX.entry(), MEMORY_MAX.entry(), CACHE.entry()],
+    keys: &[
+        THREADS.entry(),
+        MAX.entry(),
+        MEMORY_MAX.entry(),
+        ARTIFACT_MAX.entry(),
+        TABLE_ELEMENTS_MAX.entry(),
+        STACK.entry(),
+        CACHE.entry(),
+        COMPILER.entry(),
+        COMPILE_MEMORY.entry(),
+        COMPILE_TIME.entry(),
+        Entry::section(limits::CEILINGS_NAME, &limits::CEILINGS),
+    ],
 };
 
 const FORMAT: Key<LogFormat> = Key::value(
@@ -184,7 +250,9 @@ pub(super) fn read_server(reader: &Reader<'_>) -> ServerConfig {
     let token = |reader: Reader<'_>| {
         let (name, role, sha256) =
             (reader.get(&TOKEN_NAME), reader.get(&TOKEN_ROLE), reader.get(&TOKEN_SHA256));
-        Some(TokenConfig { name: name?, role: role?, sha256: sha256? })
+        // Read before anything is found missing, so that what is wrong with it is told as well.
+        let tenant = reader.get(&TOKEN_TENANT);
+        Some(TokenConfig { name: name?, role: role?, sha256: sha256?, tenant })
     };
     ServerConfig {
         listen: reader.value(&LISTEN),
@@ -201,7 +269,62 @@ pub(super) fn read_cells(reader: &Reader<'_>, embedded: &EmbeddedConfig) -> Cell
         threads: reader.get(&THREADS).map(|threads| usize::try_from(threads).unwrap_or(usize::MAX)),
         max: u32::try_from(reader.value(&MAX)).unwrap_or(u32::MAX),
         memory_max: reader.value(&MEMORY_MAX),
+        artifact_max: reader.value(&ARTIFACT_MAX),
+        table_elements_max: u32::try_from(reader.value(&TABLE_ELEMENTS_MAX)).unwrap_or(u32::MAX),
+        stack: read_stack(reader),
         cache: reader.get(&CACHE).unwrap_or_else(|| embedded.path.join("compiled")),
+        compiler: read_compiler(reader),
+    }
+}
+
+fn read_compiler(reader: &Reader<'_>) -> Compiler {
+    let (is_apart, memory, wall) =
+        (reader.value(&COMPILER), reader.value(&COMPILE_MEMORY), reader.value(&COMPILE_TIME));
+    if is_apart {
+        let cpu = Duration::from_secs((wall * 2 / 3).as_secs().max(1));
+        Compiler::Process(CompilerProcess { program: None, memory, cpu, wall })
+    } else {
+        Compiler::Inline
+    }
+}
+
+fn is_apart(node: &Node) -> Result<bool, String> {
+    choice(node, &[("process", true), ("inline", false)])
+}
+
+/// Far less runs nothing, and far more is a typing error.
+const STACK_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
+
+fn read_stack(reader: &Reader<'_>) -> u64 {
+    let stack = reader.value(&STACK);
+    if !STACK_BYTES.contains(&stack) {
+        reader.fault_shown(STACK.name, "is no stack for a guest", "write a size from \"64KiB\" to \"64MiB\"");
+    }
+    stack
+}
+
+/// Notes which of a handler's limits are above what the engine can give to any cell.
+pub(super) fn check_cell(limits: &Limits, cells: &CellsConfig, handler: &Reader<'_>) {
+    let settled = [
+        ("memory", limits.memory as u64, cells.memory_max, Some("cells.memory-max")),
+        (
+            "table-elements",
+            limits.table_elements as u64,
+            cells.table_elements_max.into(),
+            Some("cells.table-elements-max"),
+        ),
+        ("instances", limits.instances.into(), Limits::INSTANCES_MAX.into(), None),
+        ("memories", limits.memories.into(), Limits::MEMORIES_MAX.into(), None),
+        ("tables", limits.tables.into(), Limits::TABLES_MAX.into(), None),
+    ];
+    for (key, asked, most, setting) in settled {
+        if asked > most {
+            let fix = match setting {
+                Some(setting) => format!("lower it, or raise {setting} (now {most})"),
+                None => format!("write at most {most}"),
+            };
+            handler.fault_shown(&format!("limits.{key}"), "is above what a cell can have", &fix);
+        }
     }
 }
 

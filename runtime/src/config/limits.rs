@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use jobcell_core::attempt::LogLimits;
 use jobcell_wasm::{HttpLimits, Limits};
 
 use super::forms::{BYTES, COUNT, COUNT_OR_NONE, DURATION};
 use super::reader::Reader;
-use super::table::{Entry, Key, Section};
+use super::table::{Absent, Entry, Key, Section};
 
 const MEMORY: Key<u64> = Key::value(
     "memory",
@@ -15,11 +16,44 @@ const MEMORY: Key<u64> = Key::value(
     "All memories and tables of a cell together. Too little ends attempts with the reason `memory`, which \
      `jobcell_traps_total` counts; image work needs about four bytes for each pixel of the largest image, twice.",
 );
+const TABLE_ELEMENTS: Key<u64> = Key::value(
+    "table-elements",
+    COUNT,
+    "20000",
+    "Elements of one table: function pointers. A large Rust program has a few thousand. At most \
+     `cells.table-elements-max`.",
+);
+const INSTANCES: Key<u64> = Key::value(
+    "instances",
+    COUNT,
+    "32",
+    "Core instances of a cell. A component that carries an adapter has about four. At most 32, which the engine reserves.",
+);
+const MEMORIES: Key<u64> = Key::value(
+    "memories",
+    COUNT,
+    "4",
+    "Linear memories of a cell. Nearly every component has one. At most 4, which the engine reserves.",
+);
+const TABLES: Key<u64> = Key::value(
+    "tables",
+    COUNT,
+    "8",
+    "Tables of a cell. Nearly every component has two. At most 8, which the engine reserves.",
+);
 const DEADLINE: Key<Duration> = Key::value(
     "deadline",
     DURATION,
     "\"30s\"",
-    "The longest an attempt may take, computing and waiting together. A job's own `timeout` can only shorten it.",
+    "The longest an attempt may take, computing and waiting together: as long as clients wait for a slow service. A job's \
+     own `timeout` can only shorten it.",
+);
+const CPU: Key<Duration> = Key::value(
+    "cpu",
+    DURATION,
+    "\"10s\"",
+    "The longest an attempt may compute; waiting does not count. A handler that loops gives its core back long before \
+     the deadline, which has to leave time for slow peers. Raise it for image and video work.",
 );
 const PAYLOAD: Key<u64> = Key::value(
     "payload",
@@ -29,115 +63,371 @@ const PAYLOAD: Key<u64> = Key::value(
      belongs into a blob.",
 );
 const RESULT: Key<u64> =
-    Key::value("result", BYTES, "\"1MiB\"", "The largest result. It lives in the store's memory.");
+    Key::value("result", BYTES, "\"1MiB\"", "The largest result: it lives in the store's memory.");
 const LOG: Key<u64> = Key::value(
     "log",
     BYTES,
     "\"64KiB\"",
-    "What an attempt may leave in its job's log, stdout and stderr included; the rest is counted and dropped.",
+    "What an attempt may leave in its job's log, stdout and stderr included; the rest is counted and dropped, and the \
+     log says so once. A person reads it, and it lives in the store's memory.",
 );
-const PROGRESS: Key<u64> = Key::value("progress", BYTES, "\"64KiB\"", "The largest progress value.");
-const TABLE_ELEMENTS: Key<u64> = Key::value(
-    "table-elements",
+const LOG_LINE: Key<u64> = Key::value(
+    "log-line",
+    BYTES,
+    "\"4KiB\"",
+    "The longest line of the log; the rest of the line is counted and dropped.",
+);
+const LOG_LINES: Key<u64> = Key::value(
+    "log-lines",
+    COUNT_OR_NONE,
+    "1000",
+    "Lines that an attempt may leave in its job's log: as many as a person scrolls through.",
+);
+const LOG_RATE: Key<u64> = Key::value(
+    "log-rate",
     COUNT,
-    "20000",
-    "Elements of one table: function pointers. A large Rust program has a few thousand.",
+    "200",
+    "Lines of the log a second, after a burst of twice as many. Faster ones are counted and dropped, and the log says \
+     so once: nobody reads faster, and writing them loads the store.",
+);
+const PROGRESS: Key<u64> = Key::value(
+    "progress",
+    BYTES,
+    "\"64KiB\"",
+    "The largest progress value: it goes to everybody who watches, each time it changes.",
+);
+const PROGRESS_RATE: Key<u64> = Key::value(
+    "progress-rate",
+    COUNT,
+    "5",
+    "How often a second the progress and the log lines of a running attempt are written to the store. Of several values \
+     in between the newest counts; no call fails. Fast enough for a person watching, slow enough for the store.",
 );
 const HOST_CALL: Key<u64> = Key::value(
     "host-call",
     BYTES,
     "\"8MiB\"",
-    "What one host call may carry out of the cell. A handler with blobs gets room for `blob` on top.",
+    "What one host call may carry out of the cell: the host makes a copy. A handler with blobs or a larger `result` gets \
+     room for them.",
 );
-const BLOB: Key<u64> = Key::value("blob", BYTES, "\"32MiB\"", "The largest blob, read or written.");
-const CACHE_VALUE: Key<u64> = Key::value("cache-value", BYTES, "\"1MiB\"", "The largest cached value.");
-const MESSAGE: Key<u64> = Key::value("message", BYTES, "\"256KiB\"", "The largest published message.");
-const PUBLISHED: Key<u64> =
-    Key::value("published", COUNT_OR_NONE, "1000", "Messages that one attempt may publish.");
-const ENQUEUED: Key<u64> =
-    Key::value("enqueued", COUNT_OR_NONE, "1000", "Jobs that one attempt may enqueue.");
+const HANDLES: Key<u64> = Key::value(
+    "handles",
+    COUNT,
+    "2048",
+    "Component handles alive at once. Each costs the host memory, and no ordinary handler has more than a few dozen.",
+);
+const RESOURCES: Key<u64> = Key::value(
+    "resources",
+    COUNT,
+    "2048",
+    "The host's resources alive at once: streams, requests, pollables, timers. Each costs the host memory.",
+);
+const RANDOM: Key<u64> = Key::value(
+    "random",
+    BYTES,
+    "\"64KiB\"",
+    "Random bytes that one call may ask for: the host makes them in its own memory. Ask again for more.",
+);
+const BLOB: Key<u64> = Key::value(
+    "blob",
+    BYTES,
+    "\"32MiB\"",
+    "The largest blob, read or written: half of the default memory, as the handler holds it whole.",
+);
+const BLOBS: Key<u64> = Key::value(
+    "blobs",
+    BYTES,
+    "\"256MiB\"",
+    "All blobs of an attempt together, read and written: eight of the largest.",
+);
+const CACHE_VALUE: Key<u64> = Key::value(
+    "cache-value",
+    BYTES,
+    "\"1MiB\"",
+    "The largest value of the cache or a key-value store: it lives in the store's memory.",
+);
+const CACHE_KEYS: Key<u64> = Key::value(
+    "cache-keys",
+    COUNT_OR_NONE,
+    "1000",
+    "Keys that one attempt may write, cache and key-value stores together: they live in the store's memory.",
+);
+const CACHE_BYTES: Key<u64> = Key::value(
+    "cache-bytes",
+    BYTES,
+    "\"16MiB\"",
+    "Values that one attempt may write, cache and key-value stores together: they live in the store's memory.",
+);
+const MESSAGE: Key<u64> = Key::value(
+    "message",
+    BYTES,
+    "\"256KiB\"",
+    "The largest published message: it is copied to every listener.",
+);
+const PUBLISHED: Key<u64> = Key::value(
+    "published",
+    COUNT_OR_NONE,
+    "1000",
+    "Messages that one attempt may publish: each costs the store a call for every listener.",
+);
+const ENQUEUED: Key<u64> = Key::value(
+    "enqueued",
+    COUNT_OR_NONE,
+    "1000",
+    "Jobs that one attempt may enqueue. With `depth` it bounds what one job can become.",
+);
+const DEPTH: Key<u64> = Key::value(
+    "depth",
+    COUNT_OR_NONE,
+    "8",
+    "How deep a chain of jobs that enqueue jobs may get. A job of a producer is at 0, one that its handler enqueues at 1 \
+     (`depth` in its options); at this depth a handler can enqueue nothing. Long enough for any pipeline, and a job that \
+     enqueues itself ends soon. `0` lets the handler enqueue nothing at all.",
+);
 const HTTP: Entry = Entry::section("http", &HTTP_SECTION);
 
+/// The operator's bounds on the limits of every handler.
+pub(super) struct Ceilings<'a> {
+    limits: Reader<'a>,
+    http: Reader<'a>,
+}
+
+/// Limits that are read against their ceilings.
+struct Bounded<'r, 'a> {
+    reader: &'r Reader<'a>,
+    ceilings: &'r Reader<'a>,
+}
+
 pub(super) static LIMITS: Section = Section {
-    about: "What one attempt may use. Whatever passes a limit is stopped or refused, and says so in the job's reason.",
-    keys: &[
-        MEMORY.entry(),
-        DEADLINE.entry(),
-        PAYLOAD.entry(),
-        RESULT.entry(),
-        LOG.entry(),
-        PROGRESS.entry(),
-        TABLE_ELEMENTS.entry(),
-        HOST_CALL.entry(),
-        BLOB.entry(),
-        CACHE_VALUE.entry(),
-        MESSAGE.entry(),
-        PUBLISHED.entry(),
-        ENQUEUED.entry(),
-        HTTP,
-    ],
+    about: "What one attempt may use. Whatever passes a limit is stopped or refused, and says so in the job's reason; the \
+            attempt's receipt names the limits that were nearly used up. The operator can bound all of them at once, in \
+            [`[cells.ceilings]`](#cells-ceilings).",
+    keys: &KEYS,
 };
 
-const REQUESTS: Key<u64> = Key::value("requests", COUNT_OR_NONE, "32", "Requests in all.");
-const CONCURRENT: Key<u64> = Key::value("concurrent", COUNT, "4", "Requests at the same time.");
+const KEYS: [Entry; 29] = [
+    MEMORY.entry(),
+    TABLE_ELEMENTS.entry(),
+    INSTANCES.entry(),
+    MEMORIES.entry(),
+    TABLES.entry(),
+    DEADLINE.entry(),
+    CPU.entry(),
+    PAYLOAD.entry(),
+    RESULT.entry(),
+    LOG.entry(),
+    LOG_LINE.entry(),
+    LOG_LINES.entry(),
+    LOG_RATE.entry(),
+    PROGRESS.entry(),
+    PROGRESS_RATE.entry(),
+    HOST_CALL.entry(),
+    HANDLES.entry(),
+    RESOURCES.entry(),
+    RANDOM.entry(),
+    BLOB.entry(),
+    BLOBS.entry(),
+    CACHE_VALUE.entry(),
+    CACHE_KEYS.entry(),
+    CACHE_BYTES.entry(),
+    MESSAGE.entry(),
+    PUBLISHED.entry(),
+    ENQUEUED.entry(),
+    DEPTH.entry(),
+    HTTP,
+];
+
+pub(super) static CEILINGS: Section = Section {
+    about: "The operator's bounds on the limits of every handler, for hosts where handlers are configured by others: the \
+            keys are those of [`[handlers.NAME.limits]`](#handlers-limits). A handler that asks for more is a fault, which \
+            names both lines; one that leaves a limit out has its default or the ceiling, whichever is lower. A ceiling \
+            that is not written is none.",
+    keys: &CEILING_KEYS,
+};
+const CEILING_KEYS: [Entry; 29] = {
+    let mut keys = ceilings(KEYS);
+    keys[keys.len() - 1] = Entry::section(HTTP.name, &HTTP_CEILINGS);
+    keys
+};
+static HTTP_CEILINGS: Section = Section { about: "Bounds of outgoing HTTP.", keys: &ceilings(HTTP_KEYS) };
+
+/// The same keys, of which none has to have a value.
+const fn ceilings<const N: usize>(mut keys: [Entry; N]) -> [Entry; N] {
+    let mut i = 0;
+    while i < N {
+        keys[i].default = Absent::Means("none");
+        keys[i].about = "The ceiling of the limit of this name.";
+        i += 1;
+    }
+    keys
+}
+
+const REQUESTS: Key<u64> = Key::value(
+    "requests",
+    COUNT_OR_NONE,
+    "32",
+    "Requests in all: a handler that sends one for each of many things is better split into jobs, which are retried one by \
+     one.",
+);
+const CONCURRENT: Key<u64> = Key::value(
+    "concurrent",
+    COUNT,
+    "4",
+    "Requests at the same time: one job must not crowd a service that others need.",
+);
 const UPLOAD: Key<u64> = Key::value(
     "upload",
     BYTES,
     "\"32MiB\"",
-    "All request bodies together. A body is held in memory until it is sent.",
+    "All request bodies together: one blob of the largest size. A body is held in memory until it is sent.",
 );
-const DOWNLOAD: Key<u64> =
-    Key::value("download", BYTES, "\"32MiB\"", "All response bodies together, as they come over the wire.");
+const DOWNLOAD: Key<u64> = Key::value(
+    "download",
+    BYTES,
+    "\"32MiB\"",
+    "All response bodies together, as they come over the wire: one blob of the largest size.",
+);
 const TIMEOUT: Key<Duration> = Key::value(
     "timeout",
     DURATION,
     "\"30s\"",
-    "The longest wait for the head of a response, connecting included. A handler may ask for less.",
+    "The longest wait for the head of a response, connecting included: as long as the default deadline. A handler may ask \
+     for less.",
 );
-static HTTP_SECTION: Section = Section {
-    about: "What one attempt may use of outgoing HTTP.",
-    keys: &[REQUESTS.entry(), CONCURRENT.entry(), UPLOAD.entry(), DOWNLOAD.entry(), TIMEOUT.entry()],
-};
+static HTTP_SECTION: Section =
+    Section { about: "What one attempt may use of outgoing HTTP.", keys: &HTTP_KEYS };
+const HTTP_KEYS: [Entry; 5] =
+    [REQUESTS.entry(), CONCURRENT.entry(), UPLOAD.entry(), DOWNLOAD.entry(), TIMEOUT.entry()];
 
-pub(super) fn read(reader: &Reader<'_>) -> Limits {
-    let size = |key| usize::try_from(reader.value(key)).unwrap_or(usize::MAX);
-    let few = |reader: &Reader<'_>, key| u32::try_from(reader.value(key)).unwrap_or(u32::MAX);
-    let http = reader.section(HTTP.name, &HTTP_SECTION);
-    let mut limits = Limits {
-        memory: size(&MEMORY),
-        table_elements: size(&TABLE_ELEMENTS),
-        deadline: reader.value(&DEADLINE),
-        result: size(&RESULT),
-        payload: size(&PAYLOAD),
-        progress: size(&PROGRESS),
-        log: Limits::default().log,
-        host_call: size(&HOST_CALL),
-        enqueued: few(reader, &ENQUEUED),
-        published: few(reader, &PUBLISHED),
-        message: size(&MESSAGE),
-        cache_value: size(&CACHE_VALUE),
-        blob: size(&BLOB),
+/// Opens the ceilings and notes what is wrong with them.
+pub(super) fn read_ceilings<'a>(cells: &Reader<'a>) -> Ceilings<'a> {
+    let limits = cells.section(CEILINGS_NAME, &CEILINGS);
+    let http = limits.section(HTTP.name, &HTTP_CEILINGS);
+    let none = Ceilings { limits: Reader::empty(&limits), http: Reader::empty(&http) };
+    read_from(&limits, &http, &none);
+    Ceilings { limits, http }
+}
+
+/// The name of the group under `[cells]`.
+pub(super) const CEILINGS_NAME: &str = "ceilings";
+
+// === impl Bounded ===
+
+impl Bounded<'_, '_> {
+    fn value<T: PartialOrd>(&self, key: &Key<T>) -> T {
+        let value = self.reader.value(key);
+        // What is wrong with the ceiling itself has been noted already.
+        let Some((ceiling, node)) = self.ceilings.peek(key).filter(|(ceiling, _)| value > *ceiling) else {
+            return value;
+        };
+        if self.reader.node(key.name).is_some() {
+            let place = format!("{}.{}", self.ceilings.path, key.name);
+            let cause = format!("is above the ceiling {place} = {} at {}", node.shown(), node.origin);
+            self.reader.fault_shown(key.name, &cause, "lower it, or raise the ceiling");
+        }
+        ceiling
+    }
+
+    fn size(&self, key: &Key<u64>) -> usize {
+        usize::try_from(self.value(key)).unwrap_or(usize::MAX)
+    }
+
+    fn few(&self, key: &Key<u64>) -> u32 {
+        u32::try_from(self.value(key)).unwrap_or(u32::MAX)
+    }
+}
+
+pub(super) fn read(reader: &Reader<'_>, ceilings: &Ceilings<'_>) -> Limits {
+    read_from(reader, &reader.section(HTTP.name, &HTTP_SECTION), ceilings)
+}
+
+fn read_from(reader: &Reader<'_>, http: &Reader<'_>, ceilings: &Ceilings<'_>) -> Limits {
+    let limits = Bounded { reader, ceilings: &ceilings.limits };
+    let http = Bounded { reader: http, ceilings: &ceilings.http };
+    Limits {
+        memory: limits.size(&MEMORY),
+        table_elements: limits.size(&TABLE_ELEMENTS),
+        instances: limits.few(&INSTANCES),
+        memories: limits.few(&MEMORIES),
+        tables: limits.few(&TABLES),
+        deadline: limits.value(&DEADLINE),
+        cpu: limits.value(&CPU),
+        result: limits.size(&RESULT),
+        payload: limits.size(&PAYLOAD),
+        progress: limits.size(&PROGRESS),
+        log: LogLimits {
+            bytes: limits.size(&LOG),
+            line_bytes: limits.size(&LOG_LINE),
+            lines: limits.size(&LOG_LINES),
+            rate: limits.few(&LOG_RATE),
+            writes: limits.few(&PROGRESS_RATE),
+        },
+        host_call: limits.size(&HOST_CALL),
+        handles: limits.size(&HANDLES),
+        resources: limits.size(&RESOURCES),
+        random: limits.value(&RANDOM),
+        enqueued: limits.few(&ENQUEUED),
+        depth: limits.few(&DEPTH),
+        published: limits.few(&PUBLISHED),
+        message: limits.size(&MESSAGE),
+        cache_value: limits.size(&CACHE_VALUE),
+        cache_keys: limits.few(&CACHE_KEYS),
+        cache_bytes: limits.value(&CACHE_BYTES),
+        blob: limits.size(&BLOB),
+        blobs: limits.value(&BLOBS),
         http: HttpLimits {
-            requests: few(&http, &REQUESTS),
-            concurrent: few(&http, &CONCURRENT),
+            requests: http.few(&REQUESTS),
+            concurrent: http.few(&CONCURRENT),
             upload: http.value(&UPLOAD),
             download: http.value(&DOWNLOAD),
             timeout: http.value(&TIMEOUT),
         },
-    };
-    limits.log.bytes = size(&LOG);
-    limits
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::fault::Faults;
+    use crate::config::fault::{Fault, Faults};
+    use crate::config::node::Node;
+
+    fn read_with(limits: &str, ceilings: &str) -> (Limits, Vec<Fault>) {
+        let faults = Faults::default();
+        let [limits, cells] = [limits, ceilings].map(|toml| Node::from_default(&format!("{{ {toml} }}")));
+        let cells = Reader::open("cells".to_owned(), &super::super::host::CELLS, Some(&cells), &faults);
+        let ceilings = read_ceilings(&cells);
+        let read = read(&Reader::open("limits".to_owned(), &LIMITS, Some(&limits), &faults), &ceilings);
+        (read, faults.into_sorted())
+    }
 
     #[test]
     fn the_defaults_here_are_those_of_the_engine() {
-        let faults = Faults::default();
-        let read = read(&Reader::open("limits".to_owned(), &LIMITS, None, &faults));
-        assert_eq!(format!("{read:?}"), format!("{:?}", Limits::default()));
+        let (read, faults) = read_with("", "");
+        assert_eq!((format!("{read:?}"), faults), (format!("{:?}", Limits::default()), Vec::new()));
+    }
+
+    #[test]
+    fn a_ceiling_lowers_defaults_and_refuses_what_is_written_above_it() {
+        let (read, faults) = read_with(
+            "cpu = \"20s\", enqueued = 5, http = { requests = 9 }",
+            "ceilings = { memory = \"32MiB\", cpu = \"15s\", enqueued = 5, http = { requests = 8 } }",
+        );
+        assert_eq!((read.memory, read.cpu, read.enqueued), (32 << 20, Duration::from_secs(15), 5));
+        assert_eq!(read.http.requests, 8);
+        let told: Vec<_> = faults.iter().map(|fault| (fault.key.as_str(), fault.cause.as_str())).collect();
+        let (cpu, requests) = (&told[0], &told[1]);
+        assert_eq!((told.len(), cpu.0, requests.0), (2, "limits.cpu", "limits.http.requests"));
+        assert!(cpu.1.contains("cells.ceilings.cpu = \"15s\" at "), "{}", cpu.1);
+        assert!(requests.1.contains("cells.ceilings.http.requests = 8 at "), "{}", requests.1);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_ceiling_is_said_once() {
+        let (read, faults) =
+            read_with("", "ceilings = { memory = 5, nothing = 1, http = { requests = -1 } }");
+        assert_eq!(read.memory, Limits::default().memory);
+        let mut keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["cells.ceilings.http.requests", "cells.ceilings.memory", "cells.ceilings.nothing"]);
     }
 }

@@ -29,7 +29,7 @@ const URL: Key<String> = Key::new(
         read: blobs_url,
     },
     Absent::Required,
-    "Where the blobs lie. Credentials for `s3://` come from the usual `AWS_*` variables, never from here.",
+    "Where the blobs lie. Credentials come from the usual `AWS_*`, `GOOGLE_*` and `AZURE_*` variables, never from here.",
 );
 pub(super) static BLOBS: Section =
     Section { about: "Stores for large data, granted to handlers by name.", keys: &[URL.entry()] };

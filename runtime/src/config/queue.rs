@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jobcell_core::options::{Backoff, BackoffKind, KeepLimits};
-use jobcell_core::store::RateLimit;
+use jobcell_core::store::{RECEIPTS_MAX, RateLimit};
 use jobcell_core::{Keep, QueueName};
 use jobcell_redis::ListOptions;
 
@@ -33,6 +33,12 @@ pub struct QueueConfig {
     pub stalled_interval: Duration,
     /// Recoveries a job survives.
     pub max_stalled: u64,
+    /// So many attempts in a row that break in the same way are the last; 0 is no bound.
+    pub poison: u64,
+    /// How long a running attempt may go on after its job was cancelled.
+    pub cancel_grace: Duration,
+    /// Receipts that a job keeps; 0 is none.
+    pub receipts: u64,
     /// Which completed jobs stay when the job does not say.
     pub keep_completed: Keep,
     /// Which failed jobs stay when the job does not say.
@@ -128,6 +134,29 @@ const MAX_STALLED: Key<u64> = Key::value(
     "How often a job may be recovered from a vanished host before it fails: a job that kills its host must not kill \
      every host. BullMQ's default.",
 );
+const POISON: Key<u64> = Key::value(
+    "poison",
+    COUNT_OR_NONE,
+    "3",
+    "After so many attempts in a row that took their cell down in the same way (same cause, same function) the job fails \
+     for good, whatever attempts it has left: trying again would only cost further cells. Memory, stack, panic, trap, a \
+     broken calling convention, and faults of the host count; failures that a handler reports, and time, do not. `0` is \
+     no bound.",
+);
+const CANCEL_GRACE: Key<Duration> = Key::value(
+    "cancel-grace",
+    DURATION_OR_NONE,
+    "\"5s\"",
+    "How long a running attempt may go on after `jobcell job cancel` reached it, which takes about a second: a handler \
+     that looks at `is-cancelled` tidies up meanwhile, any other is ended then. `\"0s\"` ends it at once.",
+);
+const RECEIPTS: Key<u64> = Key::value(
+    "receipts",
+    COUNT_OR_NONE,
+    "5",
+    "Receipts of its last attempts that a job keeps, which `jobcell job receipt` shows; each is some 200 bytes in the \
+     store, at most 2 KiB. At most 20; `0` is none. A list queue keeps the last one.",
+);
 const KEEP: Entry = Entry::section("keep", &KEEP_SECTION);
 const POLL: Key<Duration> = Key::value(
     "poll",
@@ -190,6 +219,9 @@ pub(super) static QUEUE: Section = Section {
         LOCK.entry(),
         STALLED_INTERVAL.entry(),
         MAX_STALLED.entry(),
+        POISON.entry(),
+        CANCEL_GRACE.entry(),
+        RECEIPTS.entry(),
         KEEP,
         POLL.entry(),
         NAME.entry(),
@@ -267,6 +299,9 @@ pub(super) fn read(name: &str, reader: &Reader<'_>, known: &[&str]) -> Option<Qu
         lock: reader.value(&LOCK),
         stalled_interval: reader.value(&STALLED_INTERVAL),
         max_stalled: reader.value(&MAX_STALLED),
+        poison: reader.value(&POISON),
+        cancel_grace: reader.value(&CANCEL_GRACE),
+        receipts: reader.value(&RECEIPTS),
         keep_completed: keep.value(&KEEP_COMPLETED),
         keep_failed: keep.value(&KEEP_FAILED),
         poll: reader.value(&POLL),
@@ -277,6 +312,10 @@ pub(super) fn read(name: &str, reader: &Reader<'_>, known: &[&str]) -> Option<Qu
     if config.worker_name.as_ref().is_some_and(|name| name.contains(char::is_whitespace)) {
         let fix = "write it without spaces: Redis takes none in a connection's name";
         reader.fault_shown(NAME.name, "has a space", fix);
+    }
+    if config.receipts > RECEIPTS_MAX {
+        let fix = format!("write at most {RECEIPTS_MAX}: they live in the store's memory");
+        reader.fault_shown(RECEIPTS.name, "is too many", &fix);
     }
     Some(config)
 }
@@ -307,7 +346,13 @@ fn read_rate(reader: &Reader<'_>) -> Option<RateLimit> {
     Some(RateLimit { max: max?, per: per? })
 }
 
-/// What a list queue needs beyond itself: a Redis, one slot of it on a cluster, and a list that no other queue has.
+/// There is no Redis for a list queue.
+pub(super) fn refuse_list(reader: &Reader<'_>) {
+    let fix = "add [redis] with a url";
+    reader.fault("protocol", "a list queue lives in Redis, and none is configured", fix);
+}
+
+/// What a list queue needs beyond itself: one slot of a cluster, and a list that no other queue has.
 pub(super) fn check_list(
     list: &ListConfig,
     redis: Option<&RedisConfig>,
@@ -315,15 +360,12 @@ pub(super) fn check_list(
     reader: &Reader<'_>,
 ) {
     let options = list.options();
-    let Some(redis) = redis else {
-        let fix = "add [redis] with a url";
-        return reader.fault("protocol", "a list queue lives in Redis, and none is configured", fix);
-    };
     let split = |fault: &str| {
         let (cause, fix) = fault.split_once("; ").unwrap_or((fault, ""));
         reader.fault(LIST_KEY.name, cause, fix);
     };
-    let is_cluster = redis.connect_options().is_ok_and(|options| options.is_cluster());
+    let connect = redis.and_then(|redis| redis.connect_options().ok());
+    let is_cluster = connect.is_some_and(|options| options.is_cluster());
     if let Some(fault) = options.cluster_fault().filter(|_| is_cluster) {
         split(&fault);
     }

@@ -38,6 +38,11 @@ impl<'a> Reader<'a> {
         reader
     }
 
+    /// A group in which nothing is written.
+    pub(super) fn empty(like: &Self) -> Self {
+        Self { path: like.path.clone(), table: None, origin: Origin::Default, faults: like.faults }
+    }
+
     fn refuse_unknown(&self, section: &Section) {
         for (name, node) in self.table.into_iter().flatten() {
             if section.entry(name).is_some() {
@@ -97,6 +102,12 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// The key's value and where it is written, when it is right. Notes no fault.
+    pub(super) fn peek<T>(&self, key: &Key<T>) -> Option<(T, &'a Node)> {
+        let node = self.node(key.name)?;
+        Some(((key.form.read)(node).ok()?, node))
     }
 
     /// The key's value, else its default. Only for keys that have one.

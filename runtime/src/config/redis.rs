@@ -53,7 +53,7 @@ const URL: Key<RedisUrl> = Key::new(
      any of these nodes. With `rediss` in front connections use TLS. What stands in a user or password for itself is \
      percent-encoded: `%40` for `@`. `REDIS_URL`, or `REDIS_HOST` with `REDIS_PORT`, `REDIS_USERNAME`, `REDIS_PASSWORD`, `REDIS_DB` \
      and `REDIS_TLS`, say the same, and `REDIS_URL` wins. Without these two, each of the others takes the place of its \
-     part of the file's URL; `REDIS_USERNAME` and `REDIS_PASSWORD` also complete a `REDIS_URL` that has no credentials. \
+     part of the file's URL; `REDIS_USERNAME` and `REDIS_PASSWORD` also complete a `REDIS_URL` or `--redis` that has no credentials. \
      Required inside `[redis]`; without any of these the embedded store is used.",
 )
 .secret();
@@ -156,11 +156,6 @@ fn url(node: &Node) -> Result<RedisUrl, String> {
     RedisUrl::new(&text(node)?)
 }
 
-/// The part between `://` and the path.
-fn authority(rest: &str) -> &str {
-    rest.find(['/', '?', '#']).map_or(rest, |end| &rest[..end])
-}
-
 // === impl RedisUrl ===
 
 impl RedisUrl {
@@ -192,14 +187,13 @@ impl RedisUrl {
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str("[redis]") };
-        let (authority, path) = rest.split_at(authority(rest).len());
-        // What follows a '?' can hold credentials too.
-        let path = path.split(['?', '#']).next().unwrap_or_default();
-        match authority.rsplit_once('@') {
-            None => write!(f, "{scheme}://{authority}{path}"),
+        // What follows a '?' can hold credentials too. So can a path with an '@': somebody wrote a '/' in a password.
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        match rest.rsplit_once('@').filter(|_| !scheme.ends_with("unix")) {
+            None => write!(f, "{scheme}://{rest}"),
             Some((credentials, hosts)) => {
-                let user = credentials.split(':').next().unwrap_or_default();
-                write!(f, "{scheme}://{user}:***@{hosts}{path}")
+                let user = credentials.split([':', '/', '@']).next().unwrap_or_default();
+                write!(f, "{scheme}://{user}:***@{hosts}")
             }
         }
     }

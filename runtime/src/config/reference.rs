@@ -43,8 +43,18 @@ fn write_section(page: &mut String, path: &str, anchor: &str, section: &'static 
     let place = if path.contains('[') { format!("`{path}`") } else { format!("`[{path}]`") };
     // Writing to a String cannot fail.
     let _ = writeln!(page, "\n<a id=\"{anchor}\"></a>\n## {place}\n\n{}\n", section.about);
-    let _ = writeln!(page, "| key | value | default | |\n|---|---|---|---|");
-    for entry in section.keys {
+    // Keys that are described elsewhere all say the same.
+    let mut leaves = section.keys.iter().filter(|entry| matches!(entry.inner, Inner::Leaf));
+    let first = leaves.next().map(|entry| entry.about);
+    let repeats =
+        first.is_some() && leaves.clone().count() > 0 && leaves.all(|entry| Some(entry.about) == first);
+    if repeats {
+        let keys: Vec<String> = section.keys.iter().map(|entry| format!("`{}`", entry.name)).collect();
+        let _ = writeln!(page, "Keys: {}.", keys.join(", "));
+    } else {
+        let _ = writeln!(page, "| key | value | default | |\n|---|---|---|---|");
+    }
+    for entry in section.keys.iter().filter(|_| !repeats) {
         let _ = writeln!(
             page,
             "| `{}` | {} | {} | {} |",
@@ -59,7 +69,13 @@ fn write_section(page: &mut String, path: &str, anchor: &str, section: &'static 
         let variables: Vec<String> = section
             .keys
             .iter()
-            .map(|entry| format!("`JOBCELL_{}__{}`", spelled(path), spelled(entry.name)))
+            .map(|entry| {
+                format!(
+                    "`JOBCELL_{}__{}`",
+                    path.split('.').map(spelled).collect::<Vec<_>>().join("__"),
+                    spelled(entry.name)
+                )
+            })
             .collect();
         let _ = writeln!(page, "\nEnvironment: {}.", variables.join(", "));
     }

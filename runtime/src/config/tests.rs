@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jobcell_core::options::BackoffKind;
 use jobcell_core::store::RateLimit;
+use jobcell_wasm::{Compiler, CompilerProcess};
 
 use super::table::{Absent, Inner, Section};
 use super::*;
@@ -123,6 +124,36 @@ fn the_example_of_the_contract_is_read_whole() {
     assert_eq!(config.handlers["payment"].source, HandlerSource::Store);
     assert_eq!(config.secrets["stripe-webhook"].expose(), "whsec_1");
     assert!(config.trust.require_signature && config.warnings.is_empty());
+}
+
+#[test]
+fn a_compiler_process_has_two_thirds_of_its_time_to_compute() {
+    let process = |memory, cpu, wall| {
+        let (cpu, wall) = (Duration::from_secs(cpu), Duration::from_secs(wall));
+        Compiler::Process(CompilerProcess { program: None, memory, cpu, wall })
+    };
+    assert_eq!(sound("", &[]).cells.compiler, process(1 << 30, 20, 30));
+    assert_eq!(sound("", &[]).cells.compiler, Compiler::default());
+    let own = "[cells]\ncompile-memory = \"512MiB\"\ncompile-time = \"1s\"\n";
+    assert_eq!(sound(own, &[]).cells.compiler, process(512 << 20, 1, 1));
+    assert_eq!(sound("[cells]\ncompiler = \"inline\"\n", &[]).cells.compiler, Compiler::Inline);
+    let faults = faults("[cells]\ncompiler = \"thread\"\n", &[]);
+    assert!(faults[0].contains("\"process\" or \"inline\""), "{faults:?}");
+}
+
+#[test]
+fn buckets_have_plain_names() {
+    let with = |kv: &str| format!("[handlers.h]\nsource = \"h.wasm\"\ngrants = {{ kv = {kv} }}\n");
+    let long = "b".repeat(64);
+    let config = sound(&with(&format!("[\"media\", \"a-b_c.2\", \"{long}\"]")), &[]);
+    assert_eq!(config.handlers["h"].grants.kv, ["media", "a-b_c.2", &long]);
+    for bad in ["\"\"", "\"a*\"", "\"a:b\"", "\"a b\"", "\"{a}\"", "\"é\"", &format!("\"b{long}\"")] {
+        let faults = faults(&with(&format!("[\"media\", {bad}]")), &[]);
+        assert!(
+            faults.len() == 1 && faults[0].contains("1 to 64 letters") && faults[0].contains("grants.kv"),
+            "{faults:?}"
+        );
+    }
 }
 
 #[test]
@@ -259,11 +290,20 @@ fn parts_of_an_address_go_over_the_file_field_by_field() {
     ] {
         assert_eq!(url(&[(name, value)]), expected, "{name}={value}");
     }
-    one_fault(toml, &[("REDIS_PORT", "many")], &["REDIS_PORT", "is not a port"]);
-    // A flag and a whole URL stand for themselves.
-    let mut whole = request(toml, &[("REDIS_PORT", "7000"), ("REDIS_PASSWORD", "x")]);
-    whole.redis = Some("redis://flag".to_owned());
-    assert_eq!(load(&whole).unwrap().redis.unwrap().url.expose(), "redis://flag");
+    one_fault(
+        toml,
+        &[("REDIS_PORT", "many")],
+        &["environment variable REDIS_PORT = \"many\": is not a port; write a number"],
+    );
+    // A flag stands for itself, but for a password, which has no place on a command line.
+    let mut whole =
+        request(toml, &[("REDIS_PORT", "7000"), ("REDIS_USERNAME", "u"), ("REDIS_PASSWORD", "x@")]);
+    for (flag, expected) in
+        [("redis://flag", "redis://u:x%40@flag"), ("redis://me:pw@flag/2", "redis://me:pw@flag/2")]
+    {
+        whole.redis = Some(flag.to_owned());
+        assert_eq!(load(&whole).unwrap().redis.unwrap().url.expose(), expected);
+    }
     let socket = sound("[redis]\nurl = \"unix:///run/redis.sock\"", &[("REDIS_DB", "2")]);
     assert_eq!(socket.redis.unwrap().url.expose(), "unix:///run/redis.sock");
     assert!(socket.warnings[0].contains("REDIS_DB has no effect on the socket"), "{:?}", socket.warnings);
@@ -285,6 +325,18 @@ fn every_way_of_running_redis_is_configured() {
     assert!(cluster.connect_options().unwrap().is_cluster());
     let port = sound("[redis]\nurl = \"redis+cluster://h1,h2\"", &[("REDIS_PORT", "7")]);
     assert!(port.warnings[0].contains("REDIS_PORT has no effect"), "{:?}", port.warnings);
+}
+
+#[test]
+fn a_redis_that_cannot_be_read_is_one_fault_and_no_list_queue_is_blamed_for_it() {
+    let list = "[queues.work]\nprotocol = \"list\"\nhandler = \"h\"\n[handlers.h]\nsource = \"h.wasm\"\n";
+    one_fault(list, &[], &["protocol", "a list queue lives in Redis, and none is configured"]);
+    for url in ["redis://h:99999", "http://h"] {
+        one_fault(&format!("[redis]\nurl = \"{url}\"\n{list}"), &[], &["jobcell.toml:2: redis.url"]);
+        one_fault(list, &[("REDIS_URL", url)], &["REDIS_URL"]);
+    }
+    one_fault(list, &[("REDIS_HOST", "a/b")], &["REDIS_HOST"]);
+    one_fault(&format!("[redis]\nprefix = \"x\"\n{list}"), &[], &["redis.url: is missing"]);
 }
 
 #[test]
@@ -360,6 +412,7 @@ fn redis_urls_are_checked_and_shown_without_passwords() {
         "\"redis://:6379\"",
         "\"redis://h:99999\"",
         "\"redis://h/notadb\"",
+        "\"redis://h?password=secret\"",
         "5",
     ] {
         one_fault(&format!("[redis]\nurl = {bad}"), &[], &["jobcell.toml:2: redis.url: "]);
@@ -371,10 +424,11 @@ fn redis_urls_are_checked_and_shown_without_passwords() {
     for (url, shown) in [
         ("redis://user:secret@h:1/2", "redis://user:***@h:1/2"),
         ("redis://:sec@ret@h", "redis://:***@h"),
-        ("rediss://h?password=secret", "rediss://h"),
         ("unix:///run/redis.sock?pass=secret", "unix:///run/redis.sock"),
         ("rediss+sentinel://u:secret@h1:1,h2/main/2", "rediss+sentinel://u:***@h1:1,h2/main/2"),
         ("redis+cluster://:secret@h1:1,h2:2", "redis+cluster://:***@h1:1,h2:2"),
+        // A '/' in a password ends the hosts; what is left of it is no less a password.
+        ("redis+sentinel://u:sec@h1,h2/ret@h", "redis+sentinel://u:***@h"),
     ] {
         let url = RedisUrl::new(url).unwrap();
         assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), shown.to_owned()));
@@ -413,6 +467,35 @@ fn secrets_that_cannot_be_had_are_told_by_name_only() {
 }
 
 #[test]
+fn a_secret_of_a_rule_is_a_name_or_has_its_places() {
+    let toml = format!(
+        "{HANDLER}[handlers.h.grants]\nhttp = [{{ url = \"https://a.example\", secrets = [\"key\", {{ name = \"key\", in = \
+         [\"url\", \"body\", \"header:x-a\"] }}] }}]\nsecrets = [\"key\"]\n[secrets]\nkey = {{ env = \"K\" }}\n"
+    );
+    sound(&toml, &[("K", "v")]);
+}
+
+#[test]
+fn authorities_of_outgoing_requests_are_read_where_handlers_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = rcgen::CertificateParams::new([]).unwrap().self_signed(&key).unwrap().pem();
+    std::fs::write(at("ca.pem"), &pem).unwrap();
+    std::fs::write(at("empty.pem"), "").unwrap();
+    std::fs::write(at("key.pem"), key.serialize_pem()).unwrap();
+    let toml = |name: &str| format!("[http]\nca = {:?}\n", at(name));
+    assert_eq!(sound(&toml("ca.pem"), &[]).http.ca, pem.as_bytes());
+    for (name, cause) in
+        [("none.pem", "No such file"), ("empty.pem", "is empty"), ("key.pem", "there is no certificate")]
+    {
+        one_fault(&toml(name), &[], &["http.ca", name, cause, "BEGIN CERTIFICATE"]);
+    }
+    let unwanted = Request { secrets: false, ..request(&toml("none.pem"), &[]) };
+    assert!(load(&unwanted).unwrap().http.ca.is_empty(), "nobody sends anything");
+}
+
+#[test]
 fn references_lead_somewhere() {
     let grants =
         |line: &str| format!("{HANDLER}[handlers.h.grants]\n{line}\n[secrets]\nkey = {{ env = \"K\" }}\n");
@@ -426,6 +509,22 @@ fn references_lead_somewhere() {
             ["grants.http[0].secrets", "\"kee\""],
         ),
         ("http = [{ url = \"ftp://a\" }]", ["grants.http[0].url = \"ftp://a\"", "https://"]),
+        (
+            "http = [{ url = \"https://*\", secrets = [\"key\"] }]",
+            ["grants.http[0].url", "sends its secrets to anybody"],
+        ),
+        (
+            "http = [{ url = \"http://a.example\", secrets = [\"key\"] }]",
+            ["grants.http[0].url", "unencrypted"],
+        ),
+        (
+            "http = [{ url = \"https://a.example\", secrets = [{ name = \"key\", in = [\"query\"] }] }]",
+            ["grants.http[0].secrets", "\"query\" is no place"],
+        ),
+        (
+            "http = [{ url = \"https://a.example\", secrets = [{ name = \"key\", at = [\"url\"] }] }]",
+            ["grants.http[0].secrets", "unknown key \"at\""],
+        ),
         ("http = [{ methods = [\"GET\"] }]", ["grants.http[0].url", "is missing"]),
         ("secrets = [{ name = \"key\", revael = true }]", ["unknown key", "revael"]),
     ] {
@@ -457,6 +556,35 @@ fn queues_are_checked_against_what_they_are() {
     one_fault("[handlers.\"a b\"]\nsource = \"x\"", &[], &["name cannot be used"]);
     let large = format!("{HANDLER}limits.memory = \"2GiB\"");
     one_fault(&large, &[], &["jobcell.toml:3: handlers.h.limits.memory = \"2GiB\"", "cells.memory-max"]);
+}
+
+#[test]
+fn limits_keep_to_the_engine_and_to_the_operators_ceilings() {
+    let toml =
+        format!("{HANDLER}limits.instances = 33\nlimits.table-elements = 20001\n[cells]\nstack = \"1KiB\"\n");
+    let told = faults(&toml, &[]).join("\n");
+    for part in [
+        "jobcell.toml:3: handlers.h.limits.instances = 33: is above what a cell can have; write at most 32",
+        "jobcell.toml:4: handlers.h.limits.table-elements = 20001",
+        "raise cells.table-elements-max (now 20000)",
+        "jobcell.toml:6: cells.stack = \"1KiB\"",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in: {told}");
+    }
+
+    let toml =
+        format!("[cells.ceilings]\nmemory = \"32MiB\"\nhttp.requests = 2\n{HANDLER}limits.cpu = \"1h\"\n");
+    let config = sound(&toml, &[("JOBCELL_CELLS__CEILINGS__DEPTH", "3")]);
+    let limits = &config.handlers["h"].limits;
+    assert_eq!((limits.memory, limits.http.requests, limits.depth), (32 << 20, 2, 3));
+    let both = [
+        "jobcell.toml:6: handlers.h.limits.cpu = \"1h\": is above the ceiling cells.ceilings.cpu = \"60s\"",
+        "at environment variable JOBCELL_CELLS__CEILINGS__CPU",
+    ];
+    one_fault(&toml, &[("JOBCELL_CELLS__CEILINGS__CPU", "60s")], &both);
+    let toml = format!("{HANDLER}limits.memory = \"64MiB\"\n[cells.ceilings]\nmemory = \"32MiB\"\n");
+    let both = ["jobcell.toml:3: handlers.h.limits.memory = \"64MiB\"", "= \"32MiB\" at jobcell.toml:5"];
+    one_fault(&toml, &[], &both);
 }
 
 #[test]

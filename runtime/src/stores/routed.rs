@@ -6,17 +6,28 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::store::{
-    Added, AddedFlow, Children, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow, Limits, NewJob,
-    Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec, Schedulers,
-    Series, StallPolicy, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen,
+    Added, AddedFlow, AttemptReceipt, Cancelled, Children, Claim, ClaimRequest, Counts, Finish, FinishReply,
+    Flow, Limits, NewJob, Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler,
+    SchedulerSpec, Schedulers, Series, StallPolicy, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen,
 };
 use jobcell_core::{Admin, Job, JobId, JobState, Millis, QueueName, Store, StoreError};
-use jobcell_redis::{BullStore, ListStore};
+use jobcell_redis::{BullStore, ListStore, RedisCache, RedisKeyValue, RedisPublisher};
+
+use super::Uses;
 
 /// BullMQ's queues and queues that are plain lists, in one Redis.
 pub(super) struct RoutedStore {
     pub(super) bull: BullStore,
     pub(super) lists: BTreeMap<QueueName, ListStore>,
+    pub(super) beside: Beside,
+}
+
+/// What else lives in that Redis, which is only asked about when it is used.
+pub(super) struct Beside {
+    pub(super) uses: Uses,
+    pub(super) cache: RedisCache,
+    pub(super) keyvalue: RedisKeyValue,
+    pub(super) publisher: RedisPublisher,
 }
 
 // === impl RoutedStore ===
@@ -32,6 +43,26 @@ impl RoutedStore {
             return Some(&flow.queue);
         }
         flow.children.iter().find_map(|child| self.list_in(child))
+    }
+}
+
+// === impl Beside ===
+
+impl Beside {
+    /// What the user may not do.
+    async fn denied(&self) -> Vec<String> {
+        let Self { uses, cache, keyvalue, publisher } = self;
+        let mut denied = Vec::new();
+        if uses.cache {
+            denied.extend(cache.denied().await);
+        }
+        if uses.keyvalue {
+            denied.extend(keyvalue.denied().await);
+        }
+        for channel in &uses.channels {
+            denied.extend(publisher.denied(channel).await);
+        }
+        denied
     }
 }
 
@@ -78,6 +109,14 @@ impl Store for RoutedStore {
         now: Millis,
     ) -> Result<Recovered, StoreError> {
         self.of(queue).recover_stalled(queue, policy, now).await
+    }
+
+    async fn cancelled(
+        &self,
+        queue: &QueueName,
+        running: &[(JobId, Token)],
+    ) -> Result<Vec<Token>, StoreError> {
+        self.of(queue).cancelled(queue, running).await
     }
 
     async fn waiter(&self, queue: &QueueName, name: Option<&str>) -> Result<Box<dyn Waiter>, StoreError> {
@@ -142,6 +181,10 @@ impl Store for RoutedStore {
         self.of(queue).logs(queue, id, page).await
     }
 
+    async fn receipts(&self, queue: &QueueName, id: &JobId) -> Result<Vec<AttemptReceipt>, StoreError> {
+        self.of(queue).receipts(queue, id).await
+    }
+
     async fn queues(&self) -> Result<Vec<QueueName>, StoreError> {
         let mut all: BTreeSet<QueueName> = self.bull.queues().await?.into_iter().collect();
         all.extend(self.lists.keys().cloned());
@@ -177,6 +220,10 @@ impl Store for RoutedStore {
         self.of(queue).remove(queue, id).await
     }
 
+    async fn cancel(&self, queue: &QueueName, id: &JobId, now: Millis) -> Result<Cancelled, StoreError> {
+        self.of(queue).cancel(queue, id, now).await
+    }
+
     async fn promote(&self, queue: &QueueName, id: &JobId) -> Result<(), StoreError> {
         self.of(queue).promote(queue, id).await
     }
@@ -189,8 +236,24 @@ impl Store for RoutedStore {
         self.of(queue).drain(queue, delayed).await
     }
 
+    /// That of the server, and of each kind of queue what the user may not do with it.
     async fn health(&self) -> Result<StoreHealth, StoreError> {
-        self.bull.health().await
+        let mut lists = self.lists.values();
+        let mut health = match lists.next() {
+            Some(first) if !self.beside.uses.bull => first.health().await?,
+            first => {
+                let mut health = self.bull.health().await?;
+                if let Some(first) = first {
+                    health.faults.extend(first.denied().await);
+                }
+                health
+            }
+        };
+        for list in lists {
+            health.faults.extend(list.denied().await);
+        }
+        health.faults.extend(self.beside.denied().await);
+        Ok(health)
     }
 
     async fn close(&self) {

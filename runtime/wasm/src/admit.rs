@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::cell::Cell;
-use crate::compile;
+use crate::compile::{self, Abandoned, CompileBound};
 use crate::compile_cache::CompileCache;
 use crate::engine::Engine;
 use crate::grants::Grants;
@@ -24,7 +24,7 @@ pub struct AdmitOptions {
     pub handler: String,
     /// What it may touch; imports beyond it are refused.
     pub grants: Grants,
-    /// Bytes that the artifact may have. Default 8 MiB; at most [`ARTIFACT_BYTES_CEILING`].
+    /// Bytes that the artifact may have, within the engine's `artifact_max`. Default [`ARTIFACT_BYTES_CEILING`].
     pub size_max: usize,
     /// Where compiled components are kept. None compiles anew each time.
     pub cache: Option<CompileCache>,
@@ -34,7 +34,7 @@ impl AdmitOptions {
     /// For this handler, with these grants and the defaults.
     #[must_use]
     pub fn new(handler: impl Into<String>, grants: Grants) -> Self {
-        Self { handler: handler.into(), grants, size_max: 8 << 20, cache: None }
+        Self { handler: handler.into(), grants, size_max: ARTIFACT_BYTES_CEILING, cache: None }
     }
 }
 
@@ -53,7 +53,7 @@ pub enum AdmitError {
     /// Too many bytes.
     #[error(
         "the artifact has {size} bytes; the limit is {}. Build it with optimisation and strip debug information, or \
-         raise the limit (at most {})", in_bytes(*limit), in_bytes(ARTIFACT_BYTES_CEILING)
+         raise `artifact-max` under [cells] (at most {})", in_bytes(*limit), in_bytes(ARTIFACT_BYTES_CEILING)
     )]
     TooLarge {
         /// Its size.
@@ -80,7 +80,8 @@ pub enum AdmitError {
     },
     /// Cut off or broken.
     #[error(
-        "the artifact is malformed at byte {at}: {cause}. Was it cut off on its way? Build or copy it anew"
+        "the artifact is malformed at byte {at}: {}. Was it cut off on its way? Build or copy it anew",
+        shown(cause)
     )]
     Malformed {
         /// Where.
@@ -112,7 +113,7 @@ pub enum AdmitError {
     /// It does not export our handler.
     #[error(
         "the component is of another world: it does not export `handle` as jobcell:job@{WIT_VERSION} has it{}. It \
-         exports {}", cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default(), listed(exports)
+         exports {}", cause.as_ref().map(|cause| format!(" ({})", shown(cause))).unwrap_or_default(), listed(exports)
     )]
     OtherWorld {
         /// What it exports.
@@ -121,7 +122,7 @@ pub enum AdmitError {
         cause: Option<String>,
     },
     /// It was built for another version of an interface.
-    #[error("{import} needs host WIT {needs}, this host has {has}. {}", remedy(import))]
+    #[error("{} needs host WIT {}, this host has {has}. {}", shown(import), shown(needs), remedy(import))]
     OtherVersion {
         /// The import.
         import: String,
@@ -147,13 +148,37 @@ pub enum AdmitError {
         toml: String,
     },
     /// The engine's compiler refuses it.
-    #[error("the component cannot be compiled: {cause}")]
+    #[error("the component cannot be compiled: {}", shown(cause))]
     Compile {
         /// Why.
         cause: String,
     },
+    /// Compiling it took more than a compiler process may use.
+    #[error("compiling the artifact takes more than {bound}. {}", more(bound))]
+    CompileBound {
+        /// What it used up.
+        bound: CompileBound,
+    },
+    /// The compiler process does not start, or broke down over this artifact.
+    #[error("the compiler process failed: {cause}")]
+    Compiler {
+        /// How.
+        cause: String,
+    },
+    /// Somebody else ended the compiler process; try again.
+    #[error(
+        "the compiler process was killed from outside (signal {signal}). Try again; if it happens again, see whether the \
+         machine or the container runs out of memory"
+    )]
+    CompilerKilled {
+        /// The signal's number.
+        signal: i32,
+    },
     /// The functions it imports are not those of this host.
-    #[error("the component does not link: {cause}. It was built against another text of the same interface")]
+    #[error(
+        "the component does not link: {}. It was built against another text of the same interface",
+        shown(cause)
+    )]
     Link {
         /// Why.
         cause: String,
@@ -173,7 +198,7 @@ impl AdmitError {
     /// True when the same artifact may be admitted later without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Interrupted(_))
+        matches!(self, Self::Interrupted(_) | Self::CompilerKilled { .. })
     }
 }
 
@@ -183,8 +208,45 @@ impl From<wasmparser::BinaryReaderError> for AdmitError {
     }
 }
 
+/// What to do about a bound that was passed.
+fn more(bound: &CompileBound) -> &'static str {
+    match bound {
+        CompileBound::Memory(_) => {
+            "Split its largest functions, build it smaller, or raise cells.compile-memory"
+        }
+        CompileBound::Cpu(_) | CompileBound::Wall(_) => {
+            "Split its largest functions, build it smaller, or raise cells.compile-time"
+        }
+        CompileBound::Code(_) => "Build it smaller",
+    }
+}
+
+/// Names that one message lists, and bytes of each and of a cause that it shows: an artifact may have thousands.
+const NAMES_MAX: usize = 20;
+const SHOWN_MAX: usize = 300;
+
 fn listed(names: &[String]) -> String {
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    let mut text = names.iter().take(NAMES_MAX).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+    if let Some(more) = names.len().checked_sub(NAMES_MAX).filter(|more| *more > 0) {
+        text += &format!(" and {more} more");
+    }
+    text
+}
+
+/// What an artifact says, as a log and a terminal may show it.
+fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(SHOWN_MAX));
+    for c in text.chars() {
+        if shown.len() >= SHOWN_MAX {
+            shown.push('…');
+            break;
+        }
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
 }
 
 fn remedy(import: &str) -> &'static str {
@@ -238,10 +300,10 @@ impl std::fmt::Debug for Admitted {
 const VERSION_DIGITS: usize = 12;
 
 impl Engine {
-    /// Admits an artifact: checks it, compiles it or takes it from the cache, and links it. Compiling happens on a
-    /// thread for blocking work and takes from milliseconds to seconds.
+    /// Admits an artifact: checks it, compiles it or takes it from the cache, and links it. That happens on a thread for
+    /// blocking work and takes from milliseconds to seconds, longer when others are compiled first.
     ///
-    /// Cancel safety: a dropped future lets the work end in the background, without effect but on the cache.
+    /// Cancel safety: with a dropped future the compiling ends, a compiler process is killed; nothing is left of it.
     ///
     /// # Errors
     /// The first reason against it.
@@ -250,8 +312,9 @@ impl Engine {
         bytes: impl Into<Bytes>,
         options: AdmitOptions,
     ) -> Result<Admitted, AdmitError> {
-        let (engine, bytes) = (self.clone(), bytes.into());
-        tokio::task::spawn_blocking(move || engine.admit_blocking(&bytes, &options))
+        let (engine, bytes, abandoned) = (self.clone(), bytes.into(), Abandoned::new());
+        let _dropped = abandoned.clone().drop_guard();
+        tokio::task::spawn_blocking(move || engine.admit_unless(&bytes, &options, &abandoned))
             .await
             .unwrap_or_else(|error| Err(AdmitError::Interrupted(error.to_string())))
     }
@@ -261,8 +324,17 @@ impl Engine {
     /// # Errors
     /// The first reason against it.
     pub fn admit_blocking(&self, bytes: &[u8], options: &AdmitOptions) -> Result<Admitted, AdmitError> {
+        self.admit_unless(bytes, options, &Abandoned::new())
+    }
+
+    fn admit_unless(
+        &self,
+        bytes: &[u8],
+        options: &AdmitOptions,
+        abandoned: &Abandoned,
+    ) -> Result<Admitted, AdmitError> {
         let AdmitOptions { handler, grants, size_max, cache } = options;
-        let limit = (*size_max).min(ARTIFACT_BYTES_CEILING);
+        let limit = (*size_max).min(self.artifact_max()).min(ARTIFACT_BYTES_CEILING);
         if bytes.len() > limit {
             return Err(AdmitError::TooLarge { size: bytes.len(), limit });
         }
@@ -271,7 +343,8 @@ impl Engine {
         check_versions(&description.imports)?;
         check_grants(handler, grants, &description.imports)?;
         validate(bytes)?;
-        let (component, cached) = compile::component(self, bytes, &description.digest, cache.as_ref())?;
+        let (component, cached) =
+            compile::component(self, bytes, &description.digest, cache.as_ref(), abandoned)?;
         let instance =
             self.linker().instantiate_pre(&component).map_err(|error| unlinked(&error, &description))?;
         let pre = HandlerPre::new(instance).map_err(|error| AdmitError::OtherWorld {
@@ -333,6 +406,7 @@ fn granted(grants: &Grants, need: Need) -> bool {
         Need::Http => !grants.http.is_empty(),
         Need::Blobs => !grants.blobs.is_empty(),
         Need::Cache => grants.cache,
+        Need::Kv => !grants.kv.is_empty(),
         Need::Enqueue => !grants.enqueue.is_empty(),
         Need::Publish => !grants.publish.is_empty(),
         Need::Secrets => !grants.secrets.is_empty(),
@@ -350,5 +424,33 @@ fn unlinked(error: &wasmtime::Error, description: &Description) -> AdmitError {
     match newer {
         Some((import, needs)) => AdmitError::OtherVersion { import, needs, has: WIT_VERSION.to_owned() },
         None => AdmitError::Link { cause: format!("{error:#}") },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_neither_steer_a_terminal_nor_fill_a_log() {
+        let imports: Vec<String> =
+            (0..5000).map(|n| format!("a:b/{n}\u{1b}[2J\nERROR {}", "x".repeat(1000))).collect();
+        for error in [
+            AdmitError::UnknownImports { imports: imports.clone() },
+            AdmitError::OtherWorld { exports: imports.clone(), cause: Some(imports[0].clone()) },
+            AdmitError::malformed(&imports[0], 7),
+            AdmitError::Link { cause: imports[0].clone() },
+            AdmitError::Compile { cause: imports[0].clone() },
+            AdmitError::OtherVersion {
+                import: imports[0].clone(),
+                needs: imports[1].clone(),
+                has: "1".into(),
+            },
+        ] {
+            let told = error.to_string();
+            assert!(!told.contains(char::is_control) && told.len() < 10_000, "{told}");
+        }
+        let told = AdmitError::UnknownImports { imports }.to_string();
+        assert!(told.contains("a:b/0\\u{1b}[2J\\nERROR") && told.contains("and 4980 more"), "{told}");
     }
 }

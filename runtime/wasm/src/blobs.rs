@@ -1,19 +1,21 @@
 //! Blob stores: files that the operator lets handlers reach, by name, wherever they lie.
 
+mod folder;
+
 use std::fmt;
-use std::fs::Metadata;
-use std::io;
-use std::path::{Path as FsPath, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use object_store::aws::AmazonS3Builder;
-use object_store::local::LocalFileSystem;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
 use crate::error::WasmError;
+pub(crate) use folder::{Folder, is_being_written};
 
 /// One place for files, and the folder in it that handlers are kept to. Cheap to clone.
 #[derive(Clone)]
@@ -21,8 +23,8 @@ pub struct BlobStore {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     kind: Kind,
-    /// Where a [`Kind::Folder`] lies.
-    folder: Option<PathBuf>,
+    /// What keeps keys inside of a [`Kind::Folder`].
+    folder: Option<Arc<Folder>>,
     /// For messages; without credentials.
     url: String,
 }
@@ -34,8 +36,8 @@ pub(crate) enum Kind {
     Folder,
     /// This process's memory.
     Memory,
-    /// S3 and what speaks like it.
-    S3,
+    /// A bucket or container that is reached by HTTP.
+    Remote,
 }
 
 // === impl BlobStore ===
@@ -45,7 +47,13 @@ impl BlobStore {
     /// - `file:///folder`: a folder of this machine, which must exist: one made in the wrong place would hide that a
     ///   disk is not mounted, or that the path is misspelt;
     /// - `memory://`: kept as long as this process runs;
-    /// - `s3://bucket/folder`: credentials, region and endpoint from the usual `AWS_…` environment.
+    /// - `s3://bucket/folder`: credentials, region and endpoint from the usual `AWS_…` environment;
+    /// - `gs://bucket/folder`: credentials from the usual `GOOGLE_…` environment, such as
+    ///   `GOOGLE_APPLICATION_CREDENTIALS`, or of the machine;
+    /// - `az://container/folder`: account and credentials from the usual `AZURE_…` environment, such as
+    ///   `AZURE_STORAGE_ACCOUNT_NAME` and `AZURE_STORAGE_ACCOUNT_KEY`.
+    ///
+    /// Whatever their kind, handlers reach nothing but what lies in that folder.
     ///
     /// Nothing is asked of a remote store yet; see [`BlobStore::probe`]. Blocks on the disk.
     ///
@@ -55,8 +63,9 @@ impl BlobStore {
         Self::open_with(url, [])
     }
 
-    /// [`BlobStore::open`] with options that go before the environment: for `s3://` the names of the environment's
-    /// variables in lower case, such as `aws_endpoint`, `aws_access_key_id` or `aws_allow_http`.
+    /// [`BlobStore::open`] with options that go before the environment: the names of the environment's variables in
+    /// lower case, such as `aws_endpoint`, `google_bearer_token` or `azure_storage_account_name`. A folder and memory
+    /// take none.
     ///
     /// # Errors
     /// As [`BlobStore::open`], and when a store does not know an option.
@@ -78,7 +87,7 @@ impl BlobStore {
     pub async fn probe(&self) -> Result<(), WasmError> {
         let fault = |cause| WasmError::Blobs { url: self.url.clone(), cause };
         if let Some(folder) = &self.folder {
-            exists(folder, tokio::fs::metadata(folder).await).map_err(fault)?;
+            folder.probe().await.map_err(fault)?;
         }
         match self.store.head(&self.prefix.clone().join(".jobcell-probe")).await {
             Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -107,6 +116,11 @@ impl BlobStore {
         Some(parts.join("/"))
     }
 
+    /// What keeps keys inside of a folder of this machine, where it is one.
+    pub(crate) fn folder(&self) -> Option<&Arc<Folder>> {
+        self.folder.as_ref()
+    }
+
     /// The folder that handlers are kept to.
     pub(crate) fn prefix(&self) -> &Path {
         &self.prefix
@@ -123,16 +137,17 @@ struct Opened {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     kind: Kind,
-    folder: Option<PathBuf>,
+    folder: Option<Arc<Folder>>,
 }
 
 /// What can be opened, for messages.
-const FORMS: &str = "use file:///folder, memory:// or s3://bucket/folder";
+const FORMS: &str =
+    "use file:///folder, memory://, s3://bucket/folder, gs://bucket/folder or az://container/folder";
 
 fn opened(url: &str, options: Vec<(&str, &str)>) -> Result<Opened, String> {
     let url = Url::parse(url).map_err(|error| format!("{error}; {FORMS}"))?;
     match (url.scheme(), options.first()) {
-        ("s3", _) => s3(&url, options),
+        ("s3" | "gs" | "az", _) => remote(&url, options),
         ("file" | "memory", Some((name, _))) => Err(format!("it takes no options, and so not {name:?}")),
         ("file", None) => folder(&url),
         ("memory", None) => Ok(Opened {
@@ -146,38 +161,53 @@ fn opened(url: &str, options: Vec<(&str, &str)>) -> Result<Opened, String> {
 }
 
 fn folder(url: &Url) -> Result<Opened, String> {
-    if url.host_str().is_some_and(|host| !host.is_empty()) {
-        return Err("a folder of this machine has three slashes: file:///folder".to_owned());
-    }
-    let folder = url.to_file_path().map_err(|()| "it is not the path of a folder".to_owned())?;
-    exists(&folder, std::fs::metadata(&folder))?;
-    let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| error.to_string())?;
-    Ok(Opened { store: Arc::new(store), prefix: Path::default(), kind: Kind::Folder, folder: Some(folder) })
+    let (folder, store) = Folder::open(url)?;
+    Ok(Opened {
+        store: Arc::new(store),
+        prefix: Path::default(),
+        kind: Kind::Folder,
+        folder: Some(Arc::new(folder)),
+    })
 }
 
-/// Says what to do about a folder that is none.
-fn exists(folder: &FsPath, metadata: io::Result<Metadata>) -> Result<(), String> {
-    match metadata {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(format!("{folder:?} is not a folder; point it to one")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
-            "folder {folder:?} does not exist; make it (mkdir -p {folder:?}), mount its disk, or correct the path"
-        )),
-        Err(error) => Err(format!("folder {folder:?}: {error}")),
-    }
-}
-
-fn s3(url: &Url, options: Vec<(&str, &str)>) -> Result<Opened, String> {
+fn remote(url: &Url, options: Vec<(&str, &str)>) -> Result<Opened, String> {
     crate::http::tls::install_provider();
-    let bucket = url.host_str().ok_or("it names no bucket")?;
-    let prefix = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
-    let mut store = AmazonS3Builder::from_env().with_bucket_name(bucket);
-    for (name, value) in options {
-        let name = name.parse().map_err(|_| format!("S3 has no option {name:?}"))?;
-        store = store.with_config(name, value);
+    let bucket = url.host_str().filter(|bucket| !bucket.is_empty()).ok_or("it names no bucket")?;
+    // What stands before an `@` looks like a password, and after `?` like an option: neither has an effect.
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        return Err("it has a login or a query, which have no effect; credentials come from the environment"
+            .to_owned());
     }
-    let store = store.build().map_err(|error| error.to_string())?;
-    Ok(Opened { store: Arc::new(store), prefix, kind: Kind::S3, folder: None })
+    let prefix = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
+    let text = |error: object_store::Error| error.to_string();
+    let store: Arc<dyn ObjectStore> = match url.scheme() {
+        "gs" => {
+            let mut store = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
+            for (name, value) in options {
+                store = store.with_config(known(name, "Google Cloud Storage")?, value);
+            }
+            Arc::new(store.build().map_err(text)?)
+        }
+        "az" => {
+            let mut store = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
+            for (name, value) in options {
+                store = store.with_config(known(name, "Azure Blob Storage")?, value);
+            }
+            Arc::new(store.build().map_err(text)?)
+        }
+        _ => {
+            let mut store = AmazonS3Builder::from_env().with_bucket_name(bucket);
+            for (name, value) in options {
+                store = store.with_config(known(name, "S3")?, value);
+            }
+            Arc::new(store.build().map_err(text)?)
+        }
+    };
+    Ok(Opened { store, prefix, kind: Kind::Remote, folder: None })
+}
+
+fn known<K: FromStr>(option: &str, store: &str) -> Result<K, String> {
+    option.parse().map_err(|_| format!("{store} has no option {option:?}"))
 }
 
 /// The URL without what may be secret in it.
@@ -234,12 +264,24 @@ mod tests {
 
     #[test]
     fn urls_that_cannot_be_opened_say_what_can() {
-        for (url, hint) in [("gs://b", "s3://"), ("nonsense", "file:///"), ("file://host/x", "three slashes")]
-        {
+        for (url, hint) in [
+            ("ftp://b", "gs://bucket"),
+            ("nonsense", "file:///"),
+            ("file://host/x", "three slashes"),
+            ("s3://", "bucket"),
+            ("s3://key:hunter2@b/x", "environment"),
+            ("gs://b/x?token=hunter2", "environment"),
+            ("az://container", "ccount"),
+        ] {
             let error = BlobStore::open(url).unwrap_err().to_string();
-            assert!(error.contains(hint), "{url}: {error}");
+            assert!(error.contains(hint) && !error.contains("hunter2"), "{url}: {error}");
         }
-        for (url, option) in [("s3://b", "aws_nonsense"), ("memory://", "aws_region")] {
+        for (url, option) in [
+            ("s3://b", "aws_nonsense"),
+            ("gs://b", "aws_region"),
+            ("az://b", "google_nonsense"),
+            ("memory://", "aws_region"),
+        ] {
             let error = BlobStore::open_with(url, [(option, "x")]).unwrap_err().to_string();
             assert!(error.contains(option), "{error}");
         }

@@ -4,20 +4,25 @@
 //! when the guest first asks for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jobcell_core::event::Event;
-use jobcell_core::{Attempt, StopCause};
+use jobcell_core::{Attempt, HostCall, Outcome, Receipt, StopCause};
 use tokio::time::Instant;
 use wasmtime::UpdateDeadline;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use crate::clock::{CoarseClock, CoarseTime};
+use crate::cpu;
 use crate::http::hooks::Http;
-use crate::limits::{Meter, RANDOM_BYTES_MAX, RESOURCES_MAX};
+use crate::limits::Meter;
+use crate::runner::{micros, millis};
 use crate::stdio::Console;
 use crate::stop::Stop;
 use crate::template::Template;
+use crate::usage::{Budget, Usage};
 use crate::world::jobcell::job::types::Error;
 
 /// The state of one attempt in its cell.
@@ -28,10 +33,7 @@ pub(crate) struct Cell {
     /// When the attempt began and when it must end.
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
-    pub(crate) host_calls: u64,
-    /// Jobs enqueued and messages published so far.
-    pub(crate) enqueued: u32,
-    pub(crate) published: u32,
+    pub(crate) usage: Usage,
     table: ResourceTable,
     wasi: Option<Box<Wasi>>,
     http: Option<Box<Http>>,
@@ -53,20 +55,48 @@ impl Cell {
         let limits = template.limits();
         let deadline = attempt.deadline.min(started + limits.deadline);
         let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES_MAX);
+        table.set_max_capacity(limits.resources);
         Self {
             meter: Meter::new(limits),
             template,
             attempt,
             started,
             deadline,
-            host_calls: 0,
-            enqueued: 0,
-            published: 0,
+            usage: Usage::default(),
             table,
             wasi: None,
             http: None,
         }
+    }
+
+    /// What the host made for the guest and the guest holds by handles.
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
+    /// Counts a call of the guest into the host.
+    pub(crate) fn called(&mut self, kind: HostCall) {
+        self.usage.called(kind);
+    }
+
+    /// Whether one value keeps to its limit, which is called as in the configuration. A refusal goes into the receipt.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`].
+    pub(crate) fn within(&mut self, key: &'static str, size: usize, limit: usize) -> Result<(), Error> {
+        if size <= limit {
+            return Ok(());
+        }
+        self.usage.refuse(key, size as u64, limit as u64);
+        Err(Error::TooLarge(limit as u64))
+    }
+
+    /// Takes so much from a budget of the attempt. A refusal goes into the receipt.
+    ///
+    /// # Errors
+    /// [`Error::Quota`] when so much is not left; nothing is taken then.
+    pub(crate) fn spend(&mut self, budget: Budget, amount: u64) -> Result<(), Error> {
+        self.usage.spend(budget, amount, self.template.limits())
     }
 
     /// Called at every tick of a computing guest: may it go on?
@@ -76,6 +106,10 @@ impl Cell {
         }
         if Instant::now() >= self.deadline {
             return Err(self.overdue("computing").into());
+        }
+        let limit = self.template.limits().cpu;
+        if cpu::used() >= limit {
+            return Err(Stop::Cpu { limit }.into());
         }
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
     }
@@ -108,9 +142,53 @@ impl Cell {
 
     /// Refuses a host call for want of a grant, and tells the host's observers.
     pub(crate) fn denied(&self, capability: &'static str, what: &str, grant: &str) -> Error {
+        self.tell_denied(capability);
         let handler = self.template.name();
-        self.template.services().observer.on(&Event::Denied { handler: handler.to_owned(), capability });
         Error::Denied(format!("{what} is not granted; add it to `{grant}` under [handlers.{handler}.grants]"))
+    }
+
+    /// Tells the host's observers of a refusal.
+    pub(crate) fn tell_denied(&self, capability: &'static str) {
+        let handler = self.template.name().to_owned();
+        self.template.services().observer.on(&Event::Denied { handler, capability });
+    }
+
+    /// What the attempt cost, but for the times that only its end shows.
+    pub(crate) fn receipt(&self, start: Duration, outcome: &Outcome) -> Receipt {
+        let (limits, logged) = (self.template.limits(), self.attempt.io.logged());
+        let mut receipt = Receipt {
+            start_us: micros(start),
+            memory_peak_bytes: self.meter.peak() as u64,
+            host_calls: self.usage.calls(),
+            near: self.usage.refused().to_vec(),
+            log_bytes: logged.bytes as u64,
+            log_bytes_dropped: logged.bytes_dropped as u64,
+            log_lines_dropped: logged.lines_dropped as u64,
+            stopped_by: outcome.stopped_by(),
+            ..Receipt::default()
+        };
+        if let Outcome::Complete(result) = outcome {
+            receipt.note("result", result.len() as u64, limits.result as u64);
+        }
+        let sizes = [
+            ("memory", self.meter.peak(), limits.memory),
+            ("table-elements", self.meter.largest_table(), limits.table_elements),
+            ("payload", self.attempt.job.data.len(), limits.payload),
+            ("log", logged.bytes, logged.bytes_max),
+            ("log-lines", logged.lines, logged.lines_max),
+        ];
+        for (key, used, of) in sizes {
+            receipt.note(key, used as u64, of as u64);
+        }
+        for (key, used, of) in self.usage.budgets(limits) {
+            receipt.note(key, used, of);
+        }
+        let allowed = self.deadline.saturating_duration_since(self.started);
+        receipt.note("deadline", millis(self.started.elapsed()), millis(allowed));
+        if let Some(http) = &self.http {
+            http.write_receipt(&mut receipt);
+        }
+        receipt
     }
 
     /// Logs what the guest printed last, and returns the end of its stderr.
@@ -121,15 +199,17 @@ impl Cell {
 
 impl WasiView for Cell {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.host_calls += 1;
-        let io = &self.attempt.io;
+        self.called(HostCall::Wasi);
+        let (io, random) = (&self.attempt.io, self.template.limits().random);
         let wasi = self.wasi.get_or_insert_with(|| {
             let console = Console::new(Arc::clone(io));
             // No arguments, environment, folders or network: WASI's builder grants none by itself.
             let ctx = WasiCtx::builder()
                 .stdout(console.stdout())
                 .stderr(console.stderr())
-                .max_random_size(RANDOM_BYTES_MAX)
+                .max_random_size(random)
+                .monotonic_clock(CoarseClock::start())
+                .wall_clock(CoarseTime)
                 .build();
             Box::new(Wasi { ctx, console })
         });
@@ -139,7 +219,7 @@ impl WasiView for Cell {
 
 impl WasiHttpView for Cell {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        self.host_calls += 1;
+        self.called(HostCall::Http);
         let Self { template, attempt, deadline, table, http, .. } = self;
         let http = http.get_or_insert_with(|| Box::new(Http::new(template, attempt, *deadline)));
         let (ctx, hooks) = http.split();

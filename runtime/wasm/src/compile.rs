@@ -1,13 +1,164 @@
 //! From an artifact's bytes to a component that can be linked: out of the cache, or by compiling.
 //!
-//! Compiling turns bytes into bytes and needs nothing of the running host, so that it can move into a process of its
-//! own; loading happens here.
+//! Compiling is where hostile bytes can cost the most, and nothing can interrupt it from within. So it happens in a
+//! process of its own ([`process`] starts it, [`child`] is it), which is this program started anew: with bounds on
+//! memory and time, nothing of the host's environment and descriptors, and an end that costs one admission. What it
+//! makes is machine code for this host, and is kept under a keyed hash like everything in the cache.
 
+pub(crate) mod child;
+mod confine;
+mod process;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use wasmtime::component::Component;
 
 use crate::admit::AdmitError;
+use crate::code::Code;
 use crate::compile_cache::{CompileCache, Entry};
 use crate::engine::Engine;
+use crate::strip::stripped;
+
+/// Who compiles artifacts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compiler {
+    /// A process of its own for each artifact. A program that does not offer it, because its `main` does not call
+    /// [`crate::compiler_entry`], compiles in its own process and says so once.
+    Process(CompilerProcess),
+    /// The host's own process. An artifact that is shaped to be expensive then takes the host's memory and time, and
+    /// cannot be stopped.
+    Inline,
+}
+
+/// A process that compiles one artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompilerProcess {
+    /// The program, which must be of this version and call [`crate::compiler_entry`]. Default none: this program.
+    pub program: Option<PathBuf>,
+    /// Bytes of address space. Default 1 GiB. The program itself takes up to 100 MiB of it, a component of 1 MiB some
+    /// tens, and one that carries a language's engine about ten times as much.
+    pub memory: u64,
+    /// Processor time; whole seconds, at least one. Default 20 s: a component of 1 MiB takes about one.
+    pub cpu: Duration,
+    /// Time from its start to its end. Default 30 s, so that a busy machine leaves it its processor time.
+    pub wall: Duration,
+}
+
+/// What a compiler process may use of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompileBound {
+    /// Bytes of address space.
+    Memory(u64),
+    /// Processor time.
+    Cpu(Duration),
+    /// Time from its start to its end.
+    Wall(Duration),
+    /// Bytes of machine code.
+    Code(u64),
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Self::Process(CompilerProcess::default())
+    }
+}
+
+impl Default for CompilerProcess {
+    fn default() -> Self {
+        Self { program: None, memory: 1 << 30, cpu: Duration::from_secs(20), wall: Duration::from_secs(30) }
+    }
+}
+
+impl std::fmt::Display for CompileBound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = |bytes: u64| crate::stop::bytes(usize::try_from(bytes).unwrap_or(usize::MAX));
+        match self {
+            Self::Memory(limit) => write!(f, "{} of memory", bytes(*limit)),
+            Self::Cpu(limit) => write!(f, "{limit:?} of processor time"),
+            Self::Wall(limit) => write!(f, "{limit:?}"),
+            Self::Code(limit) => write!(f, "{} of machine code", bytes(*limit)),
+        }
+    }
+}
+
+/// Compiles for one engine.
+pub(crate) struct Workshop {
+    compiler: Compiler,
+    /// One process at a time: two would share the memory that one may take.
+    turn: Semaphore,
+    /// Those that compile or wait for it.
+    places: Semaphore,
+    has_said: AtomicBool,
+}
+
+/// What is said of bytes on which the compiler panics: upstream does not count that as a fault of its own.
+const BROKE_OFF: &str = "the engine's compiler breaks off on it";
+/// Artifacts that wait for their turn: each is held in memory meanwhile, and keeps a thread waiting.
+const WAITING_MAX: usize = 64;
+
+/// Says how an admission is going that nobody may be waiting for any more.
+pub(crate) type Abandoned = CancellationToken;
+
+// === impl Workshop ===
+
+impl Workshop {
+    pub(crate) fn new(compiler: Compiler) -> Self {
+        let (turn, places) = (Semaphore::new(1), Semaphore::new(1 + WAITING_MAX));
+        Self { compiler, turn, places, has_said: AtomicBool::new(false) }
+    }
+
+    /// Who compiles, as things are in this program.
+    pub(crate) fn compiler(&self) -> Option<(&CompilerProcess, &Path)> {
+        let Compiler::Process(process) = &self.compiler else { return None };
+        let program = match &process.program {
+            Some(program) => Some(program.as_path()),
+            None => child::this_program(),
+        };
+        program.filter(|_| confine::IS_SUPPORTED).map(|program| (process, program))
+    }
+
+    fn compile(&self, engine: &Engine, wasm: Vec<u8>, abandoned: &Abandoned) -> Result<Code, AdmitError> {
+        let Some((process, program)) = self.compiler() else {
+            self.say_once();
+            // Bytes that break the compiler are refused for good, as the process does it.
+            let made = catch_unwind(AssertUnwindSafe(|| engine.wasmtime().precompile_component(&wasm)));
+            return match made {
+                Ok(made) => made.map(Code::compiled).map_err(|error| failed(&error)),
+                Err(_) => Err(AdmitError::Compile { cause: BROKE_OFF.to_owned() }),
+            };
+        };
+        let interrupted = |why: &str| AdmitError::Interrupted(why.to_owned());
+        let Ok(_place) = self.places.try_acquire() else {
+            return Err(interrupted(&format!(
+                "{WAITING_MAX} artifacts wait to be compiled already, one at a time; try again later"
+            )));
+        };
+        let _turn = futures::executor::block_on(async {
+            tokio::select! {
+                turn = self.turn.acquire() => turn.map_err(|_| interrupted("the host is stopping")),
+                () = abandoned.cancelled() => Err(interrupted("nobody waits for it any more")),
+            }
+        })?;
+        process::compile(process, program, Arc::from(wasm), engine.fingerprint(), abandoned)
+            .map(Code::compiled)
+    }
+
+    fn say_once(&self) {
+        if self.compiler != Compiler::Inline && !self.has_said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "artifacts are compiled in the host's own process, where one that is shaped to be expensive takes the \
+                 host's memory and time: this program cannot be started as a compiler. Call jobcell::compiler_entry() \
+                 at the start of its main, or name a program that does"
+            );
+        }
+    }
+}
 
 /// The component for these bytes, which have been validated, and whether it came from the cache.
 pub(crate) fn component(
@@ -15,32 +166,21 @@ pub(crate) fn component(
     bytes: &[u8],
     digest: &str,
     cache: Option<&CompileCache>,
+    abandoned: &Abandoned,
 ) -> Result<(Component, bool), AdmitError> {
-    let Some(cache) = cache else {
-        return Component::from_binary(engine.wasmtime(), bytes)
-            .map(|component| (component, false))
-            .map_err(|error| failed(&error));
-    };
-    let entry = cache.entry(engine.wasmtime(), digest);
-    if let Some(component) = entry.load(engine.wasmtime()) {
+    let entry = cache.map(|cache| cache.entry(engine, digest));
+    if let Some(component) = entry.as_ref().and_then(|entry| entry.load(engine.wasmtime())) {
         return Ok((component, true));
     }
-    let code = compile(engine, bytes)?;
-    match stored(&entry, &code, engine) {
-        Some(component) => Ok((component, false)),
-        // A full disk must not keep a handler from running.
-        None => Component::from_binary(engine.wasmtime(), bytes)
-            .map(|component| (component, false))
-            .map_err(|error| failed(&error)),
+    let code = engine.workshop().compile(engine, stripped(bytes)?, abandoned)?;
+    // A full disk must not keep a handler from running.
+    if let Some(component) = entry.and_then(|entry| stored(&entry, &code, engine)) {
+        return Ok((component, false));
     }
+    code.load(engine.wasmtime()).map(|component| (component, false)).map_err(|error| failed(&error))
 }
 
-/// Machine code for these bytes: the step that an isolated compiler process would do.
-fn compile(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, AdmitError> {
-    engine.wasmtime().precompile_component(bytes).map_err(|error| failed(&error))
-}
-
-fn stored(entry: &Entry<'_>, code: &[u8], engine: &Engine) -> Option<Component> {
+fn stored(entry: &Entry<'_>, code: &Code, engine: &Engine) -> Option<Component> {
     match entry.store(code) {
         // Loading it back maps the file, whose pages all hosts of this machine share.
         Ok(()) => entry.load(engine.wasmtime()),

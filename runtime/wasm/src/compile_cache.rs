@@ -5,7 +5,6 @@
 //! the folder, and an entry that does not hold up is thrown away and compiled anew.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -17,8 +16,11 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use wasmtime::component::Component;
 
+use crate::code::Code;
+use crate::engine::Engine;
 use crate::error::WasmError;
 use crate::secret::keyed;
+use crate::shape::CAPS;
 
 /// A folder of compiled components. Several hosts of one user may share it. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +46,8 @@ const BYTES_MAX: u64 = 1 << 30;
 const FOLDER: &str = "cells";
 const KEY_FILE: &str = "key";
 const ENDING: &str = "cwasm";
+/// To be changed with what happens to an artifact between its digest and the compiler.
+const PREPARATION: &str = "custom sections stripped 1";
 
 // === impl CompileCache ===
 
@@ -85,13 +89,20 @@ impl CompileCache {
         &self.0.folder
     }
 
-    /// The place for this artifact as this engine compiles it.
-    pub(crate) fn entry(&self, engine: &wasmtime::Engine, digest: &str) -> Entry<'_> {
-        let mut settings = Sha256Hasher(Sha256::new());
-        engine.precompile_compatibility_hash().hash(&mut settings);
-        let settings = hex::encode(&settings.0.finalize()[..8]);
+    /// The place for this artifact as this engine compiles it under today's rules of admission. Entries of other engines
+    /// and rules have other names, and so other keyed hashes.
+    pub(crate) fn entry(&self, engine: &Engine, digest: &str) -> Entry<'_> {
+        let mut settings = Sha256::new();
+        settings.update(engine.fingerprint());
+        settings.update(profile());
+        let settings = hex::encode(&settings.finalize()[..8]);
         Entry { cache: &self.0, name: format!("{digest}-{settings}.{ENDING}") }
     }
+}
+
+/// What an artifact has been held to before it was compiled, and how it was prepared.
+fn profile() -> String {
+    format!("{PREPARATION} {CAPS:?}")
 }
 
 impl std::fmt::Debug for CompileCache {
@@ -155,7 +166,7 @@ impl Entry<'_> {
     /// The component, when a sound one is kept here. An unsound one is removed.
     pub(crate) fn load(&self, engine: &wasmtime::Engine) -> Option<Component> {
         let path = self.path();
-        match self.check(&path).map(|()| self.map(engine, &path)) {
+        match self.check(&path).map(|code| code.load(engine)) {
             Ok(Ok(component)) => {
                 // The time of the last use decides what goes when the cache is full; not knowing it does no harm.
                 let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -173,14 +184,14 @@ impl Entry<'_> {
         None
     }
 
-    /// Whether the file is what this cache wrote under this name.
-    fn check(&self, path: &Path) -> io::Result<()> {
+    /// The file, when it is what this cache wrote under this name.
+    fn check(&self, path: &Path) -> io::Result<Code> {
         let bytes = fs::read(path)?;
         let (code, mac) = bytes
             .split_last_chunk::<MAC_BYTES>()
             .ok_or_else(|| io::Error::other("it is shorter than its own signature"))?;
         if bool::from(self.mac(code).ct_eq(mac)) {
-            Ok(())
+            Ok(Code::kept(path.to_owned()))
         } else {
             Err(io::Error::other("its signature does not fit: it was changed, or written by another host"))
         }
@@ -192,20 +203,9 @@ impl Entry<'_> {
         keyed::<Hmac<Sha256>>(&name, code)
     }
 
-    #[expect(unsafe_code, reason = "loading machine code is the point of the cache; see the proof inside")]
-    fn map(&self, engine: &wasmtime::Engine, path: &Path) -> wasmtime::Result<Component> {
-        // SAFETY: the file must be the unchanged output of `Engine::precompile_component`, and must not change while
-        // it is mapped.
-        // - `check` has just found a keyed hash over exactly these bytes under this name, and only `store` makes such
-        //   hashes, over what `precompile_component` returned. The key can be read by this user alone.
-        // - Only this user can write into the folder (`check_private`), and this crate never writes into a file that
-        //   has this name: `store` renames a finished file over it, which leaves a mapped one as it is.
-        // - What is mapped beyond the code, the hash itself, is no part of the object that the engine reads.
-        unsafe { Component::deserialize_file(engine, path) }
-    }
-
     /// Keeps machine code here, atomically: others see all of it or nothing.
-    pub(crate) fn store(&self, code: &[u8]) -> io::Result<()> {
+    pub(crate) fn store(&self, code: &Code) -> io::Result<()> {
+        let Some(code) = code.bytes() else { return Ok(()) };
         let draft = draft(&self.cache.folder);
         let written =
             write_private(&draft, &[code, &self.mac(code)]).and_then(|()| fs::rename(&draft, self.path()));
@@ -245,21 +245,5 @@ impl Inner {
             }
         }
         Ok(())
-    }
-}
-
-/// Feeds what wasmtime hashes into a hash that is the same in every process.
-struct Sha256Hasher(Sha256);
-
-impl Hasher for Sha256Hasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    fn finish(&self) -> u64 {
-        let digest = self.0.clone().finalize();
-        u64::from_le_bytes([
-            digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
-        ])
     }
 }

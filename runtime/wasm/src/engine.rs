@@ -1,5 +1,6 @@
 //! The one engine of a process: how guests are compiled, where their memory comes from, and what interrupts them.
 
+mod fingerprint;
 mod settings;
 
 use std::fmt;
@@ -10,11 +11,13 @@ use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
 use crate::cell::Cell;
+use crate::compile::Workshop;
 use crate::error::WasmError;
 use crate::ticker::Ticker;
 
-pub(crate) use settings::PROPOSALS;
+pub(crate) use fingerprint::fingerprint;
 pub use settings::{EngineConfig, WASMTIME_VERSION};
+pub(crate) use settings::{PROPOSALS, compiler_config};
 
 /// Makes cells. Cheap to clone; the last clone to go ends the ticker.
 #[derive(Clone)]
@@ -29,6 +32,8 @@ struct Inner {
     /// One permit a cell, as many as the pool has places: attempts wait their turn instead of failing.
     cells: Arc<Semaphore>,
     config: EngineConfig,
+    workshop: Workshop,
+    fingerprint: String,
     report: EngineReport,
 }
 
@@ -45,6 +50,8 @@ pub struct EngineReport {
     pub clearing: Clearing,
     /// Milliseconds between interrupts of a computing guest.
     pub tick_ms: u64,
+    /// Whether artifacts are compiled in a process of their own.
+    pub compiles_apart: bool,
 }
 
 /// How the memory of ended cells is cleared.
@@ -71,15 +78,27 @@ impl Engine {
             .map_err(WasmError::Engine)?;
         let linker = crate::capability::linker(&engine).map_err(WasmError::Engine)?;
         let ticker = Ticker::start(&engine, config.tick)?;
+        let workshop = Workshop::new(config.compiler.clone());
         let report = EngineReport {
             wasmtime: WASMTIME_VERSION,
             cells: config.cells,
             memory_max: config.memory_max,
             clearing,
             tick_ms: u64::try_from(config.tick.as_millis()).unwrap_or(u64::MAX),
+            compiles_apart: workshop.compiler().is_some(),
         };
         let cells = Arc::new(Semaphore::new(config.cells as usize));
-        Ok(Self(Arc::new(Inner { _ticker: ticker, engine, linker, cells, config, report })))
+        let fingerprint = fingerprint(&engine);
+        Ok(Self(Arc::new(Inner {
+            _ticker: ticker,
+            engine,
+            linker,
+            cells,
+            config,
+            workshop,
+            fingerprint,
+            report,
+        })))
     }
 
     /// How the engine runs on this machine.
@@ -98,6 +117,15 @@ impl Engine {
         &self.0.engine
     }
 
+    pub(crate) fn workshop(&self) -> &Workshop {
+        &self.0.workshop
+    }
+
+    /// What code must fit to run here.
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.0.fingerprint
+    }
+
     pub(crate) fn linker(&self) -> &Linker<Cell> {
         &self.0.linker
     }
@@ -106,8 +134,16 @@ impl Engine {
         &self.0.cells
     }
 
+    pub(crate) fn artifact_max(&self) -> usize {
+        self.0.config.artifact_max
+    }
+
     pub(crate) fn memory_max(&self) -> usize {
         self.0.config.memory_max
+    }
+
+    pub(crate) fn table_elements_max(&self) -> usize {
+        self.0.config.table_elements
     }
 
     pub(crate) fn tick(&self) -> Duration {

@@ -2,12 +2,16 @@
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use wasmparser::{ComponentExternalKind, ComponentTypeRef, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{
+    ComponentExternalKind, ComponentTypeRef, FuncValidatorAllocations, Parser, Payload, ValidPayload,
+    Validator, WasmFeatures,
+};
 
 use crate::admit::AdmitError;
 use crate::engine::PROPOSALS;
 use crate::interface::{Need, Standing, standing};
-use crate::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX};
+use crate::shape::Shape;
+use crate::shape::types::Measures;
 
 /// What a component says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,13 +43,6 @@ pub struct Import {
     pub needs: Option<Need>,
 }
 
-/// The most of each that a component may have: beyond it compiling costs more than any handler is worth.
-const FUNCTIONS_MAX: u32 = 50_000;
-const BODY_BYTES_MAX: usize = 2 << 20;
-const LOCALS_MAX: u32 = 20_000;
-const DATA_SEGMENTS_MAX: u32 = 10_000;
-const TYPES_MAX: u32 = 20_000;
-
 /// Proposals whose use is worth telling. The first word is what people call them.
 const TOLD: [(&str, WasmFeatures); 6] = [
     ("simd", WasmFeatures::SIMD),
@@ -57,8 +54,9 @@ const TOLD: [(&str, WasmFeatures); 6] = [
 ];
 
 /// Proposals that the engine refuses, by the name of the refusal.
-const REFUSED: [(&str, WasmFeatures); 12] = [
+const REFUSED: [(&str, WasmFeatures); 20] = [
     ("threads", WasmFeatures::THREADS),
+    ("shared-everything threads", WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS)),
     ("exceptions", WasmFeatures::EXCEPTIONS.union(WasmFeatures::GC_TYPES)),
     ("legacy exceptions", WasmFeatures::LEGACY_EXCEPTIONS),
     ("function references", WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::GC_TYPES)),
@@ -69,8 +67,25 @@ const REFUSED: [(&str, WasmFeatures); 12] = [
     ("relaxed simd", WasmFeatures::RELAXED_SIMD),
     ("wide arithmetic", WasmFeatures::WIDE_ARITHMETIC),
     ("custom page sizes", WasmFeatures::CUSTOM_PAGE_SIZES),
-    ("component-model async", WasmFeatures::CM_ASYNC),
+    ("memory control", WasmFeatures::MEMORY_CONTROL),
+    (
+        "stack switching",
+        WasmFeatures::STACK_SWITCHING
+            .union(WasmFeatures::EXCEPTIONS)
+            .union(WasmFeatures::FUNCTION_REFERENCES)
+            .union(WasmFeatures::GC_TYPES),
+    ),
+    ("component-model async", ASYNC),
+    ("component-model threading", WasmFeatures::CM_THREADING.union(ASYNC)),
+    ("component-model error contexts", WasmFeatures::CM_ERROR_CONTEXT.union(ASYNC)),
+    ("component-model values", WasmFeatures::CM_VALUES),
+    ("component-model fixed-length lists", WasmFeatures::CM_FIXED_LENGTH_LISTS),
+    ("component-model maps", WasmFeatures::CM_MAP),
 ];
+
+/// Async components with what extends them.
+const ASYNC: WasmFeatures =
+    WasmFeatures::CM_ASYNC.union(WasmFeatures::CM_ASYNC_STACKFUL).union(WasmFeatures::CM_MORE_ASYNC_BUILTINS);
 
 /// Describes a component without compiling it. Works offline and needs no engine.
 ///
@@ -105,10 +120,9 @@ pub(crate) fn describe(bytes: &[u8]) -> Result<Description, AdmitError> {
     }
     let mut reader = Reader::default();
     for payload in Parser::new(0).parse_all(bytes) {
-        reader.take(payload?)?;
+        reader.take(&payload?, bytes)?;
     }
-    let Reader { imports, exports, shape, .. } = reader;
-    shape.check()?;
+    let Reader { imports, exports, shape: _ } = reader;
     let mut needs: Vec<_> = imports.iter().filter_map(|import| import.needs).collect();
     needs.sort_unstable();
     needs.dedup();
@@ -125,14 +139,47 @@ pub(crate) fn describe(bytes: &[u8]) -> Result<Description, AdmitError> {
     })
 }
 
-/// Checks the whole binary as the engine would, before any of it is compiled.
+/// Checks the whole binary as the engine would, and the size of its types, before any of it is compiled.
 pub(crate) fn validate(bytes: &[u8]) -> Result<(), AdmitError> {
-    let Err(error) = Validator::new_with_features(PROPOSALS).validate_all(bytes) else { return Ok(()) };
+    let error = match validate_all(bytes) {
+        Ok(()) => return Ok(()),
+        Err(Invalid::Capped(error)) => return Err(error),
+        Err(Invalid::Binary(error)) => error,
+    };
     let proposal = REFUSED.into_iter().find(|(_, feature)| valid(bytes, PROPOSALS.union(*feature)));
     Err(match proposal {
         Some((proposal, _)) => AdmitError::Proposal { proposal, at: error.offset() },
         None => error.into(),
     })
+}
+
+/// Why a binary does not pass.
+enum Invalid {
+    Binary(wasmparser::BinaryReaderError),
+    Capped(AdmitError),
+}
+
+impl From<wasmparser::BinaryReaderError> for Invalid {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        Self::Binary(error)
+    }
+}
+
+fn validate_all(bytes: &[u8]) -> Result<(), Invalid> {
+    let mut validator = Validator::new_with_features(PROPOSALS);
+    let (mut measures, mut spare) = (Measures::default(), FuncValidatorAllocations::default());
+    for payload in Parser::new(0).parse_all(bytes) {
+        match validator.payload(&payload?)? {
+            ValidPayload::Func(function, body) => {
+                let mut function = function.into_validator(spare);
+                function.validate(&body)?;
+                spare = function.into_allocations();
+            }
+            ValidPayload::End(types) => measures.hold(types.as_ref()).map_err(Invalid::Capped)?,
+            ValidPayload::Ok | ValidPayload::Parser(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn valid(bytes: &[u8], features: WasmFeatures) -> bool {
@@ -142,45 +189,31 @@ fn valid(bytes: &[u8], features: WasmFeatures) -> bool {
 /// Walks through a component and all that is nested in it.
 #[derive(Default)]
 struct Reader {
-    /// How many modules or components the reader is inside of; the outermost is 1.
-    depth: usize,
     imports: Vec<Import>,
     exports: Vec<String>,
     shape: Shape,
 }
 
-/// What compiling will cost.
-#[derive(Default)]
-struct Shape {
-    functions: u32,
-    body_bytes: usize,
-    locals: u32,
-    data_segments: u32,
-    types: u32,
-    core_instances: u32,
-    memories: u32,
-}
-
 // === impl Reader ===
 
 impl Reader {
-    fn take(&mut self, payload: Payload<'_>) -> Result<(), AdmitError> {
+    fn take(&mut self, payload: &Payload<'_>, bytes: &[u8]) -> Result<(), AdmitError> {
+        // First of all, because it bounds what the rest will do.
+        self.shape.take(payload, bytes)?;
         match payload {
-            Payload::Version { .. } => self.depth += 1,
-            Payload::End(_) => self.depth = self.depth.saturating_sub(1),
-            Payload::ComponentImportSection(section) if self.depth == 1 => {
-                for import in section {
+            Payload::ComponentImportSection(section) if self.shape.depth() == 1 => {
+                for import in section.clone() {
                     let import = import?;
                     self.import(import.name.name, &import.ty);
                 }
             }
-            Payload::ComponentExportSection(section) if self.depth == 1 => {
-                for export in section {
+            Payload::ComponentExportSection(section) if self.shape.depth() == 1 => {
+                for export in section.clone() {
                     let export = export?;
                     self.exports.push(describe_export(export.name.name, export.kind));
                 }
             }
-            payload => self.shape.take(payload)?,
+            _ => {}
         }
         Ok(())
     }
@@ -208,54 +241,4 @@ fn describe_export(name: &str, kind: ComponentExternalKind) -> String {
         ComponentExternalKind::Value => "value",
     };
     format!("{name} ({kind})")
-}
-
-// === impl Shape ===
-
-impl Shape {
-    fn take(&mut self, payload: Payload<'_>) -> Result<(), AdmitError> {
-        match payload {
-            Payload::CodeSectionStart { count, .. } => self.functions = self.functions.saturating_add(count),
-            Payload::CodeSectionEntry(body) => {
-                self.body_bytes = self.body_bytes.max(body.range().len());
-                let mut locals = 0u32;
-                for group in body.get_locals_reader()? {
-                    locals = locals.saturating_add(group?.0);
-                }
-                self.locals = self.locals.max(locals);
-            }
-            Payload::DataSection(section) => {
-                self.data_segments = self.data_segments.saturating_add(section.count());
-            }
-            Payload::TypeSection(section) => self.types = self.types.saturating_add(section.count()),
-            Payload::ComponentTypeSection(section) => self.types = self.types.saturating_add(section.count()),
-            Payload::InstanceSection(section) => {
-                for instance in section {
-                    if matches!(instance?, wasmparser::Instance::Instantiate { .. }) {
-                        self.core_instances = self.core_instances.saturating_add(1);
-                    }
-                }
-            }
-            Payload::MemorySection(section) => self.memories = self.memories.saturating_add(section.count()),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), AdmitError> {
-        let Self { functions, body_bytes, locals, data_segments, types, core_instances, memories } = *self;
-        let counts = [
-            ("functions", u64::from(functions), u64::from(FUNCTIONS_MAX)),
-            ("bytes in one function", body_bytes as u64, BODY_BYTES_MAX as u64),
-            ("local variables in one function", u64::from(locals), u64::from(LOCALS_MAX)),
-            ("data segments", u64::from(data_segments), u64::from(DATA_SEGMENTS_MAX)),
-            ("types", u64::from(types), u64::from(TYPES_MAX)),
-            ("core instances", u64::from(core_instances), u64::from(CORE_INSTANCES_MAX)),
-            ("memories", u64::from(memories), u64::from(MEMORIES_MAX)),
-        ];
-        match counts.into_iter().find(|(_, count, limit)| count > limit) {
-            Some((what, count, limit)) => Err(AdmitError::Shape { what, count, limit }),
-            None => Ok(()),
-        }
-    }
 }

@@ -13,6 +13,8 @@ pub enum Need {
     Blobs,
     /// The cache.
     Cache,
+    /// Buckets of the key-value store.
+    Kv,
     /// Queues to put jobs on.
     Enqueue,
     /// Channels to publish to.
@@ -29,6 +31,7 @@ impl Need {
             Self::Http => r#"http = [{ url = "https://…", methods = ["GET"] }]"#,
             Self::Blobs => r#"blobs = ["…"]"#,
             Self::Cache => "cache = true",
+            Self::Kv => r#"kv = ["…"]"#,
             Self::Enqueue => r#"enqueue = ["…"]"#,
             Self::Publish => r#"publish = ["…"]"#,
             Self::Secrets => r#"secrets = ["…"]"#,
@@ -63,6 +66,10 @@ const fn wasi_http(name: &'static str) -> Offered {
     Offered { name, version: WASI, need: Some(Need::Http) }
 }
 
+const fn keyvalue(name: &'static str, version: &'static str) -> Offered {
+    Offered { name, version, need: Some(Need::Kv) }
+}
+
 const fn draft(name: &'static str, version: &'static str) -> Offered {
     Offered { name, version, need: None }
 }
@@ -78,6 +85,10 @@ pub(crate) const OFFERED: &[Offered] = &[
     ours("jobcell:job/secrets", Some(Need::Secrets)),
     wasi_http("wasi:http/types"),
     wasi_http("wasi:http/outgoing-handler"),
+    keyvalue("wasi:keyvalue/store", crate::capability::KEYVALUE_VERSIONS[0]),
+    keyvalue("wasi:keyvalue/store", crate::capability::KEYVALUE_VERSIONS[1]),
+    keyvalue("wasi:keyvalue/atomics", crate::capability::KEYVALUE_VERSIONS[0]),
+    keyvalue("wasi:keyvalue/atomics", crate::capability::KEYVALUE_VERSIONS[1]),
     draft("wasi:config/store", crate::capability::CONFIG_VERSIONS[0]),
     draft("wasi:config/store", crate::capability::CONFIG_VERSIONS[1]),
     draft("wasi:logging/logging", crate::capability::LOGGING_VERSION),
@@ -179,7 +190,7 @@ mod tests {
         assert_eq!(standing("jobcell:job/cache@0.2.0"), Standing::OtherVersion { host: "0.1.0" });
         assert_eq!(standing("wasi:config/store@0.2.0-draft"), Standing::Offered(None));
         assert!(matches!(standing("wasi:config/store@0.2.0"), Standing::OtherVersion { .. }));
-        assert_eq!(standing("wasi:keyvalue/store@0.2.0-draft"), Standing::Unknown);
+        assert_eq!(standing("wasi:keyvalue/batch@0.2.0-draft"), Standing::Unknown);
         assert_eq!(standing("wasi:io/poll"), Standing::OtherVersion { host: WASI });
     }
 

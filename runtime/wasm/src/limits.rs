@@ -14,8 +14,17 @@ pub struct Limits {
     pub memory: usize,
     /// Elements of one table. Default 20 000: a large Rust program has a few thousand.
     pub table_elements: usize,
+    /// Core instances. Default 32: a component that carries an adapter has about four. At most what the engine has.
+    pub instances: u32,
+    /// Linear memories. Default 4: nearly every component has one. At most what the engine has.
+    pub memories: u32,
+    /// Tables. Default 8: nearly every component has two. At most what the engine has.
+    pub tables: u32,
     /// The longest an attempt may take, computing and waiting together. Default 30 s.
     pub deadline: Duration,
+    /// The longest an attempt may compute, host calls included and waiting excluded. Default 10 s: a handler that loops
+    /// gives its core back long before the deadline, which has to leave time for slow peers.
+    pub cpu: Duration,
     /// Bytes of the result. Default 1 MiB: it lives in the store's memory.
     pub result: usize,
     /// Bytes of the payload; a job with more is not run. Default 1 MiB.
@@ -27,16 +36,32 @@ pub struct Limits {
     /// Bytes that one host call may carry out of the guest, and the host allocates for it. Default 8 MiB; a handler
     /// with blobs gets room for its largest blob on top.
     pub host_call: usize,
+    /// Component handles alive at once. Default 2048: upstream's 100 000 is far more than any handler needs.
+    pub handles: usize,
+    /// Resources of the host alive at once: streams, requests, pollables. Default 2048.
+    pub resources: usize,
+    /// Random bytes that one call may ask for. Default 64 KiB: the host makes them in its own memory.
+    pub random: u64,
     /// Jobs that one attempt may enqueue. Default 1000.
     pub enqueued: u32,
+    /// How deep a chain of jobs that enqueue jobs may get: an attempt of a job this far from its producer enqueues
+    /// nothing. Default 8: long enough for any pipeline, and a job that enqueues itself ends soon.
+    pub depth: u32,
     /// Messages that one attempt may publish. Default 1000.
     pub published: u32,
     /// Bytes of one published message. Default 256 KiB.
     pub message: usize,
-    /// Bytes of one cached value. Default 1 MiB.
+    /// Bytes of one value of the cache or of a bucket. Default 1 MiB.
     pub cache_value: usize,
+    /// Keys that one attempt may write, cache and key-value stores together. Default 1000.
+    pub cache_keys: u32,
+    /// Bytes of all values that one attempt may write, cache and key-value stores together. Default 16 MiB: they live
+    /// in the store's memory.
+    pub cache_bytes: u64,
     /// Bytes of one blob, read or written. Default 32 MiB.
     pub blob: usize,
+    /// Bytes of all blobs together, read and written. Default 256 MiB: eight of the largest.
+    pub blobs: u64,
     /// Outgoing HTTP.
     pub http: HttpLimits,
 }
@@ -61,20 +86,40 @@ impl Default for Limits {
         Self {
             memory: 64 * MIB,
             table_elements: 20_000,
+            instances: CORE_INSTANCES_MAX,
+            memories: MEMORIES_MAX,
+            tables: TABLES_MAX,
             deadline: Duration::from_secs(30),
+            cpu: Duration::from_secs(10),
             result: MIB,
             payload: MIB,
             progress: 64 * 1024,
             log: LogLimits::default(),
             host_call: 8 * MIB,
+            handles: 2048,
+            resources: 2048,
+            random: 64 * 1024,
             enqueued: 1000,
+            depth: 8,
             published: 1000,
             message: 256 * 1024,
             cache_value: MIB,
+            cache_keys: 1000,
+            cache_bytes: 16 * MIB as u64,
             blob: 32 * MIB,
+            blobs: 256 * MIB as u64,
             http: HttpLimits::default(),
         }
     }
+}
+
+impl Limits {
+    /// The highest `instances`: what the engine can give to one cell.
+    pub const INSTANCES_MAX: u32 = CORE_INSTANCES_MAX;
+    /// The highest `memories`.
+    pub const MEMORIES_MAX: u32 = MEMORIES_MAX;
+    /// The highest `tables`.
+    pub const TABLES_MAX: u32 = TABLES_MAX;
 }
 
 impl Default for HttpLimits {
@@ -91,12 +136,6 @@ impl Default for HttpLimits {
 
 const MIB: usize = 1 << 20;
 
-/// Live component-model handles of a cell; upstream's default of 100 000 is far more than any handler needs.
-pub(crate) const HANDLES_MAX: usize = 2048;
-/// Host resources (streams, requests, pollables) of a cell.
-pub(crate) const RESOURCES_MAX: usize = 2048;
-/// Bytes that one call for random bytes may ask for.
-pub(crate) const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 /// Core instances of one component. A component that carries an adapter has about four.
 pub(crate) const CORE_INSTANCES_MAX: u32 = 32;
 /// Memories of one component.
@@ -113,20 +152,39 @@ const TABLE_ELEMENT_BYTES: usize = 8;
 pub(crate) struct Meter {
     limit: usize,
     table_elements: usize,
+    instances: u32,
+    memories: u32,
+    tables: u32,
     used: usize,
     peak: usize,
+    largest_table: usize,
 }
 
 // === impl Meter ===
 
 impl Meter {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { limit: limits.memory, table_elements: limits.table_elements, used: 0, peak: 0 }
+        let Limits { memory, table_elements, instances, memories, tables, .. } = *limits;
+        Self {
+            limit: memory,
+            table_elements,
+            instances,
+            memories,
+            tables,
+            used: 0,
+            peak: 0,
+            largest_table: 0,
+        }
     }
 
     /// The most bytes held at one time.
     pub(crate) fn peak(&self) -> usize {
         self.peak
+    }
+
+    /// The most elements one table had.
+    pub(crate) fn largest_table(&self) -> usize {
+        self.largest_table
     }
 
     /// A refusal ends the attempt at the very instruction that asked, so that the backtrace shows who wanted the
@@ -155,7 +213,10 @@ impl ResourceLimiter for Meter {
         if desired > self.table_elements {
             return Err(Stop::Table { limit: self.table_elements, wanted: desired }.into());
         }
-        self.grow(current.saturating_mul(TABLE_ELEMENT_BYTES), desired.saturating_mul(TABLE_ELEMENT_BYTES))
+        let grown = self
+            .grow(current.saturating_mul(TABLE_ELEMENT_BYTES), desired.saturating_mul(TABLE_ELEMENT_BYTES))?;
+        self.largest_table = self.largest_table.max(desired);
+        Ok(grown)
     }
 
     fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
@@ -163,15 +224,15 @@ impl ResourceLimiter for Meter {
     }
 
     fn instances(&self) -> usize {
-        CORE_INSTANCES_MAX as usize
+        self.instances as usize
     }
 
     fn tables(&self) -> usize {
-        TABLES_MAX as usize
+        self.tables as usize
     }
 
     fn memories(&self) -> usize {
-        MEMORIES_MAX as usize
+        self.memories as usize
     }
 }
 
@@ -189,6 +250,7 @@ mod tests {
         assert_eq!(meter.peak(), 700 + 37 * 8);
         assert!(meter.table_growing(37, 38, None).is_err());
         assert_eq!(meter.peak(), 996);
+        assert_eq!(meter.largest_table(), 37, "what was refused is not held");
     }
 
     #[test]

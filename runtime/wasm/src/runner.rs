@@ -1,16 +1,13 @@
 //! Runs attempts in cells.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
-use jobcell_core::attempt::LogLimits;
+use jobcell_core::attempt::{LogLimits, Redact};
 use jobcell_core::runner::{Receipt, Report};
 use jobcell_core::{Attempt, Outcome, Runner, StopCause};
 use tokio::time::Instant;
@@ -18,6 +15,7 @@ use wasmtime::Store;
 
 use crate::admit::Admitted;
 use crate::cell::Cell;
+use crate::cpu::Metered;
 use crate::engine::Engine;
 use crate::error::WasmError;
 use crate::job;
@@ -75,32 +73,30 @@ impl Runner for HandlerRunner {
         if size > limit {
             let reason =
                 format!("the payload of {size} bytes is over the handler's limit of {}", bytes(limit));
-            return Report {
-                outcome: Outcome::stopped(StopCause::Payload, reason),
-                receipt: Receipt::default(),
-            };
+            let mut report = not_run(Outcome::stopped(StopCause::Payload, reason), started);
+            report.receipt.note("payload", size as u64, limit as u64);
+            return report;
         }
         let place = tokio::select! {
             biased;
             place = self.0.engine().cells().acquire() => place,
             // The job has not run, so it has not used an attempt.
-            () = tokio::time::sleep_until(attempt.deadline) => return given_back(started),
+            () = tokio::time::sleep_until(attempt.deadline) => return not_run(Outcome::Requeue, started),
             () = attempt.cancel.cancelled() => {
                 let cause = attempt.io.stop_cause().unwrap_or(StopCause::Cancelled);
-                return Report { outcome: Stop::Asked(cause).outcome(), receipt: receipt_until_now(started) };
+                return not_run(Stop::Asked(cause).outcome(), started);
             }
         };
-        let Ok(_place) = place else { return given_back(started) };
+        let Ok(_place) = place else { return not_run(Outcome::Requeue, started) };
         run_in_cell(&self.0, attempt, started).await
     }
 }
 
-fn given_back(started: Instant) -> Report {
-    Report { outcome: Outcome::Requeue, receipt: receipt_until_now(started) }
-}
-
-fn receipt_until_now(started: Instant) -> Receipt {
-    Receipt { wall_us: micros(started.elapsed()), ..Receipt::default() }
+/// The report of an attempt that got no cell.
+fn not_run(outcome: Outcome, started: Instant) -> Report {
+    let stopped_by = outcome.stopped_by();
+    let receipt = Receipt { wall_us: micros(started.elapsed()), stopped_by, ..Receipt::default() };
+    Report { outcome, receipt }
 }
 
 /// How the call into the guest ended.
@@ -117,18 +113,23 @@ enum Ended {
 struct Course {
     phase: Phase,
     start: Duration,
-    busy: Duration,
+    /// Time spent computing.
+    computed: Duration,
 }
 
 async fn run_in_cell(template: &Arc<Template>, attempt: Attempt, started: Instant) -> Report {
     let cancel = attempt.cancel.clone();
+    if let Some(redactor) = template.redactor() {
+        let redactor: Arc<dyn Redact> = Arc::clone(redactor) as _;
+        attempt.io.redact_with(redactor);
+    }
     let mut store = template.store(Cell::new(Arc::clone(template), attempt, started));
     let deadline = store.data().deadline;
-    let mut course = Course { phase: Phase::Making, start: Duration::ZERO, busy: Duration::ZERO };
-    let mut busy = Duration::ZERO;
+    let mut course = Course { phase: Phase::Making, start: Duration::ZERO, computed: Duration::ZERO };
+    let mut computed = Duration::ZERO;
     let ended = {
         let inner = std::pin::pin!(call(template, &mut store, &mut course));
-        let call = Busy { busy: &mut busy, inner };
+        let call = Metered::new(&mut computed, inner);
         // The guest comes first: where it has ended by itself, or its own interrupt has, that says more than a timer.
         // A guest that never waits is done at the first poll, and neither timer nor cancellation costs anything.
         tokio::select! {
@@ -138,7 +139,7 @@ async fn run_in_cell(template: &Arc<Template>, attempt: Attempt, started: Instan
             () = cancel.cancelled() => None,
         }
     };
-    course.busy = busy;
+    course.computed = computed;
     let ended = match ended {
         Some(Ok(returned)) => Ended::Returned(returned),
         Some(Err(panic)) => Ended::Panicked(panic_text(&*panic)),
@@ -165,39 +166,11 @@ async fn call(
 fn report(template: &Template, store: Store<Cell>, ended: Ended, course: &Course) -> Report {
     let cell = store.data();
     let stderr = cell.finish_output();
-    let outcome = match ended {
-        Ended::Returned(Ok(Ok(result))) => complete(result, template),
-        Ended::Returned(Ok(Err(failure))) => job::outcome(failure),
-        Ended::Returned(Err(error)) => classify(
-            &error,
-            &Circumstances {
-                phase: course.phase,
-                limits: template.limits(),
-                host_call: template.host_call(),
-                stderr: &stderr,
-            },
-        ),
-        Ended::Stopped(stop) => stop.outcome(),
-        Ended::Panicked(text) => {
-            tracing::error!(
-                handler = template.name(),
-                version = template.version(),
-                panic = text,
-                "host panic in a cell"
-            );
-            Outcome::stopped(StopCause::Host, format!("the host failed while it ran the handler: {text}"))
-        }
-    };
-    let (log_bytes, log_bytes_dropped) = cell.attempt.io.log_bytes();
-    let mut receipt = Receipt {
-        wall_us: 0,
-        cpu_us: 0,
-        start_us: micros(course.start),
-        memory_peak_bytes: cell.meter.peak() as u64,
-        host_calls: cell.host_calls,
-        log_bytes: log_bytes as u64,
-        log_bytes_dropped: log_bytes_dropped as u64,
-    };
+    let mut outcome = outcome(template, ended, course, &stderr);
+    if let Some(redactor) = template.redactor() {
+        outcome = redactor.outcome(outcome);
+    }
+    let mut receipt = cell.receipt(course.start, &outcome);
     let started = cell.started;
     let teardown = Instant::now();
     if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(store))) {
@@ -207,9 +180,38 @@ fn report(template: &Template, store: Store<Cell>, ended: Ended, course: &Course
             "host panic while a cell was torn down"
         );
     }
-    receipt.wall_us = micros(started.elapsed());
-    receipt.cpu_us = micros(course.busy + teardown.elapsed());
+    let (wall, computed) = (started.elapsed(), course.computed + teardown.elapsed());
+    receipt.wall_us = micros(wall);
+    receipt.cpu_us = micros(computed);
+    receipt.note("cpu", millis(computed), millis(template.limits().cpu));
     Report { outcome, receipt }
+}
+
+fn outcome(template: &Template, ended: Ended, course: &Course, stderr: &str) -> Outcome {
+    match ended {
+        Ended::Returned(Ok(Ok(result))) => complete(result, template),
+        Ended::Returned(Ok(Err(failure))) => job::outcome(failure),
+        Ended::Returned(Err(error)) => classify(
+            &error,
+            &Circumstances {
+                phase: course.phase,
+                limits: template.limits(),
+                host_call: template.host_call(),
+                stderr,
+            },
+        ),
+        Ended::Stopped(stop) => stop.outcome(),
+        Ended::Panicked(text) => {
+            let text = template.redactor().and_then(|redactor| redactor.text(&text)).unwrap_or(text);
+            tracing::error!(
+                handler = template.name(),
+                version = template.version(),
+                panic = text,
+                "host panic in a cell"
+            );
+            Outcome::stopped(StopCause::Host, format!("the host failed while it ran the handler: {text}"))
+        }
+    }
 }
 
 fn complete(result: Vec<u8>, template: &Template) -> Outcome {
@@ -227,23 +229,12 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-fn micros(duration: Duration) -> u64 {
+/// For receipts; beyond 2^64 microseconds nothing runs.
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Measures how long a future is being polled: computing, without waiting.
-struct Busy<'a, 'b, F> {
-    busy: &'a mut Duration,
-    inner: Pin<&'b mut F>,
-}
-
-impl<F: Future> Future for Busy<'_, '_, F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let before = std::time::Instant::now();
-        let polled = self.inner.as_mut().poll(cx);
-        *self.busy += before.elapsed();
-        polled
-    }
+/// For receipts.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

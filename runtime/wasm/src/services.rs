@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jobcell_core::cache::Cache;
 use jobcell_core::event::Silent;
+use jobcell_core::keyvalue::KeyValue;
 use jobcell_core::publish::Publisher;
 use jobcell_core::{Clock, Observer, Store, SystemClock};
 
@@ -22,6 +23,8 @@ pub struct Services {
     pub key_prefix: String,
     /// Behind `cache`.
     pub cache: Option<Arc<dyn Cache>>,
+    /// Behind `wasi:keyvalue`.
+    pub keyvalue: Option<Arc<dyn KeyValue>>,
     /// Behind `publish`.
     pub publisher: Option<Arc<dyn Publisher>>,
     /// Behind `blobs`, by name.
@@ -42,6 +45,7 @@ impl Default for Services {
             store: None,
             key_prefix: "bull".to_owned(),
             cache: None,
+            keyvalue: None,
             publisher: None,
             blobs: BTreeMap::new(),
             secrets: Arc::default(),

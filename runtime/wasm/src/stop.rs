@@ -7,7 +7,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::limits::{HANDLES_MAX, Limits, RESOURCES_MAX};
+use crate::limits::Limits;
 
 /// What the host raises inside a guest to end it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -44,6 +44,12 @@ pub(crate) enum Stop {
         /// Computing or waiting.
         doing: &'static str,
     },
+    /// The time for computing was used up.
+    #[error("the cpu budget of {:?} was used up; waiting is not counted in it", whole_ms(*limit))]
+    Cpu {
+        /// The budget.
+        limit: Duration,
+    },
     /// The worker asked for an end.
     #[error("{}", why(*.0))]
     Asked(StopCause),
@@ -75,6 +81,7 @@ impl Stop {
         match self {
             Self::Memory { .. } | Self::MemoryRefused { .. } | Self::Table { .. } => StopCause::Memory,
             Self::Deadline { .. } => StopCause::Deadline,
+            Self::Cpu { .. } => StopCause::Cpu,
             Self::Asked(cause) => *cause,
         }
     }
@@ -92,6 +99,7 @@ pub(crate) fn classify(error: &wasmtime::Error, circumstances: &Circumstances<'_
     }
     let frames = error.downcast_ref::<WasmBacktrace>();
     let (cause, reason) = cause(error, frames.is_some(), circumstances);
+    let reason = visible(&reason, &['\n', '\t']);
     let backtrace = frames.map(|frames| backtrace(frames, cause)).unwrap_or_default();
     Outcome::Stopped(Stopped { cause, reason, backtrace })
 }
@@ -110,19 +118,41 @@ fn cause(error: &wasmtime::Error, in_guest: bool, circumstances: &Circumstances<
         return of_trap(*trap, circumstances.stderr);
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        let limit = circumstances.limits.resources;
         return (
-            StopCause::Abi,
-            format!("the handler holds more than {RESOURCES_MAX} of the host's resources at once"),
+            StopCause::Resources,
+            format!("the handler holds more of the host's resources at once than the limit of {limit}"),
         );
     }
     let text = error.root_cause().to_string();
     if text.contains("store handle limit exceeded") {
-        return (StopCause::Abi, format!("the handler holds more than {HANDLES_MAX} handles at once"));
+        let limit = circumstances.limits.handles;
+        return (
+            StopCause::Resources,
+            format!("the handler holds more handles at once than the limit of {limit}"),
+        );
+    }
+    if let Some(counted) = text.strip_prefix("resource limit exceeded: ") {
+        return (StopCause::Resources, too_many(counted, circumstances.limits));
+    }
+    if text.starts_with("requested len ") && text.contains("exceeds limit") {
+        let limit = bytes(usize::try_from(circumstances.limits.random).unwrap_or(usize::MAX));
+        let reason = format!("the handler asked for more random bytes in one call than the limit of {limit}");
+        return (StopCause::HostCall, reason);
+    }
+    if text.contains("total size of fields exceeds limit") {
+        let limit = bytes(crate::http::hooks::FIELDS_BYTES_MAX);
+        let reason =
+            format!("the handler put more than the limit of {limit} into the headers of one request");
+        return (StopCause::HostCall, reason);
     }
     if text.contains("fuel allocated for hostcalls") {
         let limit = bytes(circumstances.host_call);
         return if in_guest {
-            (StopCause::Abi, format!("the handler passed more than {limit} to one host call"))
+            (
+                StopCause::HostCall,
+                format!("the handler passed more than the limit of {limit} to one host call"),
+            )
         } else {
             (
                 StopCause::Result,
@@ -136,6 +166,17 @@ fn cause(error: &wasmtime::Error, in_guest: bool, circumstances: &Circumstances<
             (StopCause::Abi, format!("the handler broke the calling convention: {text}"))
         }
     }
+}
+
+/// Which count of the component's own parts is over its limit.
+fn too_many(counted: &str, limits: &Limits) -> String {
+    let Limits { instances, memories, tables, .. } = limits;
+    let (what, limit) = match counted.split(' ').next() {
+        Some("memory") => ("memories", memories),
+        Some("table") => ("tables", tables),
+        _ => ("core instances", instances),
+    };
+    format!("the handler's component has more {what} than the limit of {limit}")
 }
 
 fn of_trap(trap: Trap, stderr: &str) -> (StopCause, String) {
@@ -189,11 +230,14 @@ fn why(cause: StopCause) -> &'static str {
         StopCause::Shutdown => "the host is shutting down",
         StopCause::LockLost => "the job's lock was lost: another worker has it or will",
         StopCause::Deadline => "the deadline passed",
-        StopCause::Memory
+        StopCause::Cpu
+        | StopCause::Memory
         | StopCause::Stack
         | StopCause::Panic
         | StopCause::Trap
         | StopCause::Abi
+        | StopCause::HostCall
+        | StopCause::Resources
         | StopCause::Result
         | StopCause::Payload
         | StopCause::Host => "the worker ended the attempt",
@@ -235,11 +279,32 @@ fn backtrace(frames: &WasmBacktrace, cause: StopCause) -> Vec<String> {
         0
     };
     let skip = if machinery == names.len() { 0 } else { machinery };
-    names.into_iter().skip(skip).take(FRAMES_KEPT).collect()
+    names.iter().skip(skip).take(FRAMES_KEPT).map(|name| visible(cut(name), &[])).collect()
 }
 
 /// Frames kept of a backtrace.
 const FRAMES_KEPT: usize = 20;
+/// Bytes kept of one frame: names are the guest's own, and those of generic functions are long enough.
+const FRAME_BYTES: usize = 1024;
+
+fn cut(name: &str) -> &str {
+    let end = (0..=FRAME_BYTES.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
+    &name[..end.unwrap_or(0)]
+}
+
+/// Text that a guest had a part in, with its control characters escaped but for these: it is read on terminals, where
+/// it must not move the cursor, colour or forge a line.
+fn visible(text: &str, kept: &[char]) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && !kept.contains(&c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
 
 fn carries_panic(frame: &str) -> bool {
     let name = frame.split_once('!').map_or(frame, |(_, name)| name);
@@ -286,6 +351,15 @@ mod tests {
             "the handler panicked at src/lib.rs:10:9: index out of bounds\nsecond line"
         );
         assert_eq!(panic_message("nothing of the kind"), None);
+    }
+
+    #[test]
+    fn what_a_guest_words_cannot_steer_a_terminal() {
+        let name = "a\u{1b}[2J\nERROR forged\u{9b}";
+        assert_eq!(visible(name, &[]), "a\\u{1b}[2J\\nERROR forged\\u{9b}");
+        assert_eq!(visible("two\n\tlines\r", &['\n', '\t']), "two\n\tlines\\r");
+        assert_eq!(cut(&"é".repeat(FRAME_BYTES)).len(), FRAME_BYTES);
+        assert_eq!(cut("short"), "short");
     }
 
     #[test]

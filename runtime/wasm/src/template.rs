@@ -1,7 +1,9 @@
 //! What all attempts of one version share: the linked component, its limits, grants and services.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use jobcell_core::event::Event;
 use wasmtime::Store;
 
 use crate::admit::Admitted;
@@ -9,7 +11,9 @@ use crate::cell::Cell;
 use crate::engine::Engine;
 use crate::error::WasmError;
 use crate::grants::Grants;
+use crate::http::send::Connections;
 use crate::limits::Limits;
+use crate::redact::{Granted, Redactor};
 use crate::secret::{Placeholders, Secret};
 use crate::services::Services;
 use crate::stop::bytes;
@@ -38,6 +42,8 @@ pub(crate) struct Template {
     placeholders: Placeholders,
     /// Stand-in and name of each granted secret.
     stand_ins: BTreeMap<String, String>,
+    connections: Connections,
+    redactor: Option<Arc<Redactor>>,
 }
 
 /// Room in a host call for names and lengths around a blob.
@@ -64,7 +70,14 @@ impl Template {
         let placeholders = Placeholders::new();
         let stand_ins =
             grants.secrets.iter().map(|grant| (placeholders.of(&grant.name), grant.name.clone())).collect();
+        let granted = grants.secrets.iter().map(|grant| Granted {
+            name: grant.name.clone(),
+            reveal: grant.reveal,
+            stand_in: placeholders.of(&grant.name),
+        });
         Ok(Self {
+            redactor: Redactor::new(Arc::clone(&services.secrets), granted.collect()),
+            connections: services.http.connections(),
             engine: engine.clone(),
             pre: admitted.pre().clone(),
             version: admitted.version().to_owned(),
@@ -120,6 +133,22 @@ impl Template {
         })
     }
 
+    /// The handler's own connections for outgoing HTTP.
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// What finds the granted secrets in texts. None when there are none.
+    pub(crate) fn redactor(&self) -> Option<&Arc<Redactor>> {
+        self.redactor.as_ref()
+    }
+
+    /// Tells the host's observers that a request was refused.
+    pub(crate) fn denied_http(&self) {
+        let event = Event::Denied { handler: self.name().to_owned(), capability: "http" };
+        self.services.observer.on(&event);
+    }
+
     /// A store with every bound set: all of them must hold while the component's own start code runs.
     pub(crate) fn store(&self, cell: Cell) -> Store<Cell> {
         let mut store = Store::new(self.engine.wasmtime(), cell);
@@ -127,7 +156,7 @@ impl Template {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|cell| cell.data().pulse());
         store.set_hostcall_fuel(self.host_call);
-        store.set_max_component_handles(crate::limits::HANDLES_MAX);
+        store.set_max_component_handles(self.limits().handles);
         store
     }
 }
@@ -141,9 +170,20 @@ fn faults(engine: &Engine, spec: &HandlerSpec, services: &Services) -> Vec<Strin
         let (asked, most) = (bytes(limits.memory), bytes(memory_max));
         faults.push(format!("limits.memory = {asked} is more than the engine's memory_max of {most}"));
     }
-    if limits.deadline < engine.tick() {
-        let (asked, tick) = (limits.deadline, engine.tick());
-        faults.push(format!("limits.deadline = {asked:?} is shorter than one tick of the engine, {tick:?}"));
+    for (key, asked) in [("deadline", limits.deadline), ("cpu", limits.cpu)] {
+        let tick = engine.tick();
+        if asked < tick {
+            faults.push(format!("limits.{key} = {asked:?} is shorter than one tick of the engine, {tick:?}"));
+        }
+    }
+    let counts = [
+        ("table-elements", limits.table_elements, engine.table_elements_max()),
+        ("instances", limits.instances as usize, Limits::INSTANCES_MAX as usize),
+        ("memories", limits.memories as usize, Limits::MEMORIES_MAX as usize),
+        ("tables", limits.tables as usize, Limits::TABLES_MAX as usize),
+    ];
+    for (key, asked, most) in counts.into_iter().filter(|(_, asked, most)| asked > most) {
+        faults.push(format!("limits.{key} = {asked} is more than the {most} that the engine has for a cell"));
     }
     for store in grants.blobs.iter().filter(|store| !services.blobs.contains_key(*store)) {
         faults.push(format!(

@@ -126,13 +126,13 @@ fn a_function_of_another_shape_does_not_link() {
 #[test]
 fn unknown_imports_are_listed_with_what_there_is() {
     let unknown = by_hand_with(
-        r#"(import "wasi:keyvalue/store@0.2.0-draft" (instance)) (import "acme:x/y@1.0.0" (instance))
+        r#"(import "wasi:keyvalue/batch@0.2.0-draft" (instance)) (import "acme:x/y@1.0.0" (instance))
            (import "plain" (func))"#,
         "",
         &handle("(i32.const 0)"),
     );
     let error = refused(&unknown).to_string();
-    for part in ["wasi:keyvalue/store@0.2.0-draft", "acme:x/y@1.0.0", "plain", "jobcell:job/cache@0.1.0"] {
+    for part in ["wasi:keyvalue/batch@0.2.0-draft", "acme:x/y@1.0.0", "plain", "jobcell:job/cache@0.1.0"] {
         assert!(error.contains(part), "{part}: {error}");
     }
 }
@@ -145,6 +145,7 @@ fn every_ungranted_import_is_refused_with_its_line() {
         "http = [{ url",
         "blobs = [",
         "cache = true",
+        "kv = [",
         "enqueue = [",
         "publish = [",
         "secrets = [",
@@ -171,6 +172,9 @@ fn each_proposal_that_is_off_is_named() {
         ("multi-memory", "(memory 1)"),
         ("tail calls", "(func $f (return_call $f))"),
         ("exceptions", "(tag $e)"),
+        ("legacy exceptions", "(func try nop catch_all end)"),
+        ("function references", "(type $t (func)) (func (param (ref $t)))"),
+        ("stack switching", "(type $f (func)) (type $c (cont $f))"),
         (
             "relaxed simd",
             "(func (drop (f32x4.relaxed_madd (v128.const i32x4 0 0 0 0) (v128.const i32x4 0 0 0 0) (v128.const i32x4 0 0 0 0))))",
@@ -221,13 +225,196 @@ fn what_is_costly_to_compile_is_refused_by_its_shape() {
 }
 
 #[test]
+fn what_is_instantiated_is_counted_as_often_as_it_is() {
+    let refused_for = |before: &str, what: &str, count: u64| {
+        let error = refused(&by_hand_with(before, "", &handle("(i32.const 0)")));
+        match error {
+            AdmitError::Shape { what: named, count: counted, .. } => {
+                assert_eq!((named, counted), (what, count), "{before}");
+            }
+            other => panic!("{before}: {other}"),
+        }
+    };
+    let many = |count: usize, of: &str| format!("(instance (instantiate {of}))").repeat(count);
+    let leaf = "(core module $empty) (core instance (instantiate $empty))";
+    // Seven within, three times: fewer definitions than instances.
+    let nested = |inner: usize, outer: usize| {
+        format!(
+            "(component $a {leaf}) (component $b (alias outer 1 $a (component $a)) {}) {}",
+            many(inner, "$a"),
+            many(outer, "$b")
+        )
+    };
+    admit(&by_hand_with(&nested(7, 3), "", &handle("(i32.const 0)")), Grants::default()).unwrap();
+    refused_for(&nested(7, 5), "core instances", 35);
+    // Each level twice the one before: a few bytes more, and as many instances as there are atoms.
+    let mut doubling = format!("(component $c0 {leaf})");
+    for n in 1..60 {
+        let below = n - 1;
+        doubling.push_str(&format!(
+            "(component $c{n} (alias outer 1 $c{below} (component $c{below})) {})",
+            many(2, &format!("$c{below}"))
+        ));
+    }
+    refused_for(&doubling, "component instances", 126);
+    let with_memory = "(core module $m0 (memory 1)) (core instance (instantiate $m0))";
+    refused_for(&format!("(component $a {with_memory}) {}", many(5, "$a")), "memories", 5);
+    let tables = "(table 1 funcref)".repeat(3);
+    let with_tables = format!("(core module $m0 {tables}) (core instance (instantiate $m0))");
+    refused_for(&format!("(component $a {with_tables}) {}", many(3, "$a")), "tables", 9);
+    refused_for(&format!("(component $a) {}", many(101, "$a")), "component instances", 101);
+    let handed = "components or modules that are passed as arguments";
+    refused_for(r#"(component (import "c" (component)))"#, handed, 1);
+    refused_for(r#"(component (import "m" (core module)))"#, handed, 1);
+    refused_for(
+        r#"(component $a (component $b) (export "b" (component $b))) (instance $i (instantiate $a))
+           (alias export $i "b" (component $taken))"#,
+        handed,
+        1,
+    );
+    let deep = format!("{}{}", "(component ".repeat(16), ")".repeat(16));
+    refused_for(&deep, "levels of components inside of components", 17);
+}
+
+#[test]
+fn what_is_exported_is_counted_by_its_new_index_too() {
+    // The second index means the first component: five instances of it have five memories.
+    let text = r#"(component $outer (component $a (core module $m0 (memory 1)) (core instance (instantiate $m0)))
+          (export $again "again" (component $a))
+          INSTANCES)
+        (instance (instantiate $outer))"#;
+    let text = text.replace("INSTANCES", &"(instance (instantiate $again))".repeat(5));
+    let error = refused(&by_hand_with(&text, "", &handle("(i32.const 0)")));
+    assert!(matches!(error, AdmitError::Shape { what: "memories", count: 5, .. }), "{error}");
+}
+
+#[test]
+fn types_are_held_to_their_size_written_out() {
+    let shape = |before: &str| match refused(&by_hand_with(before, "", &handle("(i32.const 0)"))) {
+        AdmitError::Shape { what, count, .. } => (what, count),
+        other => panic!("{other}"),
+    };
+    let mut chain = "(type $t0 (list u8))".to_owned();
+    for n in 1..40 {
+        chain.push_str(&format!("(type $t{n} (list $t{}))", n - 1));
+    }
+    assert_eq!(shape(&chain), ("levels of types inside of one type", 33));
+    let cases: String = (0..10_000).map(|n| format!(r#"(case "c{n}" u32)"#)).collect();
+    assert_eq!(shape(&format!("(type (variant {cases}))")), ("parts in one type", 10_001));
+    let names: String = (0..2_000).map(|n| format!(r#""n{n}" "#)).collect();
+    assert_eq!(shape(&format!("(type (enum {names}))")), ("parts in one type", 2_001));
+    // Small as it is written, large as it is meant.
+    let mut wide = "(type $w0 (tuple u8 u8 u8 u8 u8 u8 u8 u8 u8 u8))".to_owned();
+    for n in 1..4 {
+        let below = format!("$w{} ", n - 1).repeat(10);
+        wide.push_str(&format!("(type $w{n} (tuple {below}))"));
+    }
+    assert_eq!(shape(&wide).0, "parts in one type");
+    // In a component inside, which the outer one does not show.
+    assert_eq!(shape(&format!("(component {chain})")).0, "levels of types inside of one type");
+    // By a function that is only imported there.
+    let within = format!(
+        r#"(component (import "i" (instance $i {chain} (export "t" (type $t (eq $t39)))
+           (export "f" (func (param "p" $t))))) (alias export $i "f" (func $f)))"#
+    );
+    assert_eq!(shape(&within).0, "levels of types inside of one type");
+    let many = format!("(component (type (instance {})))", "(type u8)".repeat(20_001));
+    let (what, count) = shape(&many);
+    assert!(what == "types" && count > 20_000);
+}
+
+#[test]
+fn types_nested_to_any_depth_do_not_reach_the_stack() {
+    // The binary form by hand: a component of one section of types, an instance type in an instance type in an …
+    for opening in [0x41, 0x42] {
+        for depth in [15, 100_000, 2_500_000] {
+            let mut types = vec![1];
+            for _ in 0..depth {
+                types.extend_from_slice(&[opening, 1, 1]);
+            }
+            types.extend_from_slice(&[0x42, 0]);
+            let mut bytes = b"\0asm\x0d\0\x01\0\x07".to_vec();
+            let mut length = types.len();
+            while length > 0x7f {
+                bytes.push((length & 0x7f) as u8 | 0x80);
+                length >>= 7;
+            }
+            bytes.push(u8::try_from(length).unwrap());
+            bytes.extend_from_slice(&types);
+            let error = refused(&bytes);
+            if depth > 15 {
+                let what = "levels of components inside of components";
+                assert!(matches!(error, AdmitError::Shape { what: named, .. } if named == what), "{error}");
+                assert!(inspect(&bytes).is_err());
+            } else {
+                assert!(matches!(error, AdmitError::OtherWorld { .. }), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn lists_of_anything_end_somewhere() {
+    let imports: String = (0..1_001).map(|n| format!(r#"(import "i{n}" (func))"#)).collect();
+    let error = refused(&component(&format!("(component {imports})")));
+    assert!(matches!(error, AdmitError::Shape { what: "imports", count: 1_001, limit: 1_000 }), "{error}");
+    let segments = r#"(data (i32.const 0) "")"#.repeat(10_001);
+    let error = refused(&by_hand(&format!("{} {segments}", handle("(i32.const 0)"))));
+    assert!(matches!(error, AdmitError::Shape { what: "data segments", .. }), "{error}");
+    let types = "(type (func))".repeat(20_001);
+    let error = refused(&by_hand(&format!("{} {types}", handle("(i32.const 0)"))));
+    assert!(matches!(error, AdmitError::Shape { what: "types", .. }), "{error}");
+}
+
+#[test]
+fn custom_sections_are_not_compiled_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = jobcell_wasm::CompileCache::open(dir.path()).unwrap();
+    // Debug information that is none, notes, and names beyond all measure.
+    let noise = "Zk9".repeat(200_000);
+    let module = format!(
+        r#"(@custom ".debug_info" "{noise}") (@custom ".debug_line" "{noise}") {}
+           (@custom "notes" "{noise}") (@custom "name" "{}")"#,
+        handle("(i32.const 0)"),
+        "Zk9".repeat(1_400_000)
+    );
+    let bytes = by_hand(&module);
+    let mut options = AdmitOptions::new("tested", Grants::default());
+    options.cache = Some(cache.clone());
+    let admitted = ENGINE.admit_blocking(&bytes, &options).unwrap();
+    assert_eq!(admitted.description().size, bytes.len() as u64);
+    let kept = std::fs::read_dir(cache.folder()).unwrap().map(|entry| entry.unwrap().path());
+    let code: Vec<_> = kept.filter(|path| path.extension().is_some_and(|ending| ending == "cwasm")).collect();
+    let code = std::fs::read(&code[0]).unwrap();
+    assert!(!code.windows(9).any(|part| part == b"Zk9Zk9Zk9"));
+    // What is compiled is the stripped form; what is named is the artifact as it came.
+    assert!(ENGINE.admit_blocking(&bytes, &options).unwrap().was_cached());
+}
+
+#[test]
+fn parts_of_the_component_model_that_are_off_are_named() {
+    for (proposal, before) in [
+        ("component-model async", "(type (stream u8))"),
+        ("component-model async", "(type (future))"),
+        ("component-model error contexts", "(core func (canon error-context.drop))"),
+        ("component-model fixed-length lists", "(type (list u8 4))"),
+        ("component-model maps", "(type (map string u32))"),
+    ] {
+        match refused(&by_hand_with(before, "", &handle("(i32.const 0)"))) {
+            AdmitError::Proposal { proposal: named, .. } => assert_eq!(named, proposal),
+            other => panic!("{proposal}: {other}"),
+        }
+    }
+}
+
+#[test]
 fn a_description_tells_all_without_compiling() {
     let bytes = guest("capable");
     let described = inspect(&bytes).unwrap();
     assert_eq!((described.size, described.digest.len()), (bytes.len() as u64, 64));
     assert_eq!(described.wit.as_deref(), Some("0.1.0"));
     assert_eq!(described.exports, ["handle (func)"]);
-    assert_eq!(described.grants.len(), 6, "{:?}", described.grants);
+    assert_eq!(described.grants.len(), 7, "{:?}", described.grants);
     let http = described
         .imports
         .iter()

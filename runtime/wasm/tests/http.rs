@@ -150,7 +150,8 @@ async fn a_private_name_is_reached_only_by_a_rule_that_says_so() {
 async fn a_secret_is_put_in_its_place_only_where_its_rule_lists_it() {
     let (trusted, other) = (Server::start().await, Server::start().await);
     let rules = json!([
-        {"url": trusted.url(""), "private": true, "secrets": ["key"]},
+        {"url": trusted.url(""), "private": true,
+         "secrets": [{"name": "key", "in": ["header:authorization", "url", "body"]}]},
         {"url": other.url(""), "private": true},
     ]);
     let runner = fetcher(rules, Limits::default());

@@ -5,7 +5,15 @@
 mod admission;
 mod capabilities;
 mod compile_cache;
+mod compiling;
 mod http;
+mod http_peers;
+mod http_ssrf;
+mod http_tls;
+mod keys;
+mod keyvalue;
+mod limits;
 mod outcomes;
+mod secrets;
 mod stops;
 mod support;

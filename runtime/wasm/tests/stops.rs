@@ -107,7 +107,8 @@ async fn memory_ends_at_its_limit() {
 #[tokio::test]
 async fn a_flood_of_lines_is_cut_and_counted() {
     let mut attempt = attempt(job("flood", "{}"));
-    attempt.io = AttemptIo::new(LogLimits { bytes: 10_000, line_bytes: 1000, lines: 100 });
+    attempt.io =
+        AttemptIo::new(LogLimits { bytes: 10_000, line_bytes: 1000, lines: 100, ..LogLimits::default() });
     let report = run(&runner(&admitted("basic"), short()), &attempt).await;
     stopped(report.outcome, StopCause::Deadline);
     let logs = attempt.io.take().logs;
@@ -244,8 +245,8 @@ async fn handles_and_resources_have_an_end() {
         handle("(loop (drop (call $new (i32.const 1))) (br 0)) (i32.const 0)")
     );
     let component = by_hand_with(resource, r#"(with "host" (instance $host))"#, &module);
-    let reason = hand_stopped(component, StopCause::Abi).await.reason;
-    assert!(reason.contains("2048 handles"), "{reason}");
+    let reason = hand_stopped(component, StopCause::Resources).await.reason;
+    assert!(reason.contains("handles") && reason.contains("limit of 2048"), "{reason}");
 
     // Each call makes a new stream in the host.
     let stdout = r#"(import "wasi:io/streams@0.2.0" (instance $io (export "output-stream" (type (sub resource)))))
@@ -259,8 +260,8 @@ async fn handles_and_resources_have_an_end() {
         handle("(loop (drop (call $new)) (br 0)) (i32.const 0)")
     );
     let component = by_hand_with(stdout, r#"(with "host" (instance $host))"#, &module);
-    let reason = hand_stopped(component, StopCause::Abi).await.reason;
-    assert!(reason.contains("2048"), "{reason}");
+    let reason = hand_stopped(component, StopCause::Resources).await.reason;
+    assert!(reason.contains("the host's resources") && reason.contains("limit of 2048"), "{reason}");
 }
 
 #[tokio::test]
@@ -292,7 +293,8 @@ async fn too_many_random_bytes_at_once_are_refused() {
         handle("(call $get (i64.const 100000000) (i32.const 16)) (i32.const 0)")
     );
     let component = by_hand_with(random, r#"(with "host" (instance $host))"#, &module);
-    hand_stopped(component, StopCause::Abi).await;
+    let reason = hand_stopped(component, StopCause::HostCall).await.reason;
+    assert!(reason.contains("random") && reason.contains("64 KiB"), "{reason}");
 }
 
 #[tokio::test]
@@ -309,7 +311,7 @@ async fn more_than_a_host_call_takes_is_refused_before_it_is_copied() {
         handle("(call $log (i32.const 0) (i32.const 9000000)) (i32.const 0)")
     );
     let component = by_hand_with(log, r#"(with "host" (instance $host))"#, &module);
-    let reason = hand_stopped(component, StopCause::Abi).await.reason;
+    let reason = hand_stopped(component, StopCause::HostCall).await.reason;
     assert!(reason.contains("8 MiB"), "{reason}");
 }
 
@@ -407,12 +409,28 @@ async fn a_thousand_ends_of_every_kind_leave_nothing_behind() {
 
 #[tokio::test]
 async fn a_spec_that_names_what_is_not_there_is_refused_with_every_fault() {
-    let limits = Limits { memory: 1 << 40, deadline: Duration::from_millis(1), ..Limits::default() };
+    let limits = Limits {
+        memory: 1 << 40,
+        deadline: Duration::from_millis(1),
+        cpu: Duration::from_millis(2),
+        table_elements: 20_001,
+        instances: 33,
+        ..Limits::default()
+    };
     let error =
         HandlerRunner::new(&ENGINE, &admitted("capable"), spec(limits, all_grants()), Services::default());
     let Err(WasmError::Handler { handler, faults }) = error else { panic!("accepted") };
     assert_eq!(handler, "tested");
-    for hint in ["[blobs.uploads]", "\"hook\"", "\"open\"", "memory_max", "deadline"] {
+    for hint in [
+        "[blobs.uploads]",
+        "\"hook\"",
+        "\"open\"",
+        "memory_max",
+        "deadline",
+        "limits.cpu",
+        "limits.table-elements",
+        "33 is more than the 32",
+    ] {
         assert!(faults.iter().any(|fault| fault.contains(hint)), "{hint}: {faults:?}");
     }
 }

@@ -1,10 +1,14 @@
 //! What the tests of this binary share: guests, one engine, attempts, and ports that remember.
 
+pub(crate) mod azure;
+pub(crate) mod bombs;
+pub(crate) mod names;
+pub(crate) mod peer;
 pub(crate) mod s3;
 pub(crate) mod server;
 pub(crate) mod store;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -13,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::attempt::LogLimits;
 use jobcell_core::cache::{Cache, CacheError};
+use jobcell_core::keyvalue::{Bucket, Fingerprint, KeyValue, KeyValueError, Keys};
 use jobcell_core::publish::{PublishError, Publisher};
 use jobcell_core::runner::Report;
 use jobcell_core::{Attempt, AttemptIo, Job, JobId, Outcome, QueueName, Runner, StopCause, Stopped};
@@ -51,7 +56,7 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
 /// Every grant that a guest of ours can need.
 pub(crate) fn all_grants() -> Grants {
     serde_json::from_str(
-        r#"{"http":["https://granted.example"],"blobs":["uploads"],"cache":true,"enqueue":["granted","more-*"],
+        r#"{"http":["https://granted.example"],"blobs":["uploads"],"cache":true,"kv":["media","other"],"enqueue":["granted","more-*"],
             "publish":["updates"],"secrets":["hook",{"name":"open","reveal":true}],"config":{"bucket":"media"}}"#,
     )
     .unwrap()
@@ -226,6 +231,77 @@ impl Cache for MemoryCache {
             number.and_then(|number| number.checked_add(by)).ok_or(CacheError::NotANumber(key.to_owned()))?;
         *value = Bytes::from(sum.to_string());
         Ok(sum)
+    }
+}
+
+/// Buckets in memory.
+#[derive(Default)]
+pub(crate) struct MemoryValues(pub(crate) Mutex<BTreeMap<(String, String), Bytes>>);
+
+impl MemoryValues {
+    fn with<R>(&self, bucket: &Bucket, key: &str, change: impl FnOnce(&mut Option<Bytes>) -> R) -> R {
+        let mut values = self.0.lock().unwrap();
+        let place = (bucket.as_str().to_owned(), key.to_owned());
+        let mut value = values.remove(&place);
+        let answer = change(&mut value);
+        values.extend(value.map(|value| (place, value)));
+        answer
+    }
+}
+
+#[async_trait]
+impl KeyValue for MemoryValues {
+    async fn get(&self, bucket: &Bucket, key: &str) -> Result<Option<Bytes>, KeyValueError> {
+        Ok(self.with(bucket, key, |value| value.clone()))
+    }
+
+    async fn exists(&self, bucket: &Bucket, key: &str) -> Result<bool, KeyValueError> {
+        Ok(self.with(bucket, key, |value| value.is_some()))
+    }
+
+    async fn set(&self, bucket: &Bucket, key: &str, value: Bytes) -> Result<(), KeyValueError> {
+        self.with(bucket, key, |held| *held = Some(value));
+        Ok(())
+    }
+
+    async fn delete(&self, bucket: &Bucket, key: &str) -> Result<(), KeyValueError> {
+        self.with(bucket, key, |held| *held = None);
+        Ok(())
+    }
+
+    async fn keys(&self, bucket: &Bucket, from: u64, limit: u32) -> Result<Keys, KeyValueError> {
+        let values = self.0.lock().unwrap();
+        let mut keys = values.keys().filter(|(own, _)| own == bucket.as_str()).skip(from as usize);
+        let page: Vec<_> = keys.by_ref().take(limit as usize).map(|(_, key)| key.clone()).collect();
+        let next = keys.next().map(|_| from + page.len() as u64);
+        Ok(Keys { keys: page, next })
+    }
+
+    async fn increment(&self, bucket: &Bucket, key: &str, by: i64) -> Result<i64, KeyValueError> {
+        self.with(bucket, key, |held| {
+            let old =
+                held.as_deref().map_or(Some(0), |old| std::str::from_utf8(old).ok()?.parse::<i64>().ok());
+            let sum =
+                old.and_then(|old| old.checked_add(by)).ok_or(KeyValueError::NotANumber(key.to_owned()))?;
+            *held = Some(sum.to_string().into());
+            Ok(sum)
+        })
+    }
+
+    async fn swap(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        seen: Option<Fingerprint>,
+        value: Bytes,
+    ) -> Result<bool, KeyValueError> {
+        Ok(self.with(bucket, key, |held| {
+            let same = held.as_deref().map(Fingerprint::of) == seen;
+            if same {
+                *held = Some(value);
+            }
+            same
+        }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The host functions, as the component imports them: the twin of the in-memory host of `testing`.
 
 pub(crate) mod http;
+pub(crate) mod kv;
 
 use super::bindings::jobcell::job;
 use super::types;

@@ -95,6 +95,20 @@ impl Host {
         self.with(|state| state.cache.get_or_insert_with(Cache::default).set(key, value.as_ref(), None, 0))
     }
 
+    /// Grants a bucket of the key-value store, empty at first.
+    #[must_use]
+    pub fn bucket(self, bucket: impl Into<String>) -> Self {
+        self.with(|state| {
+            state.buckets.entry(bucket.into()).or_default();
+        })
+    }
+
+    /// Grants a bucket and sets a value in it.
+    #[must_use]
+    pub fn kept_value(self, bucket: impl Into<String>, key: &str, value: impl AsRef<[u8]>) -> Self {
+        self.with(|state| state.buckets.entry(bucket.into()).or_default().set(key, value.as_ref()))
+    }
+
     /// Grants publishing to a channel.
     #[must_use]
     pub fn publishes(self, channel: impl Into<String>) -> Self {
@@ -219,6 +233,11 @@ impl Host {
     pub fn cached(&self, key: &str) -> Option<Vec<u8>> {
         let state = self.state.borrow();
         state.cache.as_ref()?.get(key, state.now_ms()).map(<[u8]>::to_vec)
+    }
+
+    /// A value in a bucket.
+    pub fn kept(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
+        self.state.borrow().buckets.get(bucket)?.get(key).map(<[u8]>::to_vec)
     }
 
     /// Every request, in order, with secrets in place of their placeholders, as the far end would see it.

@@ -3,6 +3,7 @@
 pub(crate) mod blobs;
 pub(crate) mod cache;
 pub(crate) mod http;
+pub(crate) mod kv;
 pub(crate) mod secrets;
 
 use super::state;

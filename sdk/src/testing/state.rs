@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::Enqueued;
-use super::memory::{blobs::Blob, cache::Cache, http::Web, secrets::Secret};
+use super::memory::{blobs::Blob, cache::Cache, http::Web, kv::Values, secrets::Secret};
 use crate::time::unix_ms;
 
 /// Everything a [`super::Host`] knows: what it grants, what it keeps, and what it has seen.
@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) blobs: BTreeMap<String, BTreeMap<String, Blob>>,
     /// `None` when not granted.
     pub(super) cache: Option<Cache>,
+    /// By bucket; one that is not here is not granted.
+    pub(super) buckets: BTreeMap<String, Values>,
     pub(super) channels: BTreeSet<String>,
     pub(super) queues: BTreeSet<String>,
     pub(super) web: Web,

@@ -308,3 +308,20 @@ fn a_reader_outlives_what_becomes_of_the_event_stream() {
     }
     scene.host.stop();
 }
+
+#[test]
+fn what_somebody_else_keeps_under_a_queues_name_hides_no_queue_from_the_list() {
+    let redis = RedisServer::start();
+    let site = Site::redis(&redis, "");
+    let mut client = redis.client();
+    for command in [
+        &["HSET", "bull:good:meta", "version", "bullmq:6.7.0"][..],
+        &["SET", "bull:mine:meta", "settings"],
+        &["INCR", "bull:odd:id"],
+        &["SET", "bull:odd:meta", "settings"],
+    ] {
+        client.run(command);
+    }
+    let ran = site.cli(&["queue", "ls"]).ok().says(&["queue odd", "bull:odd:meta"]);
+    assert!(ran.stdout.contains("good") && !ran.stdout.contains("mine"), "{ran}");
+}

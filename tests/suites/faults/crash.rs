@@ -75,7 +75,11 @@ fn a_job_that_kills_every_host_is_given_up() {
     let host = Host::start(&site);
     wait::until("the job is given up", || (site.job("work", &id)["state"] == "failed").then_some(()));
     let job = site.job("work", &id);
-    assert_eq!(job["failedReason"], "job stalled more than allowable limit", "{job}");
+    let reason = job["failedReason"].as_str().unwrap_or_default();
+    assert!(
+        reason.starts_with("job stalled more than allowable limit: the host that ran it vanished 4 times"),
+        "{job}"
+    );
     host.stop();
 }
 

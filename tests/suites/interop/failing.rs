@@ -43,6 +43,25 @@ const CASES: &[Case] = &[
     case!(given_back, Failing, NODE, "a handler can give its job back without using an attempt"),
     case!(retried, Failing, EVERY, "`Job.retry` brings a failed job back, and our worker runs it again"),
     case!(retried_completed, Failing, NODE, "`Job.retry` of a completed job runs it again"),
+    case!(
+        poisoned,
+        Failing,
+        NODE,
+        "a job that breaks in the same way three times in a row fails for good, and `Job.retry` begins anew"
+    ),
+    case!(
+        cancelled,
+        Failing,
+        NODE,
+        "a job that `jobcell job cancel` ends fails for whoever waits for it, waiting or running",
+        "concurrency = 1\ncancel-grace = \"0s\""
+    ),
+    case!(
+        cancelled_child,
+        Failing,
+        NODE,
+        "a parent hears of a child that `jobcell job cancel` ends as of any failure"
+    ),
 ];
 
 tests_of! { CASES;
@@ -230,6 +249,57 @@ fn retried(scene: &Scene<'_>) {
     });
     let seen = scene.seen_of(&id);
     assert!(seen.iter().any(|event| event["event"] == "waiting" && event["prev"] == "failed"), "{seen:?}");
+}
+
+fn poisoned(scene: &Scene<'_>) {
+    let (id, result) = scene.outcome("panic", json!({"message": "x"}), json!({"attempts": 9}));
+    let reason = result.expect_err("it is given up");
+    assert!(reason.contains("3 times in a row"), "{reason}");
+    assert_eq!(scene.get(&id)["attemptsMade"], 3);
+    let hash = scene.hash(&id);
+    let own: Vec<&String> =
+        hash.keys().filter(|name| name.starts_with("receipt:") || *name == "crashes").collect();
+    assert_eq!(own, ["receipt:1", "receipt:2", "receipt:3"]);
+    scene.job(&id, "retry", json!(["failed"]));
+    jobcell_tests::wait::until("it has failed again", || {
+        let made = scene.get(&id)["attemptsMade"].as_u64();
+        (made > Some(3) && scene.state(&id) == "failed").then_some(())
+    });
+    assert_eq!(scene.get(&id)["attemptsMade"], 6, "three more");
+}
+
+fn cancel(scene: &Scene<'_>, id: &str) -> Value {
+    scene.site.cli(&["--json", "job", "cancel", scene.queue, id]).ok().json()
+}
+
+fn cancelled(scene: &Scene<'_>) {
+    let running = scene.add("spin", json!({}), json!({"attempts": 3}));
+    scene.wait_event("active", &running);
+    let waiting = scene.add("noop", json!({"i": 1}), json!({"attempts": 3}));
+    assert_eq!(cancel(scene, &waiting)["was"], "waiting");
+    assert_eq!(scene.finished(&waiting), Err("the job was cancelled".to_owned()));
+    assert_eq!(cancel(scene, &running)["was"], "active");
+    assert_eq!(scene.finished(&running), Err("the job was cancelled".to_owned()));
+    assert_eq!(scene.wait_event("failed", &waiting)["prev"], "waiting");
+    assert_eq!(scene.wait_event("failed", &running)["prev"], "active");
+    let made = |id: &str| scene.get(id)["attemptsMade"].clone();
+    assert_eq!((made(&waiting), made(&running)), (json!(0), json!(1)));
+    scene.job(&waiting, "retry", json!(["failed"]));
+    assert_eq!(scene.wait_event("completed", &waiting)["jobId"], waiting.as_str());
+}
+
+fn cancelled_child(scene: &Scene<'_>) {
+    let tree = json!({
+        "name": "noop", "queueName": scene.queue, "data": {"i": 1}, "opts": {"jobId": "top"},
+        "children": [{
+            "name": "noop", "queueName": scene.queue, "data": {"i": 2},
+            "opts": {"jobId": "kid", "delay": 600_000, "failParentOnFailure": true},
+        }],
+    });
+    let _ = scene.site.cli(&["flow", "add", &tree.to_string()]).ok();
+    assert_eq!(cancel(scene, "kid")["was"], "delayed");
+    scene.wait_event("failed", "top");
+    assert_eq!(scene.get("top")["failedReason"], format!("child {} failed", scene.key("kid")));
 }
 
 fn retried_completed(scene: &Scene<'_>) {

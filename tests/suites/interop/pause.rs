@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jobcell_tests::parity::{self, Area};
-use jobcell_tests::{Bull, Client, Host, RedisServer, Site, wait};
+use jobcell_tests::{Bull, Client, Host, RedisServer, Site, Value, wait};
 use serde_json::json;
 
 use crate::stage::BASIC;
@@ -158,11 +158,17 @@ impl Fleet {
             self.added.difference(&completed).cloned().collect::<Vec<_>>()
         };
         let begun = std::time::Instant::now();
-        while begun.elapsed() < wait::SOON {
+        let events = format!("bull:{QUEUE}:events");
+        loop {
+            // Before looking: what completes in between is then no news that is missed.
+            let newest = client.run(&["XREVRANGE", &events, "+", "-", "COUNT", "1"]);
             if missing(&mut client).is_empty() {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            let Some(left) = wait::SOON.checked_sub(begun.elapsed()) else { break };
+            let after = newest_id(&newest).unwrap_or_else(|| "0".to_owned());
+            let patience = left.as_millis().clamp(1, 1000).to_string();
+            let _ = client.run(&["XREAD", "BLOCK", &patience, "COUNT", "1", "STREAMS", &events, &after]);
         }
         let states: Vec<String> = missing(&mut client)
             .into_iter()
@@ -170,6 +176,13 @@ impl Fleet {
             .collect();
         panic!("{} of {} jobs did not complete: {states:?}", states.len(), self.added.len());
     }
+}
+
+/// The id of the one entry that `XREVRANGE` answers.
+fn newest_id(reply: &Value) -> Option<String> {
+    let Value::List(entries) = reply else { return None };
+    let Value::List(entry) = entries.first()? else { return None };
+    entry.first()?.text()
 }
 
 fn seed() -> u64 {

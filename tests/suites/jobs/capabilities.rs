@@ -3,7 +3,7 @@
 use jobcell_tests::{Answer, Receiver, Resp, Site, Value as Reply};
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, capable_site, on_both_stores};
+use crate::stage::{Stage, capable, capable_site, on_both_stores};
 
 /// Runs one job of the guest `capable` to its end and returns its result.
 fn result(site: &Site, name: &str, data: Value) -> Value {
@@ -26,6 +26,98 @@ on_both_stores! {
         assert_eq!(result(&site, "hold", json!({"key": "k", "value": "first"})), Value::Null);
         assert_eq!(result(&site, "hold", json!({"key": "k", "value": null})), "first");
         assert_eq!(result(&site, "hold", json!({"key": "k", "value": "again"})), Value::Null);
+    }
+
+    fn a_bucket_keeps_values_for_the_handlers_of_a_tenant(stage: &Stage) {
+        let config = capable("http://127.0.0.1:9");
+        // Another handler that is granted the same bucket, beside everything else that the guest imports.
+        let (_, grants) = config.split_once("[handlers.capable.grants]").unwrap();
+        let (grants, _) = grants.split_once("[secrets]").unwrap();
+        let again = format!(
+            "[queues.third]\nhandler = \"again\"\n[handlers.again]\nsource = \"${{capable}}\"\n[handlers.again.grants]{grants}"
+        );
+        let site = stage.site(&format!("{config}{again}")).env("TEST_KEY", "k");
+        site.write("open.txt", "sesame");
+        site.write("files/.keep", "");
+        let run = |queue: &str, tenant: &str, steps: Value| {
+            let data = json!({"bucket": "media", "steps": steps});
+            let id = site.enqueue(queue, "kv", &data, &["--tenant", tenant]);
+            let _ = site.burst();
+            let job = site.job(queue, &id);
+            assert_eq!(job["state"], "completed", "{job}");
+            job["returnvalue"].clone()
+        };
+        let steps = json!([
+            {"do": "set", "key": "k", "value": "v"}, {"do": "increment", "key": "n", "by": 41},
+            {"do": "swap", "key": "k", "between": "x", "value": "y"}, {"do": "append", "key": "k", "text": "z"},
+        ]);
+        let answers = run("work", "acme", steps);
+        assert_eq!(answers, json!([null, 41, {"lost to": "x", "again": true}, "yz"]));
+        // A later process, and another handler, find it; another tenant does not.
+        let look = json!([{"do": "get", "key": "k"}, {"do": "increment", "key": "n", "by": 1}, {"do": "all-keys"}]);
+        assert_eq!(run("third", "acme", look.clone()), json!(["yz", 42, ["k", "n"]]));
+        for tenant in ["acme2", "acme:media", "*"] {
+            assert_eq!(run("work", tenant, look.clone()), json!([null, 1, ["n"]]), "{tenant}");
+        }
+        let gone = json!([{"do": "delete", "key": "k"}, {"do": "exists", "key": "k"}, {"do": "all-keys"}]);
+        assert_eq!(run("third", "acme", gone), json!([null, false, ["n"]]));
+    }
+
+    fn a_bucket_that_is_not_granted_is_denied(stage: &Stage) {
+        let site = capable_site(stage, "http://127.0.0.1:9");
+        let id = site.enqueue("work", "kv", &json!({"bucket": "others", "steps": []}), &[]);
+        let _ = site.burst();
+        let job = site.job("work", &id);
+        let reason = job["failedReason"].as_str().unwrap_or_default();
+        assert!(job["state"] == "failed" && reason.contains("kv = [\"others\"]"), "{job}");
+        let log = site.logs("work", &id).join("\n");
+        assert!(log.contains("[handlers.capable.grants]"), "{log}");
+    }
+
+    fn no_key_that_a_guest_chooses_leaves_its_prefix(stage: &Stage) {
+        let site = capable_site(stage, "http://127.0.0.1:9");
+        let keys = [
+            ":", "{}", "{bull}:work:meta", "..", "../../x", "/", "\0", "a\r\nb", "*", "[a-z]?", "%2e%2e%2f", "\u{430}",
+            "bull:work:wait", "jobcell-kv/bull/{:tally}:values", ":capable:x", "acme:capable:x",
+        ];
+        let tenants = ["acme", "acme:capable", "{acme}", "../acme", "a%3Ac", "*"];
+        let mut ids = Vec::new();
+        for tenant in tenants {
+            let mut steps: Vec<Value> =
+                keys.iter().map(|key| json!({"do": "swap", "key": key, "value": tenant})).collect();
+            steps.push(json!({"do": "all-keys"}));
+            let data = json!({"bucket": "tally", "steps": steps});
+            ids.push((true, site.enqueue("work", "kv", &data, &["--tenant", tenant])));
+            for key in keys {
+                let data = json!({"key": key, "value": tenant});
+                ids.push((false, site.enqueue("work", "hold", &data, &["--tenant", tenant])));
+            }
+        }
+        let _ = site.burst();
+        for (is_bucket, id) in ids {
+            let job = site.job("work", &id);
+            assert_eq!(job["state"], "completed", "{job}");
+            if is_bucket {
+                // Every key was new to this tenant, and it sees those and no others.
+                let answers = job["returnvalue"].as_array().unwrap();
+                assert!(answers[..keys.len()].iter().all(|answer| answer == "done"), "{job}");
+                assert_eq!(answers[keys.len()], json!(keys));
+            } else {
+                assert_eq!(job["returnvalue"], Value::Null, "another owner's value was seen: {job}");
+            }
+        }
+        if let Some(redis) = &stage.redis {
+            let Reply::List(found) = redis.client().run(&["KEYS", "*"]) else { panic!() };
+            let (mut buckets, mut cached) = (0, 0);
+            for key in found {
+                let Reply::Text(key) = key else { panic!("{key:?}") };
+                buckets += usize::from(key.starts_with("jobcell-kv/bull/{") && key.matches(['{', '}']).count() == 2);
+                cached += usize::from(key.starts_with("jobcell-cache/bull/"));
+                assert!(!key.starts_with("{bull}") && !key.starts_with("jobcell-kv/bull/{:tally}"), "{key:?}");
+            }
+            // Two keys a bucket, whatever it holds.
+            assert_eq!((buckets, cached), (2 * tenants.len(), keys.len() * tenants.len()));
+        }
     }
 
     fn blobs_are_files_of_the_store_that_was_named(stage: &Stage) {
@@ -118,4 +210,24 @@ fn what_a_handler_publishes_is_heard_on_the_channel() {
     let id = site.enqueue("work", "publish", &json!({"channel": "elsewhere", "message": "x"}), &[]);
     let _ = site.burst();
     assert_eq!(site.job("work", &id)["state"], "failed");
+}
+
+#[test]
+fn check_says_which_rights_the_buckets_of_handlers_need() {
+    let stage = Stage::redis();
+    let redis = stage.redis.as_ref().unwrap();
+    let user = ["ACL", "SETUSER", "limited", "on", ">pw", "~bull:*", "~jobcell-cache/bull/*", "&*", "+@all"];
+    redis.client().run(&user);
+    let url = redis.url().replace("redis://", "redis://limited:pw@");
+    let site = Site::at(&url, &capable("http://127.0.0.1:9")).env("TEST_KEY", "k");
+    site.write("open.txt", "sesame");
+    site.write("files/.keep", "");
+    let _ = site.cli(&["check"]).exits(1).answers(&[
+        "FAULT",
+        "buckets",
+        "ACL SETUSER limited",
+        "~jobcell-kv/bull/*",
+    ]);
+    redis.client().run(&["ACL", "SETUSER", "limited", "~jobcell-kv/bull/*"]);
+    let _ = site.cli(&["check"]).ok();
 }

@@ -145,9 +145,17 @@ fn a_job_runs_once_without_a_store() {
     let guest = jobcell_tests::artifacts::guest("basic").display().to_string();
     let ran = site.cli(&["invoke", &guest, "--name", "noop", "--data", r#"{"i":9}"#]).ok();
     assert!(ran.stdout.contains("\"i\":9") || ran.stdout.contains("\"i\": 9"), "{ran}");
+    assert!(ran.stdout.contains("\ncost ") && ran.stdout.contains(" ms cpu"), "{ran}");
     let one =
         site.cli(&["--json", "invoke", "basic", "--name", "logs", "--data", r#"{"lines":1}"#]).ok().json();
     assert!(one.to_string().contains("stdout 0"), "{one}");
+    let receipt = &one["receipt"];
+    assert!(
+        receipt["wall_us"].as_u64() > Some(0) && receipt["memory_peak_bytes"].as_u64() > Some(0),
+        "{one}"
+    );
+    assert!(receipt["host_calls"]["context"].as_u64() >= Some(1), "{one}");
+    assert!(receipt["host_calls"]["http"].is_null() && receipt["stopped_by"].is_null(), "{one}");
     site.write("job.json", r#"{"name": "fail", "data": {"kind": "fatal", "message": "broken wing"}}"#);
     let ran = site.cli(&["invoke", &guest, "--job", "job.json"]).exits(1);
     assert!(format!("{ran}").contains("broken wing"), "{ran}");

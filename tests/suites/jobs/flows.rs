@@ -139,7 +139,7 @@ fn what_is_wrong_with_a_flow_is_said() {
     let _ = add("{").exits(2).says(&["not a flow"]);
     let _ = add("@no-such-file.json").exits(2).says(&["no-such-file.json"]);
     let both = r#"{"name":"a","queueName":"work","opts":{"failParentOnFailure":true,"ignoreDependencyOnFailure":true}}"#;
-    let _ = add(both).exits(1).says(&["cannot be used together"]);
+    let _ = add(both).exits(2).says(&["cannot be used together"]);
     let circle = r#"{"name":"a","queueName":"work","opts":{"jobId":"x"},"children":[{"name":"b","queueName":"work","opts":{"jobId":"x"}}]}"#;
     let _ = add(circle).exits(1).says(&["x"]);
     let counts = site.cli(&["--json", "queue", "counts", "work"]).ok().json();

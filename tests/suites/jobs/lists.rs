@@ -339,7 +339,16 @@ fn the_commands_work_on_a_list() {
     assert!(!site.logs("overlay", &logging).is_empty());
     host.stop();
     site.enqueue("overlay", "echo", &json!(1), &[]);
-    let _ = site.cli(&["--yes", "queue", "drain", "overlay"]).ok().answers(&["1 jobs removed"]);
+    let _ = site.cli(&["--yes", "queue", "drain", "overlay"]).ok().answers(&["1 job removed"]);
+    // Also an empty list says what it cannot do, before anybody confirms it.
+    for words in [&["promote"][..], &["retry"], &["clean"], &["obliterate"]] {
+        let on_list = [&["queue"], words, &["overlay"]].concat();
+        let _ = site.cli(&on_list).exits(1).says(&["\"overlay\"", "does not offer"]);
+    }
+    let _ = site.cli(&["queue", "promote", "--all"]).ok().says(&["\"overlay\"", "it is left out"]);
+    let _ = site.cli(&["schedule", "rm", "overlay", "s"]).exits(1).says(&["does not offer schedulers"]);
+    let _ =
+        site.cli(&["job", "remove", "overlay", &dead, "--children"]).exits(1).says(&["does not offer flows"]);
     let _ = site.cli(&["check"]).ok().answers(&["queue overlay", "job_queue"]);
 }
 
@@ -371,4 +380,32 @@ fn without_redis_a_list_is_a_fault_that_says_so() {
         let told = format!("{}{}", ran.stdout, ran.stderr);
         assert!(ran.code != Some(0) && told.contains("a list queue lives in Redis"), "{told}");
     }
+}
+
+#[test]
+fn check_says_what_a_user_may_not_do_with_a_list_and_asks_for_no_other_keys() {
+    let redis = RedisServer::start();
+    let mut client = redis.client();
+    let url = format!("redis://weak:pw@127.0.0.1:{}", redis.port());
+    let site = Site::at(&url, OVERLAY);
+    // What needs no key is allowed; the script that asks must be.
+    client.run(&["ACL", "SETUSER", "weak", "on", ">pw", "+@all", "-@admin", "-@dangerous"]);
+    let ran = site.cli(&["check"]);
+    let told = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(ran.code != Some(0) && !told.contains("bull:"), "{told}");
+    for part in ["list queue \"overlay\"", "\"weak\" may not", "~job:*", "~job_queue ", "&job_updates"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    // The fix is enough to work with.
+    let (_, fix) = told.split_once("; ACL SETUSER ").unwrap();
+    let (fix, _) = fix.split_once(", and the same").unwrap();
+    let words: Vec<&str> = ["ACL", "SETUSER"].into_iter().chain(fix.split_whitespace()).collect();
+    client.run(&words);
+    let _ = site.cli(&["check"]).ok();
+    let host = Host::start(&site);
+    push(&mut client, "u-1");
+    wait::until("it is done", || {
+        (field(&mut client, "u-1", "status")?.as_str() == "COMPLETED").then_some(())
+    });
+    host.stop();
 }

@@ -22,7 +22,7 @@ on_both_stores! {
             site.enqueue("work", "fail", &bad, &[]);
         }
         let later = site.enqueue("work", "noop", &json!({"i": 9}), &["--delay", "1h"]);
-        let _ = site.cli(&["queue", "promote", "work"]).ok().answers(&["1 jobs are due now"]);
+        let _ = site.cli(&["queue", "promote", "work"]).ok().answers(&["1 job is due now"]);
         let _ = site.burst();
         assert_eq!(site.job("work", &later)["state"], "completed");
         let count = |state: &str| site.cli(&["--json", "queue", "counts", "work"]).ok().json()[0][state].clone();
@@ -51,7 +51,7 @@ on_both_stores! {
 
     fn limits_set_before_a_burst_hold_in_it(stage: &Stage) {
         let site = stage.site(BASIC);
-        let _ = site.cli(&["queue", "concurrency", "work", "1"]).ok().answers(&["at most 1 jobs"]);
+        let _ = site.cli(&["queue", "concurrency", "work", "1"]).ok().answers(&["at most 1 job at once"]);
         let _ = site.cli(&["queue", "rate", "work", "2/400ms"]).ok().answers(&["at most 2 jobs in 400ms"]);
         let ids: Vec<String> =
             (0..5).map(|i| site.enqueue("work", "noop", &json!({"i": i}), &[])).collect();

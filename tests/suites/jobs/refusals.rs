@@ -122,7 +122,7 @@ fn files_that_are_no_handler_are_refused_by_name() {
 fn a_handler_that_wants_more_than_it_is_granted_is_refused_with_the_line_to_add() {
     let site =
         Site::embedded("[queues.work]\nhandler = \"capable\"\n[handlers.capable]\nsource = \"${capable}\"\n");
-    let words = ["handlers.capable.grants", "blobs", "cache", "publish", "enqueue", "secrets", "http"];
+    let words = ["handlers.capable.grants", "blobs", "cache", "kv", "publish", "enqueue", "secrets", "http"];
     let _ = site.cli(&["check"]).exits(78).answers(&words);
     let _ = site.cli(&["run"]).exits(78).says(&words);
 }

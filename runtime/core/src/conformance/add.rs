@@ -185,6 +185,7 @@ pub async fn every_option_is_stored(rig: Rig) {
         telemetry: Some("{\"traceparent\":\"00-a-b-01\"}".into()),
         timeout: Some(2500),
         tenant: Some("acme/ü".into()),
+        depth: 3,
         ..JobOptions::default()
     };
     let given = rig.add_with("n", |o| *o = options.clone()).await;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::attempt::Recorded;
 use crate::clock::{Clock, Millis, SystemClock};
 use crate::job::{Job, JobState};
 use crate::names::{JobId, QueueName};
@@ -151,13 +150,7 @@ impl Rig {
 
     pub(super) fn ending(claimed: &Claimed, verdict: Verdict) -> Finish {
         let Claimed { id, token, job: _ } = claimed;
-        Finish {
-            id: id.clone(),
-            token: token.clone(),
-            verdict,
-            recorded: Recorded::default(),
-            keep_logs: None,
-        }
+        Finish::new(id.clone(), token.clone(), verdict)
     }
 
     pub(super) async fn finish(&self, claimed: &Claimed, verdict: Verdict) -> Result<(), Refusal> {

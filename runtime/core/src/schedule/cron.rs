@@ -22,6 +22,8 @@ use crate::clock::Millis;
 
 /// How far from a change of the clock times are looked at with care: more than any zone is ever put back or forward.
 const NEAR: TimeDelta = TimeDelta::hours(4);
+/// The end of the year 9999. Later times are somebody's mistake, and at the calendar's end reckoning stops.
+const LATEST: Millis = 253_402_300_799_999;
 /// Hours left out in a row for which another is found.
 const HOURS_LEFT_OUT_MAX: i64 = 3;
 
@@ -52,9 +54,12 @@ impl Cron {
         Ok(Self { times, every_hour, zone: Zone::new(tz.unwrap_or_default())? })
     }
 
-    /// The first time after this one; none when the pattern never comes again.
+    /// The first time after this one; none when the pattern never comes again, or this one is later than the year 9999.
     #[must_use]
     pub fn next(&self, after: Millis) -> Option<Millis> {
+        if after > LATEST {
+            return None;
+        }
         let after = DateTime::<Utc>::from_timestamp_millis(i64::try_from(after).ok()?)?;
         let from = self.zone.local(after)?;
         let found = if self.zone.is_steady(after) {
@@ -171,7 +176,8 @@ fn offset(name: &str) -> Option<FixedOffset> {
     let (hours, minutes) = rest[1..].split_once(':').unwrap_or((&rest[1..], "0"));
     let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
     let known = utc.eq_ignore_ascii_case("utc") && (0..=14).contains(&hours) && (0..60).contains(&minutes);
-    FixedOffset::east_opt(sign * (hours * 3600 + minutes * 60)).filter(|_| known)
+    // Only what is known is small enough to be reckoned with.
+    if known { FixedOffset::east_opt(sign * (hours * 3600 + minutes * 60)) } else { None }
 }
 
 #[cfg(test)]
@@ -340,10 +346,21 @@ mod tests {
     }
 
     #[test]
+    fn the_calendar_ends_without_a_panic() {
+        for zone in ["UTC", "UTC-14", "UTC+14", "Europe/Berlin"] {
+            let cron = Cron::new("* * * * *", Some(zone)).unwrap();
+            let _ = cron.next(LATEST);
+            for late in [LATEST + 1, 8_210_266_873_199_999, 8_210_266_876_799_999, Millis::MAX] {
+                assert_eq!(cron.next(late), None, "{zone} {late}");
+            }
+        }
+    }
+
+    #[test]
     fn zones_are_iana_names_or_offsets() {
         assert_eq!(run("0 9 * * *", "europe/berlin", "2026-01-01T00:00:00Z", 1), ["01-01 09:00:00+01"]);
         assert_eq!(run("0 9 * * *", "UTC+5:30", "2026-01-01T00:00:00Z", 1), ["01-01 09:00:00+05:30"]);
-        for bad in ["Mars/Olympus", "UTC+99", "UTC", "utc-", "é+1"] {
+        for bad in ["Mars/Olympus", "UTC+99", "UTC", "utc-", "é+1", "UTC+0026800000", "UTC+1:2147483647"] {
             let told = Cron::new("0 9 * * *", Some(bad)).map(drop);
             assert_eq!(told.is_err(), bad != "UTC", "{bad}");
         }

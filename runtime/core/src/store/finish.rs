@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Claim, Token};
 use crate::attempt::Recorded;
 use crate::clock::Millis;
+use crate::crash::Crashes;
 use crate::names::JobId;
 use crate::options::Keep;
 
@@ -24,6 +25,49 @@ pub struct Finish {
     pub recorded: Recorded,
     /// How many log lines the job keeps.
     pub keep_logs: Option<u64>,
+    /// What the attempt cost. Written where the verdict uses an attempt and the job stays.
+    pub receipt: Option<ReceiptNote>,
+    /// What becomes of the job's [`Crashes`]. A final failure forgets them in any case.
+    pub crashes: CrashNote,
+}
+
+/// A receipt to be stored with its job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptNote {
+    /// An [`AttemptReceipt`](super::AttemptReceipt) as JSON text, of at most [`RECEIPT_BYTES_MAX`](super::RECEIPT_BYTES_MAX).
+    pub json: String,
+    /// How many of the newest the job keeps, this one included: 1 to [`RECEIPTS_MAX`](super::RECEIPTS_MAX).
+    pub keep: u64,
+}
+
+/// What becomes of the count of equal crashes with the end of an attempt.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CrashNote {
+    /// It stays.
+    #[default]
+    Leave,
+    /// There is none any more.
+    Forget,
+    /// This one.
+    Set(Crashes),
+}
+
+// === impl Finish ===
+
+impl Finish {
+    /// This end, with nothing to be written besides.
+    #[must_use]
+    pub fn new(id: JobId, token: Token, verdict: Verdict) -> Self {
+        Self {
+            id,
+            token,
+            verdict,
+            recorded: Recorded::default(),
+            keep_logs: None,
+            receipt: None,
+            crashes: CrashNote::Leave,
+        }
+    }
 }
 
 /// What becomes of a job after an attempt.

@@ -11,17 +11,17 @@ use tokio_util::sync::CancellationToken;
 use super::{Scene, Surroundings};
 use crate::attempt::{Attempt, AttemptIo, Recorded};
 use crate::clock::Millis;
-use crate::decide::{decide, fail};
+use crate::decide::{cancelled, decide, deferred, fail, note_crashes};
 use crate::event::Event;
 use crate::job::Job;
 use crate::names::JobId;
-use crate::outcome::{Outcome, StopCause, Stopped};
+use crate::options::Keep;
+use crate::outcome::{Outcome, StopCause};
 use crate::runner::{Receipt, Report, Route, Runner};
-use crate::store::{Claimed, Finish, StoreError};
+use crate::store::{
+    AttemptReceipt, CANCELLED, Claimed, Finish, RECEIPTS_MAX, ReceiptNote, StoreError, Verdict,
+};
 
-/// How often what a running attempt says is written; the rest goes with its end. Fast enough for a person watching,
-/// slow enough that a chatty handler does not load the store.
-const WRITE_EVERY: Duration = Duration::from_millis(200);
 /// What a runner gets on top of its deadline to end by itself, with a proper report.
 const BACKSTOP: Duration = Duration::from_millis(250);
 /// How long a cancelled attempt may take to end before it is dropped.
@@ -41,22 +41,43 @@ pub(super) async fn run(
         Err(malformed) => {
             let bare = Job::new(id.clone(), "", "");
             let verdict = fail(&bare, &settings.policy, &malformed.to_string(), &[]);
-            return Finish { id, token, verdict, recorded: Recorded::default(), keep_logs: None };
+            return Finish::new(id, token, verdict);
         }
     };
     let keep_logs = job.options.keep_logs;
     if let Some(reason) = &job.deferred_failure {
-        let verdict = fail(&job, &settings.policy, reason, &[]);
-        return Finish { id, token, verdict, recorded: Recorded::default(), keep_logs };
+        return Finish::new(id, token, deferred(&job, &settings.policy, reason));
     }
     let now = surroundings.clock.now();
     let run = AssertUnwindSafe(route_and_run(scene, &id, &job, now, cancel, &io)).catch_unwind();
     // Without an end the job would be renewed and keep its slot for ever.
-    let outcome = run.await.unwrap_or_else(|_| {
-        Outcome::stopped(StopCause::Host, "the host panicked around this attempt; its log has the message")
+    let (outcome, cost) = run.await.unwrap_or_else(|_| {
+        let reason = "the host panicked around this attempt; its log has the message";
+        (Outcome::stopped(StopCause::Host, reason), None)
     });
-    let verdict = decide(&job, &settings.policy, outcome, surroundings.clock.now(), (surroundings.entropy)());
-    Finish { id, token, verdict, recorded: io.take(), keep_logs }
+    let now = surroundings.clock.now();
+    let verdict = decide(&job, &settings.policy, outcome.clone(), now, (surroundings.entropy)());
+    let crashes = note_crashes(&job, &outcome, &verdict);
+    let receipt =
+        cost.filter(|_| has_receipt(&verdict)).and_then(|cost| note(cost, settings.policy.receipts, now));
+    Finish { recorded: io.take(), keep_logs, receipt, crashes, ..Finish::new(id, token, verdict) }
+}
+
+/// Whether the attempt is used up and the job stays.
+fn has_receipt(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Complete { keep, .. } | Verdict::Fail { keep, .. } => *keep != Keep::None,
+        Verdict::Retry { .. } => true,
+        Verdict::DelayUntil(_) | Verdict::Release | Verdict::RateLimit(_) | Verdict::WaitForChildren => false,
+    }
+}
+
+/// What an attempt cost, to be stored.
+fn note(ended: Event, keep: u64, at: Millis) -> Option<ReceiptNote> {
+    let Event::Ended { handler, version, outcome, attempt, receipt, .. } = ended else { return None };
+    let keep = keep.min(RECEIPTS_MAX);
+    let receipt = AttemptReceipt { attempt, at, handler, version, outcome: outcome.to_owned(), receipt };
+    (keep > 0).then(|| ReceiptNote { json: receipt.to_json(), keep })
 }
 
 async fn route_and_run(
@@ -66,7 +87,7 @@ async fn route_and_run(
     now: Millis,
     cancel: CancellationToken,
     io: &Arc<AttemptIo>,
-) -> Outcome {
+) -> (Outcome, Option<Event>) {
     let Scene { surroundings, settings } = scene;
     let (queue, observer) = (&settings.queue, &surroundings.observer);
     if job.attempts_started <= 1 {
@@ -76,7 +97,7 @@ async fn route_and_run(
             waited: Duration::from_millis(now.saturating_sub(due)),
         });
     }
-    let (handler, version, report) = match surroundings.router.route(queue, &job.name) {
+    let (handler, version, mut report) = match surroundings.router.route(queue, &job.name) {
         Route::To(runner) => {
             io.limit(runner.log_limits());
             let deadline = job
@@ -91,7 +112,7 @@ async fn route_and_run(
                 cancel,
                 io: Arc::clone(io),
             };
-            let report = supervise(surroundings, &*runner, attempt, deadline).await;
+            let report = supervise(scene, &*runner, attempt, deadline).await;
             (runner.handler().to_owned(), runner.version().to_owned(), report)
         }
         Route::Nobody(text) => unrouted(Outcome::Invalid(text)),
@@ -99,11 +120,12 @@ async fn route_and_run(
             unrouted(Outcome::DelayUntil(now + u64::try_from(after.as_millis()).unwrap_or(u64::MAX / 2)))
         }
     };
-    let stop = match &report.outcome {
-        Outcome::Stopped(Stopped { cause, .. }) => Some(*cause),
-        _ => None,
-    };
-    observer.on(&Event::Ended {
+    if io.is_asked() {
+        report.outcome = cancelled(report.outcome);
+    }
+    let stop = report.outcome.stopped_by();
+    report.receipt.stopped_by = stop;
+    let ended = Event::Ended {
         queue: queue.clone(),
         id: id.clone(),
         handler,
@@ -112,8 +134,9 @@ async fn route_and_run(
         stop,
         attempt: job.attempt(),
         receipt: report.receipt,
-    });
-    report.outcome
+    };
+    observer.on(&ended);
+    (report.outcome, Some(ended))
 }
 
 fn unrouted(outcome: Outcome) -> (String, String, Report) {
@@ -121,12 +144,8 @@ fn unrouted(outcome: Outcome) -> (String, String, Report) {
 }
 
 /// Runs the runner within the deadline whatever it does, and writes what the attempt says meanwhile.
-async fn supervise(
-    surroundings: &Surroundings,
-    runner: &dyn Runner,
-    attempt: Attempt,
-    allowed: Duration,
-) -> Report {
+async fn supervise(scene: &Scene, runner: &dyn Runner, attempt: Attempt, allowed: Duration) -> Report {
+    let Scene { surroundings, settings } = scene;
     let (queue, id) = (attempt.queue.clone(), attempt.job.id.clone());
     let (io, cancel) = (Arc::clone(&attempt.io), attempt.cancel.clone());
     let keep_logs = attempt.job.options.keep_logs;
@@ -138,7 +157,7 @@ async fn supervise(
         }
     };
     let run = AssertUnwindSafe(runner.run(attempt)).catch_unwind();
-    let bound = bound(&io, &cancel, overdue, allowed);
+    let bound = bound(&io, &cancel, settings.cancel_grace, overdue, allowed);
     tokio::pin!(run, bound);
     loop {
         tokio::select! {
@@ -152,7 +171,7 @@ async fn supervise(
             biased;
             report = &mut run => return report.unwrap_or_else(|_| panicked(runner)),
             outcome = &mut bound => return dropped(outcome),
-            () = sleep(WRITE_EVERY) => {}
+            () = sleep(io.write_every()) => {}
         }
         let writing = write(io.take());
         tokio::pin!(writing);
@@ -169,9 +188,23 @@ async fn supervise(
 }
 
 /// Ends when the attempt must not be waited for any longer.
-async fn bound(io: &AttemptIo, cancel: &CancellationToken, overdue: Instant, allowed: Duration) -> Outcome {
+async fn bound(
+    io: &AttemptIo,
+    cancel: &CancellationToken,
+    grace: Duration,
+    overdue: Instant,
+    allowed: Duration,
+) -> Outcome {
+    let asked = async {
+        io.asked().await;
+        sleep(grace).await;
+    };
     tokio::select! {
         () = cancel.cancelled() => {}
+        () = asked => {
+            io.stop(StopCause::Cancelled);
+            cancel.cancel();
+        }
         () = sleep_until(overdue) => {
             io.stop(StopCause::Deadline);
             cancel.cancel();
@@ -183,6 +216,7 @@ async fn bound(io: &AttemptIo, cancel: &CancellationToken, overdue: Instant, all
         StopCause::Deadline => {
             format!("the attempt went on after its deadline of {} ms and was dropped", allowed.as_millis())
         }
+        StopCause::Cancelled => format!("{CANCELLED}; its attempt went on all the same and was dropped"),
         cause => format!("the attempt went on after it was cancelled ({}) and was dropped", cause.as_str()),
     };
     Outcome::stopped(cause, reason)

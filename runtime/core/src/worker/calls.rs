@@ -24,6 +24,8 @@ pub(super) enum Ended {
     Finished { finishes: Vec<Finish>, slots: usize, sent: Instant, result: Result<FinishReply, StoreError> },
     /// A hint that was passed on.
     Woke { result: Result<(), StoreError> },
+    /// A look for running attempts that somebody wants to end.
+    Looked { result: Result<Vec<Token>, StoreError> },
     /// A renewal of these locks.
     Renewed { locks: Vec<(JobId, Token)>, sent: Instant, result: Result<Vec<JobId>, StoreError> },
 }
@@ -72,6 +74,16 @@ impl Calls {
             let result = bounded(calls.store.renew(&calls.queue, &locks, lock)).await;
             calls.observe("renew", sent, result.is_ok());
             Ended::Renewed { locks, sent, result }
+        })
+    }
+
+    pub(super) fn look(&self, running: Vec<(JobId, Token)>) -> BoxFuture<'static, Ended> {
+        let calls = self.clone();
+        Box::pin(async move {
+            let sent = Instant::now();
+            let result = bounded(calls.store.cancelled(&calls.queue, &running)).await;
+            calls.observe("cancelled", sent, result.is_ok());
+            Ended::Looked { result }
         })
     }
 

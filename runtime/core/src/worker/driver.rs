@@ -5,6 +5,7 @@
 //! wait for wake-ups is begun anew when it broke and after every outage ([`super::watch`]); a panic starts the driver
 //! again ([`run`]). What all that cannot mend is seen from outside ([`Pulse`]).
 
+mod cancels;
 mod ends;
 mod locks;
 
@@ -32,6 +33,7 @@ use crate::attempt::AttemptIo;
 use crate::clock::Millis;
 use crate::outcome::StopCause;
 use crate::store::{Claim, ClaimRequest, Claimed, Finish, FinishReply, StoreError, Wake};
+use cancels::Looks;
 use ends::release;
 use locks::LOST;
 
@@ -95,6 +97,7 @@ struct Driver {
     watch: Watch,
     pace: Pace,
     renewals: Renewals,
+    looks: Looks,
     pulse: Arc<Pulse>,
     /// The last batch failed for good: find the culprit by writing ends one by one.
     singly: bool,
@@ -139,6 +142,7 @@ impl Driver {
             watch,
             pace: Pace::new(settings.poll, Instant::now()),
             renewals: Renewals::of(settings.lock),
+            looks: Looks::default(),
             pulse,
             singly: false,
             tokens: 0,
@@ -183,6 +187,7 @@ impl Driver {
     fn pump(&mut self) -> bool {
         let (phase, now) = (self.phase(), Instant::now());
         self.tell_busy();
+        self.looks.plan(self.held.running() > 0, now);
         self.pulse.asks(phase == Phase::Run && self.held.running() < self.slots() && !self.pace.rests(now));
         if self.over(phase) {
             return true;
@@ -267,13 +272,14 @@ impl Driver {
     /// When to look again without being told.
     fn timer(&self) -> Option<Instant> {
         let pace = self.pace.timer(self.free() > 0, Instant::now(), self.clock());
-        [pace, self.held.lapse(), self.give_back_until].into_iter().flatten().min()
+        [pace, self.held.lapse(), self.give_back_until, self.looks.next()].into_iter().flatten().min()
     }
 
     fn timer_fired(&mut self) {
         let now = Instant::now();
         self.pace.fired(now, self.clock());
         self.lapse(now);
+        self.look(now);
     }
 
     // --- what happened ---
@@ -312,6 +318,7 @@ impl Driver {
                     self.failed("wake", &error);
                 }
             }
+            calls::Ended::Looked { result } => self.looked(result),
             calls::Ended::Renewed { locks, sent, result } => self.renewed(locks, sent, result),
         }
     }

@@ -126,6 +126,12 @@ impl HeldJobs {
         self.newest.iter().map(|(id, token)| (id.clone(), token.clone())).collect()
     }
 
+    /// What runs.
+    pub(super) fn running_locks(&self) -> Vec<(JobId, Token)> {
+        let running = self.by_token.iter().filter(|(_, held)| held.running);
+        running.map(|(token, held)| (held.id.clone(), token.clone())).collect()
+    }
+
     /// These locks hold until then.
     pub(super) fn renewed<'a>(&mut self, tokens: impl Iterator<Item = &'a Token>, locked_until: Instant) {
         for token in tokens {

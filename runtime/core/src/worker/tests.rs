@@ -1,7 +1,9 @@
 //! The worker against a scripted store and runner, in paused time.
 
+mod cancel;
 mod fake;
 mod outage;
+mod runner;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use self::fake::{Fake, FakeRunner, Step, host};
+use self::fake::{Fake, host};
+use self::runner::{FakeRunner, Step};
 use super::{Ended, QueueSettings, Surroundings, Workers};
 use crate::event::{Event, Observer};
 use crate::job::Job;

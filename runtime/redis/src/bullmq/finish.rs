@@ -2,7 +2,7 @@
 
 use jobcell_core::attempt::Recorded;
 use jobcell_core::options::KeepLimits;
-use jobcell_core::store::{ClaimRequest, Finish, FinishReply, Refusal, Verdict};
+use jobcell_core::store::{ClaimRequest, CrashNote, Finish, FinishReply, ReceiptNote, Refusal, Verdict};
 use jobcell_core::{JobId, Keep, Millis, QueueName, StoreError};
 
 use super::{BullStore, claim};
@@ -103,7 +103,7 @@ fn verdict(code: i64) -> Result<(), Refusal> {
 
 /// One record, as `finish.lua` lists them.
 fn encode(call: &mut Call<'_>, finish: &Finish) -> Result<(), StoreError> {
-    let Finish { id: _, token: _, verdict, recorded, keep_logs } = finish;
+    let Finish { id: _, token: _, verdict, recorded, keep_logs, receipt, crashes } = finish;
     if !recorded.is_empty() {
         let Recorded { logs, progress, data } = recorded;
         let flags = match (progress, data) {
@@ -120,6 +120,7 @@ fn encode(call: &mut Call<'_>, finish: &Finish) -> Result<(), StoreError> {
             call.arg(line);
         }
     }
+    encode_cost(call, receipt.as_ref(), crashes);
     match verdict {
         Verdict::Complete { result, keep } => {
             // Every client parses the result; one that is not there is JSON's null.
@@ -149,12 +150,26 @@ fn encode(call: &mut Call<'_>, finish: &Finish) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// What the attempt cost and how it broke, where there is something to say.
+fn encode_cost(call: &mut Call<'_>, receipt: Option<&ReceiptNote>, crashes: &CrashNote) {
+    if receipt.is_none() && *crashes == CrashNote::Leave {
+        return;
+    }
+    let (json, keep) = receipt.map_or(("", 0), |receipt| (receipt.json.as_str(), receipt.keep));
+    call.arg("#").arg(json).arg(keep);
+    match crashes {
+        CrashNote::Leave => call.arg(""),
+        CrashNote::Forget => call.arg("-"),
+        CrashNote::Set(crashes) => call.arg(crashes.to_string()),
+    };
+}
+
 fn traces(stacktrace: &[String]) -> Result<String, StoreError> {
     serde_json::to_string(stacktrace)
         .map_err(|e| StoreError::Rejected(format!("the stack trace cannot be stored: {e}")))
 }
 
-fn policy(keep: &Keep) -> String {
+pub(super) fn policy(keep: &Keep) -> String {
     let part = |n: Option<u64>| n.map(|n| n.to_string()).unwrap_or_default();
     match keep {
         Keep::All => String::new(),

@@ -5,6 +5,7 @@ use jobcell_core::{Job, JobId, JobState, QueueName, StoreError};
 use redis::Value;
 
 use super::{BullStore, record};
+use crate::keys::QUEUE_KEYS;
 use crate::reply;
 use crate::script;
 
@@ -199,7 +200,9 @@ impl BullStore {
                 scan.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
                 let reply = node.call(&scan).await.map_err(|e| self.redis.error(&e))?;
                 let [next, keys] = reply::tuple(reply)?;
-                queues.extend(reply::texts(keys)?.iter().filter_map(|key| self.redis.keys().queue_of(key)));
+                let keys = reply::texts(keys)?.into_iter();
+                let keys = keys.filter_map(|key| Some((self.redis.keys().queue_of(&key)?, key)));
+                queues.extend(self.of_their_type(keys.collect()).await?);
                 cursor = reply::text(next)?.unwrap_or_default();
                 if cursor == "0" || cursor.is_empty() {
                     break;
@@ -207,5 +210,26 @@ impl BullStore {
             }
         }
         Ok(queues.into_iter().collect())
+    }
+
+    /// Of keys that show queues, the queues: what somebody else keeps under such a name is none.
+    async fn of_their_type(&self, keys: Vec<(QueueName, String)>) -> Result<Vec<QueueName>, StoreError> {
+        let mut types = redis::pipe();
+        for (_, key) in &keys {
+            types.cmd("TYPE").arg(key);
+        }
+        let found = self.redis.call_all(&types).await?;
+        let fits = |key: &str, found: Value| {
+            let found = reply::text(found).ok().flatten();
+            QUEUE_KEYS.iter().any(|(last, wanted)| {
+                key.strip_suffix(last).is_some_and(|base| base.ends_with(':'))
+                    && found.as_deref() == Some(wanted)
+            })
+        };
+        let queues = keys
+            .into_iter()
+            .zip(found)
+            .filter_map(|((queue, key), found)| fits(&key, found).then_some(queue));
+        Ok(queues.collect())
     }
 }

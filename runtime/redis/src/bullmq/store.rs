@@ -1,26 +1,29 @@
 //! The port, verb by verb; each is told in the file of its kind.
 
-use std::collections::BTreeMap;
+mod administration;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::store::{
-    Added, AddedFlow, Admin, Children, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow, Limits,
-    NewJob, Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec,
-    Schedulers, Series, SeriesPoints, StallPolicy, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen,
+    Added, AddedFlow, AttemptReceipt, Cancelled, Claim, ClaimRequest, Counts, Finish, FinishReply, Flow,
+    NewJob, Page, Recovered, Removed, Scheduled, Scheduler, SchedulerSpec, Schedulers, SeriesPoints,
+    StallPolicy, StoreHealth, StoredEvent, Token, Waiter,
 };
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, Store, StoreError};
 use redis::{RedisError, Value};
 
 use super::events::Readers;
-use super::permissions::Permissions;
+use super::needs::needs;
 use super::unanswered::Unanswered;
 use super::waiter::MarkerWaiter;
 use crate::connect::{ConnectError, ConnectOptions};
 use crate::error;
+use crate::health;
 use crate::keys::{JOB_KEYS, QUEUE_KEYS, QueueKeys};
 use crate::link::Redis;
+use crate::permissions::Permissions;
 use crate::reply;
 use crate::script::Call;
 
@@ -90,6 +93,10 @@ impl BullStore {
 
     /// The error in the port's words. Redis does not say which key was of the wrong type, so this looks.
     pub(super) async fn explain(&self, e: RedisError, keys: &QueueKeys, jobs: &[&JobId]) -> StoreError {
+        if error::is_denied(&e) {
+            let needs = needs(self.redis.options().key_prefix());
+            return self.redis.denied(&e, &self.permissions, &needs, &keys.meta()).await;
+        }
         if !error::has_code(&e, "WRONGTYPE") {
             return self.redis.error(&e);
         }
@@ -173,6 +180,14 @@ impl Store for BullStore {
         self.recover(queue, policy, now).await
     }
 
+    async fn cancelled(
+        &self,
+        queue: &QueueName,
+        running: &[(JobId, Token)],
+    ) -> Result<Vec<Token>, StoreError> {
+        self.read_cancelled(queue, running).await
+    }
+
     async fn waiter(
         &self,
         queue: &QueueName,
@@ -245,6 +260,10 @@ impl Store for BullStore {
         self.read_logs(queue, id, page).await
     }
 
+    async fn receipts(&self, queue: &QueueName, id: &JobId) -> Result<Vec<AttemptReceipt>, StoreError> {
+        self.read_receipts(queue, id).await
+    }
+
     async fn queues(&self) -> Result<Vec<QueueName>, StoreError> {
         self.read_queues().await
     }
@@ -278,6 +297,10 @@ impl Store for BullStore {
         self.remove_whole(queue, id, false).await
     }
 
+    async fn cancel(&self, queue: &QueueName, id: &JobId, now: Millis) -> Result<Cancelled, StoreError> {
+        self.cancel_job(queue, id, now).await
+    }
+
     async fn promote(&self, queue: &QueueName, id: &JobId) -> Result<(), StoreError> {
         self.promote_job(queue, id).await
     }
@@ -291,7 +314,8 @@ impl Store for BullStore {
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {
-        self.read_health().await
+        let needs = needs(self.redis.options().key_prefix());
+        health::read(&self.redis, &self.permissions, Some(&needs)).await
     }
 
     async fn close(&self) {
@@ -321,124 +345,5 @@ impl Schedulers for BullStore {
 
     async fn schedulers(&self, queue: &QueueName, page: Page) -> Result<Vec<Scheduler>, StoreError> {
         self.read_schedulers(queue, page).await
-    }
-}
-
-#[async_trait]
-impl Admin for BullStore {
-    // --- limits ---
-
-    async fn limits(&self, queue: &QueueName) -> Result<Limits, StoreError> {
-        self.read_limits(queue).await
-    }
-
-    async fn set_concurrency(&self, queue: &QueueName, max: Option<u64>) -> Result<(), StoreError> {
-        self.write_concurrency(queue, max).await
-    }
-
-    async fn set_rate(&self, queue: &QueueName, rate: Option<RateLimit>) -> Result<(), StoreError> {
-        self.write_rate(queue, rate).await
-    }
-
-    async fn rest(&self, queue: &QueueName, rest: Option<Duration>) -> Result<(), StoreError> {
-        self.write_rest(queue, rest).await
-    }
-
-    // --- one job ---
-
-    async fn remove_tree(&self, queue: &QueueName, id: &JobId) -> Result<Removed, StoreError> {
-        self.remove_whole(queue, id, true).await
-    }
-
-    async fn remove_unprocessed_children(&self, queue: &QueueName, id: &JobId) -> Result<u64, StoreError> {
-        self.prune(queue, id).await
-    }
-
-    async fn leave_parent(&self, queue: &QueueName, id: &JobId) -> Result<bool, StoreError> {
-        self.leave(queue, id).await
-    }
-
-    async fn children(&self, queue: &QueueName, id: &JobId, limit: u64) -> Result<Children, StoreError> {
-        self.read_family(queue, id, limit).await
-    }
-
-    async fn change_delay(
-        &self,
-        queue: &QueueName,
-        id: &JobId,
-        delay: Duration,
-        now: Millis,
-    ) -> Result<(), StoreError> {
-        self.move_due(queue, id, delay, now).await
-    }
-
-    async fn change_priority(
-        &self,
-        queue: &QueueName,
-        id: &JobId,
-        priority: u64,
-        front: bool,
-    ) -> Result<(), StoreError> {
-        self.write_priority(queue, id, priority, front).await
-    }
-
-    // --- many jobs ---
-
-    async fn promote_all(&self, queue: &QueueName, limit: u64) -> Result<u64, StoreError> {
-        self.promote_many(queue, limit).await
-    }
-
-    async fn retry_all(
-        &self,
-        queue: &QueueName,
-        state: JobState,
-        before: Millis,
-        limit: u64,
-    ) -> Result<u64, StoreError> {
-        self.retry_many(queue, state, before, limit).await
-    }
-
-    async fn clean(
-        &self,
-        queue: &QueueName,
-        state: JobState,
-        before: Millis,
-        limit: u64,
-    ) -> Result<Vec<JobId>, StoreError> {
-        self.clean_jobs(queue, state, before, limit).await
-    }
-
-    async fn obliterate(&self, queue: &QueueName, force: bool) -> Result<Obliterated, StoreError> {
-        self.obliterate_queue(queue, force).await
-    }
-
-    async fn trim_events(&self, queue: &QueueName, keep: u64) -> Result<u64, StoreError> {
-        self.trim_stream(queue, keep).await
-    }
-
-    // --- looking ---
-
-    async fn counts_by_priority(
-        &self,
-        queue: &QueueName,
-        priorities: &[u64],
-    ) -> Result<BTreeMap<u64, u64>, StoreError> {
-        self.read_priorities(queue, priorities).await
-    }
-
-    async fn series(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Series, StoreError> {
-        self.read_series(queue, state, page).await
-    }
-
-    async fn workers(&self, queue: &QueueName) -> Result<Vec<WorkerSeen>, StoreError> {
-        self.read_workers(queue).await
-    }
-
-    async fn deduplication_owner(&self, queue: &QueueName, id: &str) -> Result<Option<JobId>, StoreError> {
-        self.read_owner(queue, id).await
-    }
-
-    async fn release_deduplication(&self, queue: &QueueName, id: &str) -> Result<bool, StoreError> {
-        self.release_owner(queue, id).await
     }
 }

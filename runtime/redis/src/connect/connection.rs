@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::stream::{Activity, reach};
 use super::{Address, ConnectError, ConnectOptions};
 use crate::error;
+use crate::reply;
 
 /// Calls that may wait for the socket before callers are held back.
 const CALLS_QUEUED_MAX: usize = 1024;
@@ -24,13 +25,16 @@ pub(crate) struct Connection {
     calls: MultiplexedConnection,
     driver: Arc<AbortOnDropHandle<()>>,
     activity: Arc<Activity>,
+    silence_max: Option<Duration>,
 }
 
 /// What a connection is for.
 #[derive(Clone, Copy)]
 pub(crate) struct Use<'a> {
-    /// Bounds every call; none for connections that block on purpose.
-    pub(crate) response_timeout: Option<Duration>,
+    /// How long the other side may be silent while a call waits for its answer; none for connections that block on
+    /// purpose. Replies come in their order, so that as long as any arrives the answer is on its way: a large one on a
+    /// slow line takes its time.
+    pub(crate) silence_max: Option<Duration>,
     /// What `CLIENT LIST` shows.
     pub(crate) name: &'a str,
     /// To a sentinel, which has users of its own.
@@ -50,7 +54,7 @@ impl ConnectOptions {
     }
 
     async fn open_now(&self, address: &Address, purpose: Use<'_>) -> Result<Connection, ConnectError> {
-        let Use { response_timeout, name, to_sentinel } = purpose;
+        let Use { silence_max, name, to_sentinel } = purpose;
         let stream = reach(self, address).await?;
         let activity = stream.activity();
         let db = if to_sentinel { 0 } else { i64::from(self.database) };
@@ -59,22 +63,33 @@ impl ConnectOptions {
                 .unwrap_or_else(|| ConnectError::of_setup(address, db, to_sentinel, &e))
         };
         let config = AsyncConnectionConfig::new()
-            .set_response_timeout(response_timeout)
+            .set_response_timeout(None)
             .set_pipeline_buffer_size(CALLS_QUEUED_MAX)
             .set_write_backpressure_boundary(WRITE_BYTES);
         let info = self.login_info(to_sentinel).set_db(db);
         let (calls, driver) =
             MultiplexedConnection::new_with_config(&info, stream, config).await.map_err(explain)?;
         let driver = Arc::new(AbortOnDropHandle::new(tokio::spawn(driver)));
-        let connection = Connection { calls, driver, activity };
+        let connection = Connection { calls, driver, activity, silence_max };
         // A missing password and a server that still loads its data only show with the first command.
-        let (ping, mut set_name) = (redis::cmd("PING"), redis::cmd("CLIENT"));
+        let (ping, mut set_name, hello) = (redis::cmd("PING"), redis::cmd("CLIENT"), redis::cmd("HELLO"));
         set_name.arg("SETNAME").arg(name);
-        let (pong, named) = tokio::join!(connection.call(&ping), connection.call(&set_name));
+        let (pong, named, greeting) =
+            tokio::join!(connection.call(&ping), connection.call(&set_name), connection.call(&hello));
         match pong.map_err(explain)? {
             Value::SimpleString(pong) if pong == "PONG" => {}
             // Other protocols have lines that begin with a plus too.
             _ => return Err(ConnectError::NotRedis { address: address.to_string() }),
+        }
+        // Every user may ask; what is older than Redis 6 does not say.
+        let is_sentinel = greeting.ok().and_then(is_sentinel);
+        if is_sentinel == Some(!to_sentinel) {
+            let address = address.to_string();
+            return Err(if to_sentinel {
+                ConnectError::NoSentinel { address }
+            } else {
+                ConnectError::Sentinel { address }
+            });
         }
         if let Err(e) = named {
             // A user that may not set it works all the same.
@@ -105,6 +120,14 @@ impl ConnectOptions {
     }
 }
 
+/// What the greeting says of the way it is run.
+fn is_sentinel(greeting: Value) -> Option<bool> {
+    let parts = reply::array(greeting).ok()?;
+    let said = |value: &Value| reply::text(value.clone()).ok().flatten();
+    let mode = parts.chunks_exact(2).find(|pair| said(&pair[0]).as_deref() == Some("mode"))?;
+    Some(said(&mode[1])? == "sentinel")
+}
+
 /// What the system said.
 fn io_error(e: &RedisError) -> Option<&io::Error> {
     let source = e.source()?;
@@ -117,7 +140,8 @@ fn io_error(e: &RedisError) -> Option<&io::Error> {
 impl Connection {
     /// Sends a command. An error that Redis answers is an error.
     pub(crate) async fn call(&self, cmd: &Cmd) -> Result<Value, RedisError> {
-        into_result(self.calls.clone().send_packed_command(cmd).await?)
+        let mut calls = self.calls.clone();
+        into_result(self.answer(calls.send_packed_command(cmd)).await?)
     }
 
     /// Sends a command to a node that is about to own its key.
@@ -130,7 +154,24 @@ impl Connection {
 
     /// Sends commands at once. Errors that Redis answers stand among the replies.
     pub(crate) async fn call_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
-        self.calls.clone().send_packed_commands(pipeline, 0, pipeline.len()).await
+        let mut calls = self.calls.clone();
+        self.answer(calls.send_packed_commands(pipeline, 0, pipeline.len())).await
+    }
+
+    /// Waits for an answer for as long as the other side is not silent for too long.
+    async fn answer<T>(&self, call: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
+        let Some(silence_max) = self.silence_max else { return call.await };
+        let mut call = std::pin::pin!(call);
+        let mut wait = silence_max;
+        loop {
+            if let Ok(answer) = tokio::time::timeout(wait, &mut call).await {
+                return answer;
+            }
+            match silence_max.checked_sub(self.idle()) {
+                Some(left) if !left.is_zero() => wait = left,
+                _ => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            }
+        }
     }
 
     /// Time since the other side last showed that it is there.

@@ -145,15 +145,33 @@ pub enum ConnectError {
         /// Where.
         address: String,
     },
+    /// There is a sentinel where a server was expected.
+    #[error(
+        "redis at {address} is a sentinel, which holds no jobs; write redis+sentinel://{address}/MASTER with the \
+         master's name, or the address of the server itself"
+    )]
+    Sentinel {
+        /// Where.
+        address: String,
+    },
+    /// There is a server where a sentinel was expected.
+    #[error(
+        "redis at {address} is a server and no sentinel; write redis://{address} instead of redis+sentinel://, or the \
+         addresses of the sentinels (usually port 26379)"
+    )]
+    NoSentinel {
+        /// Where.
+        address: String,
+    },
     /// The keys of this queue would lie on several nodes of the cluster.
     #[error(
-        "queue {queue:?}: its keys would lie on several nodes of the redis cluster; set prefix = \"{{{prefix}}}\" in \
+        "queue {queue:?}: its keys would lie on several nodes of the redis cluster; set prefix = {prefix:?} in \
          [redis] and in every BullMQ client of it, or put the queue's name in braces"
     )]
     ManySlots {
         /// The queue.
         queue: String,
-        /// The prefix, without braces.
+        /// The prefix that makes it possible.
         prefix: String,
     },
     /// Anything else.
@@ -188,6 +206,8 @@ impl ConnectError {
             | Self::NotRedis { .. }
             | Self::UnknownMaster { .. }
             | Self::NoCluster { .. }
+            | Self::Sentinel { .. }
+            | Self::NoSentinel { .. }
             | Self::ManySlots { .. } => false,
         }
     }
@@ -211,6 +231,13 @@ impl ConnectError {
         }
         if error::is_foreign(e) {
             return Self::NotRedis { address };
+        }
+        if to_sentinel && cause.contains("unknown command") {
+            return Self::NoSentinel { address };
+        }
+        // Sentinels have no databases.
+        if cause.contains("unknown command 'SELECT'") {
+            return Self::Sentinel { address };
         }
         if cause.contains("DB index") {
             return Self::Database { address, db, cause };

@@ -80,10 +80,42 @@ fn parts(rest: &str) -> Result<(&str, Vec<&str>, &str), String> {
         Some(_) => return Err("it has a #; inside a password write %23".to_owned()),
         None => {}
     }
-    let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+    if let Some((_, query)) = rest.split_once('?') {
+        return Err(match query.contains('@') {
+            true => "it has a ? before its @; inside a password write %3F".to_owned(),
+            false => queried(query.split(['=', '&']).next().unwrap_or_default(), OF_HOSTS),
+        });
+    }
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
     Ok((login, hosts.split(',').map(str::trim).collect(), path.trim_matches('/')))
+}
+
+/// Where that belongs which people write into queries: the database, the login, TLS; and what to do with all else.
+type Places = [&'static str; 4];
+
+const OF_HOSTS: Places = [
+    "write the database as /N at its end, as in redis://host/1",
+    "write user:password@ before the host, or set REDIS_PASSWORD (and REDIS_USERNAME)",
+    "write rediss:// for TLS",
+    "remove it",
+];
+const OF_SOCKETS: Places = [
+    "write ?db=1",
+    "write ?user=…&pass=…",
+    "remove it: a socket file is read without TLS",
+    "only db, user and pass are read",
+];
+
+/// Why a query cannot have this key. What is none that people write may be a part of a secret.
+fn queried(key: &str, [database, login, tls, otherwise]: Places) -> String {
+    let (key, fix) = match key {
+        "db" | "database" => (key, database),
+        "user" | "username" | "pass" | "password" | "auth" => (key, login),
+        "ssl" | "tls" => (key, tls),
+        _ => ("…", otherwise),
+    };
+    format!("it has a query (?{key}) that would have no effect; {fix}")
 }
 
 fn server(hosts: &[&str], path: &str) -> Result<(Place, u32), String> {
@@ -159,6 +191,9 @@ fn socket(url: &str) -> Result<Parsed, String> {
     // Only URLs of files give their path.
     let path = Url::parse(&format!("file://{}", url.path())).ok().and_then(|file| file.to_file_path().ok());
     let path = path.filter(|path| path.file_name().is_some()).ok_or("it has no path")?;
+    if let Some((key, _)) = url.query_pairs().find(|(key, _)| !["db", "user", "pass"].contains(&&**key)) {
+        return Err(queried(&key, OF_SOCKETS));
+    }
     let value =
         |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
     let login = Login { username: value("user").filter(|name| !name.is_empty()), password: value("pass") };
@@ -293,10 +328,18 @@ mod tests {
             ("rediss://h#insecure", "[redis] ca"),
             ("redis://:a#b@h", "%23"),
             ("redis://:%ff@h", "UTF-8"),
+            ("redis://h?db=3", "redis://host/1"),
+            ("rediss://h/0?password=s3cret", "REDIS_PASSWORD"),
+            ("redis+cluster://h1,h2?ssl=true", "rediss://"),
+            ("redis+sentinel://h1,h2/m?s3cret", "(?…)"),
+            ("redis://:a?s3cret@h", "%3F"),
+            ("unix:///s?password=s3cret", "?user=…&pass=…"),
+            ("unix:///s?s3cret=1", "only db, user and pass"),
             ("h:1", "no scheme"),
         ] {
             let Err(error) = parse(url) else { panic!("{url} is taken") };
             assert!(error.to_string().contains(cause), "{url}: {error}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
         }
     }
 

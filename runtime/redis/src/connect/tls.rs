@@ -96,6 +96,13 @@ impl TlsFiles {
                 "give one that is signed by its tls-ca-cert-file ([redis] cert, key)".to_owned(),
             ),
         };
+        let has_expired = matches!(tls, rustls::Error::AlertReceived(AlertDescription::CertificateExpired));
+        if let Some((cert, _)) = self.client.as_ref().filter(|_| has_expired) {
+            return Some((
+                format!("the client certificate {} has expired", cert.display()),
+                "renew it ([redis] cert, key), or set the clock of one of the machines".to_owned(),
+            ));
+        }
         Some(match tls {
             rustls::Error::InvalidCertificate(e) => self.distrust(e, host),
             rustls::Error::InvalidMessage(_) => (

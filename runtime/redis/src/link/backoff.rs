@@ -1,13 +1,33 @@
-//! Growing pauses with jitter, for everything that connects again.
+//! Growing pauses with jitter, and tries beside each other, for everything that connects again.
 
 use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::time::sleep;
 
 /// The longest pause between tries, so that workers claim again within 2 s of Redis being back.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// How long a try may take: most are short, so that one that went nowhere is not still waited for when Redis is back;
-/// every fourth has the time that a slow line needs.
-const TRY: Duration = Duration::from_secs(2);
+/// How long a try is waited for alone. One that went nowhere, because packets were swallowed, hangs until its time is up
+/// although Redis is back; one on a slow line needs that time. So others begin beside it.
+const ALONE_MAX: Duration = Duration::from_millis(750);
+
+/// Opens something, with tries beside each other where they take long. The first that ends decides. Cancel safe where the
+/// tries are.
+pub(crate) async fn open_beside_each_other<T, E, F>(open: impl Fn() -> F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut tries = FuturesUnordered::new();
+    loop {
+        tries.push(open());
+        tokio::select! {
+            Some(ended) = tries.next() => return ended,
+            () = sleep(ALONE_MAX) => {}
+        }
+    }
+}
 
 /// Counts tries since the last success.
 #[derive(Debug, Default)]
@@ -24,11 +44,6 @@ impl Backoff {
         let full = PAUSE_MIN.saturating_mul(2u32.saturating_pow(self.tries)).min(PAUSE_MAX);
         self.tries = self.tries.saturating_add(1);
         full.mul_f64(rand::random_range(0.5..=1.0))
-    }
-
-    /// How long the try after the last pause may take.
-    pub(crate) fn patience(&self) -> Duration {
-        if self.tries.is_multiple_of(4) { crate::connect::CONNECT_TIMEOUT } else { TRY }
     }
 
     /// Tries since the last success.
@@ -58,13 +73,30 @@ mod tests {
         assert!(backoff.next_pause() <= PAUSE_MIN);
     }
 
-    #[test]
-    fn a_slow_line_gets_its_time_now_and_then() {
-        let mut backoff = Backoff::default();
-        let tries = (0..8).map(|_| {
-            backoff.next_pause();
-            backoff.patience()
-        });
-        assert_eq!(tries.filter(|patience| *patience == crate::connect::CONNECT_TIMEOUT).count(), 2);
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_hangs_keeps_nobody_from_a_later_one_and_a_slow_one_has_its_time() {
+        let begun = std::cell::Cell::new(0);
+        let after = |tries: u32, took: Duration| {
+            let begun = &begun;
+            move || {
+                begun.set(begun.get() + 1);
+                let is_there = begun.get() >= tries;
+                async move {
+                    if !is_there {
+                        std::future::pending::<()>().await;
+                    }
+                    sleep(took).await;
+                    Ok::<_, ()>(())
+                }
+            }
+        };
+        let start = tokio::time::Instant::now();
+        open_beside_each_other(after(4, Duration::ZERO)).await.unwrap();
+        assert_eq!((begun.get(), start.elapsed()), (4, 3 * ALONE_MAX));
+
+        begun.set(0);
+        let start = tokio::time::Instant::now();
+        open_beside_each_other(after(1, 5 * ALONE_MAX)).await.unwrap();
+        assert_eq!(start.elapsed(), 5 * ALONE_MAX);
     }
 }

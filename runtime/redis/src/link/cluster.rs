@@ -73,6 +73,11 @@ impl Cluster {
         self.0.inner.map().owner(slots::slot_of(key))?.seat()
     }
 
+    /// The owner of this key.
+    pub(super) fn owner(&self, key: &[u8]) -> Option<(Address, Link)> {
+        self.0.inner.map().owning(slots::slot_of(key)).cloned()
+    }
+
     /// All masters.
     pub(super) fn nodes(&self) -> Vec<(Address, Link)> {
         self.0.inner.map().nodes.clone()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jobcell_core::StoreError;
 use redis::{Cmd, Value};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, open_beside_each_other};
 use super::node::Seat;
 use super::{Kind, Redis};
 use crate::connect::{CONNECT_TIMEOUT, ConnectError, Connection, Use};
@@ -62,8 +62,7 @@ impl Dedicated {
                 if self.backoff.tries() > 1 {
                     tokio::time::sleep(pause).await;
                 }
-                self.redis
-                    .seated(&self.key, &self.name, self.backoff.patience())
+                open_beside_each_other(|| self.redis.seated(&self.key, &self.name, CONNECT_TIMEOUT))
                     .await
                     .map_err(Broken::Failed)?
             }
@@ -79,7 +78,7 @@ impl Redis {
     /// A connection that blocks, to the server that has this key now.
     pub(crate) async fn seated(&self, key: &str, name: &str, within: Duration) -> Result<Seated, StoreError> {
         let seat = self.seat(key).ok_or_else(|| self.error(&error::unsent("reconnecting")))?;
-        let purpose = Use { response_timeout: None, name, to_sentinel: false };
+        let purpose = Use { silence_max: None, name, to_sentinel: false };
         let opened: Result<_, ConnectError> = self.options().open(&seat.address, purpose, within).await;
         Ok(Seated { connection: opened?, seat })
     }

@@ -7,9 +7,10 @@
 
 use std::time::{Duration, Instant};
 
+use redis::{Cmd, RedisError, Value};
 use tokio::time::{sleep, timeout};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, open_beside_each_other};
 use super::node::{CLOSED, Inner, Seat, State};
 use crate::connect::{Address, CONNECT_TIMEOUT, Connection};
 
@@ -30,6 +31,14 @@ enum Next {
     Gone,
     /// This one takes its place.
     Replaced(Connection, Address),
+}
+
+/// How a ping ended.
+enum Pinged {
+    Answered(Result<Value, RedisError>),
+    /// It was another connection that was given up.
+    Again,
+    Next(Next),
 }
 
 // === impl Inner ===
@@ -66,7 +75,7 @@ impl Inner {
         if !is_first {
             sleep(pause).await;
         }
-        match self.target.open(&self.options, backoff.patience()).await {
+        match open_beside_each_other(|| self.target.open(&self.options, CONNECT_TIMEOUT)).await {
             Ok((connection, address)) => {
                 if !is_first {
                     tracing::info!(%address, tries = backoff.tries(), "redis connection is back");
@@ -104,29 +113,10 @@ impl Inner {
                 () = self.given_up.notified() => if !self.holds(seat) { return Next::Gone },
                 () = sleep(PING_EVERY) => {}
             }
-            let mut answer = std::pin::pin!(connection.call(&ping));
-            let answered = loop {
-                tokio::select! {
-                    biased;
-                    answer = &mut answer => break Some(answer),
-                    () = self.given_up.notified() => if !self.holds(seat) { return Next::Gone },
-                    () = sleep(LOOK_EVERY) => if connection.idle() >= SILENCE_MAX { break None },
-                }
-            };
-            let answered = match answered {
-                Some(answered) => answered,
-                None => {
-                    tracing::debug!(address = %seat.address, "redis is silent; opening another connection beside");
-                    tokio::select! {
-                        biased;
-                        answer = &mut answer => answer,
-                        () = self.given_up.notified() => if self.holds(seat) { continue } else { return Next::Gone },
-                        (other, address) = self.open_beside() => match timeout(AFTER_MAX, &mut answer).await {
-                            Ok(answer) => answer,
-                            Err(_) => return Next::Replaced(other, address),
-                        },
-                    }
-                }
+            let answered = match self.answered(connection, seat, &ping).await {
+                Pinged::Answered(answered) => answered,
+                Pinged::Next(next) => return next,
+                Pinged::Again => continue,
             };
             self.check(&answered, seat);
             if !self.holds(seat) {
@@ -141,6 +131,37 @@ impl Inner {
         }
     }
 
+    /// Waits for the answer to a ping, and for another connection beside when it stays out in silence.
+    async fn answered(&self, connection: &Connection, seat: &Seat, ping: &Cmd) -> Pinged {
+        let mut answer = std::pin::pin!(connection.call(ping));
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return Pinged::Answered(answer),
+                () = self.given_up.notified() => if !self.holds(seat) { return Pinged::Next(Next::Gone) },
+                () = sleep(LOOK_EVERY) => {}
+            }
+            if connection.idle() < SILENCE_MAX {
+                continue;
+            }
+            tracing::debug!(address = %seat.address, "redis is silent; opening another connection beside");
+            tokio::select! {
+                biased;
+                answer = &mut answer => return Pinged::Answered(answer),
+                () = self.given_up.notified() => {
+                    return if self.holds(seat) { Pinged::Again } else { Pinged::Next(Next::Gone) };
+                }
+                (other, address) = self.open_beside() => match timeout(AFTER_MAX, &mut answer).await {
+                    Ok(answer) => return Pinged::Answered(answer),
+                    // It is not silent any more: what was called before the ping is being answered, and a large reply
+                    // takes its time.
+                    Err(_) if connection.idle() < SILENCE_MAX => {}
+                    Err(_) => return Pinged::Next(Next::Replaced(other, address)),
+                },
+            }
+        }
+    }
+
     /// Whether this is still the connection in use.
     fn holds(&self, seat: &Seat) -> bool {
         matches!(&*self.state(), State::Up { seat: current, .. } if current == seat)
@@ -151,7 +172,7 @@ impl Inner {
         let mut backoff = Backoff::default();
         loop {
             let pause = backoff.next_pause();
-            match self.target.open(&self.options, backoff.patience()).await {
+            match open_beside_each_other(|| self.target.open(&self.options, CONNECT_TIMEOUT)).await {
                 Ok(opened) => return opened,
                 Err(cause) => tracing::debug!(%cause, "no other connection yet"),
             }

@@ -49,8 +49,12 @@ pub(super) struct Map {
 
 impl Map {
     pub(super) fn owner(&self, slot: u16) -> Option<&Link> {
+        self.owning(slot).map(|(_, link)| link)
+    }
+
+    pub(super) fn owning(&self, slot: u16) -> Option<&(Address, Link)> {
         let node = self.owners.get(usize::from(slot)).copied().flatten()?;
-        self.nodes.get(usize::from(node)).map(|(_, link)| link)
+        self.nodes.get(usize::from(node))
     }
 
     pub(super) fn is_whole(&self) -> bool {
@@ -210,7 +214,7 @@ impl Nodes {
     }
 
     async fn read_map(&self, address: &Address) -> Result<Vec<slots::Range>, ConnectError> {
-        let purpose = Use { response_timeout: Some(MAP_MAX), name: "jobcell", to_sentinel: false };
+        let purpose = Use { silence_max: Some(MAP_MAX), name: "jobcell", to_sentinel: false };
         let connection = self.options.open(address, purpose, CONNECT_TIMEOUT).await?;
         let mut ask = redis::cmd("CLUSTER");
         ask.arg("SLOTS");

@@ -15,9 +15,9 @@ use super::sentinel::Sentinels;
 use crate::connect::{Address, CONNECT_TIMEOUT, ConnectError, ConnectOptions, Connection, Use};
 use crate::error;
 
-/// How long an answer may take. Past it the connection counts as dead: a script of ours takes milliseconds, and a
-/// server that forks or syncs its disk answers within seconds.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long nothing may come while an answer is waited for. Past it the connection counts as dead: a script of ours takes
+/// milliseconds, and a server that forks or syncs its disk answers within seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// What `CLIENT LIST` shows.
 const NAME: &str = "jobcell";
 
@@ -212,7 +212,7 @@ impl Target {
         options: &ConnectOptions,
         within: Duration,
     ) -> Result<(Connection, Address), ConnectError> {
-        let purpose = Use { response_timeout: Some(RESPONSE_TIMEOUT), name: NAME, to_sentinel: false };
+        let purpose = Use { silence_max: Some(SILENCE_MAX), name: NAME, to_sentinel: false };
         match self {
             Self::Server(address) => Ok((options.open(address, purpose, within).await?, address.clone())),
             Self::Master(sentinels) => sentinels.open(options, purpose, within).await,

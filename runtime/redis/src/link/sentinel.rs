@@ -152,7 +152,7 @@ impl Sentinels {
         let connection = match known {
             Some(connection) => connection,
             None => {
-                let purpose = Use { response_timeout: Some(ANSWER_MAX), name: "jobcell", to_sentinel: true };
+                let purpose = Use { silence_max: Some(ANSWER_MAX), name: "jobcell", to_sentinel: true };
                 options.open(address, purpose, ANSWER_MAX).await?
             }
         };

@@ -34,6 +34,14 @@ pub(crate) fn tag_of(key: &[u8]) -> Option<&[u8]> {
     (!tag.is_empty()).then_some(tag)
 }
 
+/// A prefix of keys with all of it in braces, for advice. What has nothing to put there becomes the default.
+pub(crate) fn in_braces(prefix: &str) -> String {
+    match prefix.replace(['{', '}'], "") {
+        bare if bare.is_empty() => "{bull}".to_owned(),
+        bare => format!("{{{bare}}}"),
+    }
+}
+
 /// The first key of a command of ours; those of a command are all in one slot, or the node refuses it.
 pub(super) fn key_of(cmd: &Cmd) -> Option<&[u8]> {
     let args = || {
@@ -101,6 +109,14 @@ mod tests {
         }
         assert_eq!(slot_of(b"{bull}:a:wait"), slot_of(b"{bull}:b:meta"));
         assert_ne!(slot_of(b"bull:a:wait"), slot_of(b"bull:a:meta"));
+    }
+
+    #[test]
+    fn advice_for_a_prefix_changes_something() {
+        for (prefix, advised) in [("bull", "{bull}"), ("{}", "{bull}"), ("", "{bull}"), ("{a", "{a}")] {
+            assert_eq!(in_braces(prefix), advised);
+            assert!(tag_of(prefix.as_bytes()).is_none() && tag_of(advised.as_bytes()).is_some());
+        }
     }
 
     #[test]

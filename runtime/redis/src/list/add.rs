@@ -110,6 +110,10 @@ impl ListStore {
         if options.delay > 0 {
             fields.push(("delay", delay.as_bytes()));
         }
+        let depth = options.depth.to_string();
+        if options.depth > 0 {
+            fields.push(("depth", depth.as_bytes()));
+        }
         fields.extend(options.tenant.as_ref().map(|tenant| ("tenantId", tenant.as_bytes())));
         fields.extend(options.telemetry.as_ref().map(|carried| ("telemetry", carried.as_bytes())));
         fields.extend(data.as_ref().map(|data| ("data", &data[..])));

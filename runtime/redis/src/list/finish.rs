@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jobcell_core::attempt::Recorded;
 use jobcell_core::options::KeepLimits;
-use jobcell_core::store::{Claim, ClaimRequest, Finish, FinishReply, Refusal, Verdict};
+use jobcell_core::store::{Claim, ClaimRequest, CrashNote, Finish, FinishReply, Refusal, Verdict};
 use jobcell_core::{Keep, Millis, StoreError};
 
 use super::store::ListStore;
@@ -58,13 +58,14 @@ impl ListStore {
         let value = match call.send(&self.redis).await {
             Ok(value) => value,
             Err(e) => {
-                if let Some(request) = request.filter(|_| !error::is_unsent(&e)) {
+                // A claim that Redis answers with an error took nothing.
+                if let Some(request) = request.filter(|_| !error::is_unsent(&e) && !error::is_answered(&e)) {
                     self.unanswered.add(request);
                 }
                 return Err(self.explain(&e).await);
             }
         };
-        let [codes, items, rest, due, faults, evicted, untold] = reply::tuple(value)?;
+        let [codes, items, rest, due, faults, evicted, untold, unclaimed] = reply::tuple(value)?;
         for (key, cause) in reply::pairs(faults)? {
             tracing::error!(key, cause, "a job's end cannot be written; mend or delete the key");
         }
@@ -74,6 +75,13 @@ impl ListStore {
             codes.iter().map(|code| Ok(verdict(reply::int(code)?))).collect();
         let finished = finished?;
         self.forget_items(reply::array(evicted)?).await;
+        let unclaimed = reply::text(unclaimed)?.filter(|cause| !cause.is_empty());
+        if let Some(cause) = unclaimed {
+            // The next claim comes by itself and tells what is wrong.
+            tracing::debug!(queue = %self.queue, cause, "nothing could be claimed");
+            let claim = Claim { rate_limited: Some(CLAIM_AGAIN), ..Claim::default() };
+            return Ok(FinishReply { finished, claim });
+        }
         let claim = match self.claimed(request, [items, rest, due]).await {
             Ok(claim) => claim,
             Err(e) => {
@@ -93,21 +101,30 @@ impl ListStore {
 
     /// One record, as `finish.lua` lists them.
     fn encode(&self, call: &mut Call<'_>, finish: &Finish) -> Result<(), StoreError> {
-        let Finish { id, token, verdict, recorded: Recorded { logs, progress, data }, keep_logs } = finish;
-        let flags = match (progress, data) {
-            (Some(_), Some(_)) => "pd",
-            (Some(_), None) => "p",
-            (None, Some(_)) => "d",
-            (None, None) => "",
+        let Finish { id, token, verdict, recorded, keep_logs, receipt, crashes } = finish;
+        let Recorded { logs, progress, data } = recorded;
+        let crashes = match crashes {
+            CrashNote::Leave => None,
+            CrashNote::Forget => Some("-".to_owned()),
+            CrashNote::Set(crashes) => Some(crashes.to_string()),
         };
+        let left: Vec<(&str, &[u8])> = [
+            ("p", progress.as_deref()),
+            ("d", data.as_deref()),
+            ("r", receipt.as_ref().map(|receipt| receipt.json.as_bytes())),
+            ("k", crashes.as_deref().map(str::as_bytes)),
+        ]
+        .into_iter()
+        .filter_map(|(flag, value)| Some((flag, value?)))
+        .collect();
         call.arg(token.as_str())
             .arg(id.as_str())
             .arg(self.keys.record(id).unwrap_or_default())
-            .arg(flags)
+            .arg(left.iter().map(|(flag, _)| *flag).collect::<String>())
             .arg(keep_logs.map(|n| n.to_string()).unwrap_or_default())
             .arg(logs.len());
-        for part in [progress, data].into_iter().flatten() {
-            call.arg(&part[..]);
+        for (_, value) in &left {
+            call.arg(*value);
         }
         for line in logs {
             call.arg(line);

@@ -24,23 +24,23 @@ const HEX_BYTES_MAX: usize = 512;
 
 /// An item that was read.
 #[derive(Debug, Clone)]
-pub(super) struct Item {
+pub(crate) struct Item {
     /// Whose job it is.
-    pub(super) id: JobId,
+    pub(crate) id: JobId,
     /// What it brings along; none when it is a bare id or payload.
-    pub(super) envelope: Option<Envelope>,
+    pub(crate) envelope: Option<Envelope>,
     /// Why it cannot be run.
-    pub(super) fault: Option<Malformed>,
+    pub(crate) fault: Option<Malformed>,
 }
 
 /// What an envelope says of its job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Envelope {
-    pub(super) name: Option<String>,
+pub(crate) struct Envelope {
+    pub(crate) name: Option<String>,
     /// JSON text, as it stands in the item.
-    pub(super) data: Option<Bytes>,
-    pub(super) tenant: Option<String>,
-    pub(super) attempts: Option<u64>,
+    pub(crate) data: Option<Bytes>,
+    pub(crate) tenant: Option<String>,
+    pub(crate) attempts: Option<u64>,
 }
 
 // === impl Item ===
@@ -50,7 +50,7 @@ impl Item {
     ///
     /// # Errors
     /// Never for an item: only if a name that was made here is no name.
-    pub(super) fn read(raw: &Bytes) -> Result<Self, NameError> {
+    pub(crate) fn read(raw: &Bytes) -> Result<Self, NameError> {
         let Some(members) = Members::of(raw) else {
             return Ok(Self { id: name_of(raw)?, envelope: None, fault: None });
         };
@@ -64,7 +64,7 @@ impl Item {
 }
 
 /// The name of the job with this id: the id, where it is a text.
-pub(super) fn name_of(raw: &[u8]) -> Result<JobId, NameError> {
+pub(crate) fn name_of(raw: &[u8]) -> Result<JobId, NameError> {
     let plain = std::str::from_utf8(raw).ok().filter(|text| {
         !text.is_empty()
             && text.len() <= TEXT_BYTES_MAX
@@ -79,7 +79,7 @@ pub(super) fn name_of(raw: &[u8]) -> Result<JobId, NameError> {
 }
 
 /// The id that has this name, as it stands in the key of its record; for a digest, the name.
-pub(super) fn bytes_of(name: &JobId) -> Vec<u8> {
+pub(crate) fn bytes_of(name: &JobId) -> Vec<u8> {
     let text = name.as_str();
     text.strip_prefix(HEX)
         .and_then(|digits| hex::decode(digits).ok())
@@ -88,7 +88,7 @@ pub(super) fn bytes_of(name: &JobId) -> Vec<u8> {
 
 /// The envelope of a job that is added here. Its data goes along where it is JSON text, which is all an envelope can
 /// hold; none means that it must go into the record.
-pub(super) fn envelope_of(id: &JobId, job: &NewJob) -> Result<(Vec<u8>, Option<Bytes>), serde_json::Error> {
+pub(crate) fn envelope_of(id: &JobId, job: &NewJob) -> Result<(Vec<u8>, Option<Bytes>), serde_json::Error> {
     #[derive(serde::Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Wire<'a> {

@@ -63,6 +63,11 @@ impl ListKeys {
         format!("{}:processing:{host}", self.list)
     }
 
+    /// What the tokens of a host stand for.
+    pub(super) fn claims(&self, host: &str) -> String {
+        format!("{}:claims:{host}", self.list)
+    }
+
     /// The record of a job; none when that is a key the queue keeps for itself.
     pub(super) fn record(&self, id: &JobId) -> Option<Vec<u8>> {
         let id = item::bytes_of(id);
@@ -74,6 +79,12 @@ impl ListKeys {
             _ => false,
         };
         (!is_own).then_some(key)
+    }
+
+    /// What the record of this id is called, and the pattern of all records with the rest as `literally` spells it.
+    pub(super) fn record_like(&self, id: &str, literally: fn(&str) -> String) -> (String, String) {
+        let Self { before_id, after_id, .. } = self;
+        (format!("{before_id}{id}{after_id}"), format!("{}*{}", literally(before_id), literally(after_id)))
     }
 
     /// The log of the job with this record.

@@ -1,6 +1,7 @@
 //! A job's record as a [`Job`].
 
 use bytes::Bytes;
+use jobcell_core::crash::Crashes;
 use jobcell_core::{Job, JobId, JobOptions, Millis, StoreError};
 use redis::Value;
 
@@ -14,7 +15,7 @@ const LOG_LINES_KEPT: u64 = 1000;
 const TRACES_KEPT: u64 = 10;
 
 /// The fields that are read when somebody looks, in the order of [`Record::of_look`].
-pub(super) const LOOKED_AT: [&str; 20] = [
+pub(super) const LOOKED_AT: [&str; 22] = [
     "data",
     "name",
     "tenantId",
@@ -28,6 +29,8 @@ pub(super) const LOOKED_AT: [&str; 20] = [
     "addedAt",
     "telemetry",
     "delay",
+    "crashes",
+    "depth",
     "dueAt",
     "status",
     "updated",
@@ -53,6 +56,8 @@ pub(super) struct Record {
     added_at: Option<Millis>,
     telemetry: Option<String>,
     delay: Option<u64>,
+    crashes: Option<Crashes>,
+    depth: Option<u64>,
     due_at: Option<Millis>,
     /// Who has it: none of the words of this store when nobody here has touched it.
     pub(super) status: Status,
@@ -115,6 +120,8 @@ impl Record {
             added_at: number(next()),
             telemetry: text(next())?,
             delay: number(next()),
+            crashes: text(next())?.and_then(|crashes| crashes.parse().ok()),
+            depth: number(next()),
             ..Self::default()
         })
     }
@@ -122,7 +129,7 @@ impl Record {
     /// The values of [`LOOKED_AT`].
     pub(super) fn of_look(values: Value) -> Result<Self, StoreError> {
         let mut values = reply::array(values)?.into_iter();
-        let mut record = Self::of_start(values.by_ref().take(13))?;
+        let mut record = Self::of_start(values.by_ref().take(15))?;
         let mut next = || values.next().unwrap_or(Value::Nil);
         record.due_at = number(next());
         record.status = Status::of(reply::text(next())?.as_deref());
@@ -170,6 +177,7 @@ impl Record {
             keep_logs: Some(LOG_LINES_KEPT),
             telemetry: self.telemetry,
             tenant: envelope.and_then(|envelope| envelope.tenant.clone()).or(self.tenant),
+            depth: self.depth.unwrap_or(0),
             ..JobOptions::default()
         };
         job.options_raw = serde_json::to_vec(&job.options).unwrap_or_else(|_| b"{}".to_vec()).into();
@@ -180,6 +188,7 @@ impl Record {
         job.result = self.result;
         job.failed_reason = self.error;
         job.stacktrace = self.trace.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+        job.crashes = self.crashes;
         job.deferred_failure = self.failing;
         job.processed_on = self.started_at;
         job.finished_on = self.finished_at;

@@ -29,6 +29,13 @@ scripts! {
     COUNTS = "counts.lua";
     PAUSE = "pause.lua";
     RUNNING = "running.lua";
+    CANCEL = "cancel.lua";
+}
+
+/// As [`crate::script::words`], of these scripts.
+#[cfg(test)]
+pub(super) fn words() -> std::collections::BTreeSet<&'static str> {
+    crate::script::words_of(ALL.iter().map(|(_, text)| *text).chain([FRAME]))
 }
 
 #[cfg(test)]

@@ -7,21 +7,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::store::{
-    Added, Admin, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page, Recovered, Removed,
-    Schedulers, StallPolicy, StoreHealth, StoredEvent, Token, Waiter,
+    Added, Admin, AttemptReceipt, Cancelled, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page,
+    Recovered, Removed, Schedulers, StallPolicy, StoreHealth, StoredEvent, Token, Waiter,
 };
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, Store, StoreError};
 use redis::{Cmd, RedisError, Value};
 
 use super::claim::Unanswered;
 use super::keys::ListKeys;
+use super::needs::needs;
 use super::options::ListOptions;
 use super::script;
 use super::waiter::{ListWaiter, Rest};
 use crate::bullmq::events::{self, Readers};
-use crate::bullmq::{BullStore, StoreOptions};
 use crate::error;
+use crate::health;
 use crate::link::Redis;
+use crate::permissions::{Needs, Permissions};
 use crate::reply;
 use crate::script::{Call, Script};
 
@@ -36,6 +38,8 @@ pub struct ListStore {
     pub(super) unanswered: Unanswered,
     pub(super) rest: Rest,
     readers: Readers,
+    permissions: Permissions,
+    needs: Arc<Needs>,
     /// It has been said that updates cannot be published.
     told: Arc<AtomicBool>,
 }
@@ -54,9 +58,12 @@ impl ListStore {
         if let Some(fault) = options.cluster_fault().filter(|_| redis.options().is_cluster()) {
             return Err(StoreError::Rejected(format!("list queue {queue:?}: {fault}")));
         }
+        let keys = ListKeys::new(&options);
         Ok(Self {
             readers: Readers::default(),
-            keys: Arc::new(ListKeys::new(&options)),
+            permissions: Permissions::default(),
+            needs: Arc::new(needs(queue.as_str(), &keys, &options)),
+            keys: Arc::new(keys),
             options: Arc::new(options),
             redis,
             queue,
@@ -93,8 +100,12 @@ impl ListStore {
         }
     }
 
-    /// The error in the port's words. Redis does not say which key was of the wrong type, so this looks.
+    /// The error in the port's words. Redis does not say which key was of the wrong type, nor what the user may not do,
+    /// so this looks.
     pub(super) async fn explain(&self, e: &RedisError) -> StoreError {
+        if error::is_denied(e) {
+            return self.redis.denied(e, &self.permissions, &self.needs, self.keys.list()).await;
+        }
         if !error::has_code(e, "WRONGTYPE") {
             return self.redis.error(e);
         }
@@ -133,9 +144,11 @@ impl ListStore {
         }
     }
 
-    /// The server's health, which is that of every queue in it.
-    fn server(&self) -> BullStore {
-        BullStore::new(self.redis.clone(), StoreOptions::default())
+    /// What the user may not do with the keys and the channel of this queue, with the fix; none when nothing is
+    /// missing, or Redis cannot tell.
+    pub async fn denied(&self) -> Option<String> {
+        let node = self.redis.node_of(self.keys.list())?;
+        self.permissions.fault(&node, &self.needs, self.redis.options().user()).await
     }
 }
 
@@ -175,6 +188,10 @@ impl Store for ListStore {
         now: Millis,
     ) -> Result<Recovered, StoreError> {
         self.recover(policy, now).await
+    }
+
+    async fn cancelled(&self, _: &QueueName, running: &[(JobId, Token)]) -> Result<Vec<Token>, StoreError> {
+        self.read_cancelled(running).await
     }
 
     async fn waiter(&self, _: &QueueName, _worker_name: Option<&str>) -> Result<Box<dyn Waiter>, StoreError> {
@@ -235,6 +252,10 @@ impl Store for ListStore {
         self.read_logs(id, page).await
     }
 
+    async fn receipts(&self, _: &QueueName, id: &JobId) -> Result<Vec<AttemptReceipt>, StoreError> {
+        self.read_receipts(id).await
+    }
+
     async fn queues(&self) -> Result<Vec<QueueName>, StoreError> {
         Ok(vec![self.queue.clone()])
     }
@@ -270,6 +291,10 @@ impl Store for ListStore {
         self.remove_job(id).await
     }
 
+    async fn cancel(&self, _: &QueueName, id: &JobId, now: Millis) -> Result<Cancelled, StoreError> {
+        self.cancel_job(id, now).await
+    }
+
     async fn promote(&self, _: &QueueName, id: &JobId) -> Result<(), StoreError> {
         self.promote_job(id).await
     }
@@ -283,7 +308,9 @@ impl Store for ListStore {
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {
-        self.server().health().await
+        let mut health = health::read(&self.redis, &self.permissions, None).await?;
+        health.faults.extend(self.denied().await);
+        Ok(health)
     }
 
     async fn close(&self) {

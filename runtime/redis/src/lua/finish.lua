@@ -22,6 +22,8 @@
 --   'l' rest                              the same, and the queue rests so many ms
 --   'w'                                   wait for children
 --   in front of any of them: '+' flags keep-logs line-count [progress] [data] line...   flags 'p', 'd'
+--   then '#' receipt keep-receipts crashes: what the attempt cost (JSON, or ''), how many of these the job keeps, and how
+--   it broke: '' leaves what is there, '-' removes it
 --   keep: '' = all, '0' = none, else '<count>,<age in s>,<limit>'
 --
 -- Returns { codes, jobs, rest, due, dropped, faults, misfits }
@@ -115,7 +117,7 @@ if n > 0 then
     group.members[2 * group.ends] = id
   end
 
-  local function write(job, id, f, kind, a, b, c, d, extra)
+  local function write(job, id, f, kind, a, b, c, d, extra, cost)
     if extra then
       lib.recorded.write(job, id, extra)
     end
@@ -137,7 +139,15 @@ if n > 0 then
         end
         lib.family.drop(job)
       else
-        call('HSET', job, 'returnvalue', a, 'finishedOn', ARGV[1], 'atm', f[2] and tonumber(f[2]) + 1 or '1')
+        local made = f[2] and tonumber(f[2]) + 1 or '1'
+        if not cost or ARGV[cost] == '' then
+          call('HSET', job, 'returnvalue', a, 'finishedOn', ARGV[1], 'atm', made)
+        else
+          call('HSET', job, 'returnvalue', a, 'finishedOn', ARGV[1], 'atm', made, 'receipt:' .. made, ARGV[cost])
+        end
+        if cost and (made - ARGV[cost + 1] > 0 or ARGV[cost + 2] ~= '') then
+          lib.outcome.thin(job, cost, tonumber(made))
+        end
       end
       if completions == 0 then
         call('XADD', events, 'MAXLEN', '~', meta[5] or '10000', '*', 'event', 'completed', 'jobId', id,
@@ -150,13 +160,13 @@ if n > 0 then
         list('completed', id, b)
       end
     elseif kind == 'f' then
-      lib.outcome.fail(job, id, f, a, b, c, tonumber(d), now)
+      lib.outcome.fail(job, id, f, a, b, c, tonumber(d), now, cost)
       failures = failures + 1
       if c ~= '0' then
         list('failed', id, c)
       end
     elseif kind == 'r' then
-      lib.outcome.retry(job, id, f, a, b, tonumber(c), d == '1', now)
+      lib.outcome.retry(job, id, f, a, b, tonumber(c), d == '1', now, cost)
     else
       lib.outcome.give_back(job, id, kind, a, now)
     end
@@ -171,8 +181,14 @@ if n > 0 then
       local flags = ARGV[at + 1]
       at = at + 4 + #flags + tonumber(ARGV[at + 3])
     end
+    local cost = nil
+    if ARGV[at] == '#' then
+      cost = at + 1
+      at = at + 4
+    end
     local kind = ARGV[at]
     local a, b, c, d = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+    local size = kind == 'c' and 3 or (kind == 'f' or kind == 'r') and 5 or (kind == 'd' or kind == 'l') and 2 or 1
 
     local f = redis.pcall('HMGET', job, 'name', 'atm', 'parentKey', 'deid')
     local mine = held[i] == token and not seen[id]
@@ -207,13 +223,18 @@ if n > 0 then
     end
     codes[i] = code
 
+    if code == 0 and kind ~= 'c' and kind ~= 'f' and lib.cancels.is_for(id, token) then
+      -- Its host did not hear of it in time: it must not run again.
+      lib.cancels.defer(job, id)
+      kind, c = (kind == 'r' or kind == 'l') and kind or 'b', kind == 'r' and '0' or c
+    end
     if code == 0 then
-      if not try(id, write, job, id, f, kind, a, b, c, d, extra) then
+      if not try(id, write, job, id, f, kind, a, b, c, d, extra, cost) then
         codes[i] = 8
         call('LPUSH', active, id)
       end
     end
-    at = at + (kind == 'c' and 3 or (kind == 'f' or kind == 'r') and 5 or (kind == 'd' or kind == 'l') and 2 or 1)
+    at = at + size
   end
 
   if #freed > 0 then

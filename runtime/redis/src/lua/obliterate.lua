@@ -70,6 +70,6 @@ end
 if last then
   call('DEL', P .. 'events', P .. 'id', P .. 'pc', P .. 'marker', P .. 'limiter', P .. 'stalled',
     P .. 'stalled-check', P .. 'delay', P .. 'priority', P .. 'metrics:completed', P .. 'metrics:completed:data',
-    P .. 'metrics:failed', P .. 'metrics:failed:data', KEYS[1])
+    P .. 'metrics:failed', P .. 'metrics:failed:data', P .. 'jobcell:cancel', KEYS[1])
 end
 return 0

@@ -1,4 +1,5 @@
--- Module: the outcomes of an attempt other than completion. The job is unlocked and out of `active` already.
+-- Module: the outcomes of an attempt other than completion, and what attempts leave. The job is unlocked and out of
+-- `active` already.
 -- `f`: the job's name, atm, parentKey and deid.
 local M = {}
 
@@ -15,23 +16,70 @@ local function note_context(job)
   end
 end
 
-function M.fail(job, id, f, reason, stacktrace, keep, attempts, now)
-  local made = (tonumber(f[2]) or 0) + 1
+-- Adds what the attempt cost to the fields that are written anyway; see the record's layout in `finish.lua`.
+local function note_cost(fields, cost, made)
+  if cost and ARGV[cost] ~= '' then
+    fields[#fields + 1] = 'receipt:' .. string.format('%.0f', made)
+    fields[#fields + 1] = ARGV[cost]
+  end
+end
+
+-- Removes receipts that are one too many, and what is not true any more. A rule that was changed may leave several.
+function M.thin(job, cost, made)
+  local gone = {}
+  if ARGV[cost] ~= '' then
+    for n = made - tonumber(ARGV[cost + 1]), math.max(made - 20, 1), -1 do
+      gone[#gone + 1] = 'receipt:' .. string.format('%.0f', n)
+    end
+  end
+  if ARGV[cost + 2] == '-' then
+    gone[#gone + 1] = 'crashes'
+  end
+  if #gone > 0 then
+    call('HDEL', job, unpack(gone))
+  end
+end
+
+-- What the end of a job means to others.
+local function tell_others(job, id, f, reason, keep, now)
   if f[4] then
     lib.dedup.finished(id, f[4], now)
   end
   if f[3] then
     lib.family.child_failed(f[3], job, reason, now)
-  end
-  if keep == '0' then
-    if f[3] then
+    if keep == '0' then
       lib.family.detach(job, f[3], false)
     end
+  end
+end
+
+-- Fails a job that was taken out of where it waited: no attempt is used.
+function M.end_waiting(job, id, f, reason, keep, now, prev)
+  tell_others(job, id, f, reason, keep, now)
+  if keep == '0' then
     lib.family.drop(job)
   else
-    call('HSET', job, 'failedReason', reason, 'stacktrace', stacktrace, 'finishedOn', string.format('%.0f', now),
-      'atm', made)
-    call('HDEL', job, 'defa')
+    call('HSET', job, 'failedReason', reason, 'finishedOn', string.format('%.0f', now))
+    call('HDEL', job, 'defa', 'crashes')
+    call('ZADD', P .. 'failed', string.format('%.0f', now), id)
+  end
+  call('XADD', P .. 'events', '*', 'event', 'failed', 'jobId', id, 'failedReason', reason, 'prev', prev)
+end
+
+function M.fail(job, id, f, reason, stacktrace, keep, attempts, now, cost)
+  local made = (tonumber(f[2]) or 0) + 1
+  tell_others(job, id, f, reason, keep, now)
+  if keep == '0' then
+    lib.family.drop(job)
+  else
+    local fields = { 'failedReason', reason, 'stacktrace', stacktrace, 'finishedOn', string.format('%.0f', now),
+      'atm', made }
+    note_cost(fields, cost, made)
+    call('HSET', job, unpack(fields))
+    call('HDEL', job, 'defa', 'crashes')
+    if cost and made - ARGV[cost + 1] > 0 then
+      M.thin(job, cost, made)
+    end
     note_context(job)
   end
   call('XADD', P .. 'events', '*', 'event', 'failed', 'jobId', id, 'failedReason', reason, 'prev', 'active')
@@ -44,12 +92,23 @@ local function priority(job)
   return tonumber(call('HGET', job, 'priority')) or 0
 end
 
-function M.retry(job, id, f, reason, stacktrace, delay, lifo, now)
+function M.retry(job, id, f, reason, stacktrace, delay, lifo, now, cost)
   local q = lib.queues.open(P)
   note_context(job)
-  local fields = { 'failedReason', reason, 'stacktrace', stacktrace, 'atm', (tonumber(f[2]) or 0) + 1 }
+  local made = (tonumber(f[2]) or 0) + 1
+  local fields = { 'failedReason', reason, 'stacktrace', stacktrace, 'atm', made }
+  note_cost(fields, cost, made)
+  if cost then
+    local crashes = ARGV[cost + 2]
+    if crashes ~= '' and crashes ~= '-' then
+      fields[#fields + 1] = 'crashes'
+      fields[#fields + 1] = crashes
+    end
+    M.thin(job, cost, made)
+  end
   if delay > 0 then
-    fields[7], fields[8] = 'delay', string.format('%.0f', delay)
+    fields[#fields + 1] = 'delay'
+    fields[#fields + 1] = string.format('%.0f', delay)
     call('HSET', job, unpack(fields))
     lib.queues.delay(q, id, now + delay)
     return

@@ -17,12 +17,15 @@ call('DEL', P .. 'stalled')
 for _, id in ipairs(suspects) do
   local job = P .. id
   if call('EXISTS', job .. ':lock') == 0 and call('LREM', P .. 'active', 1, id) > 0 then
-    local rjk = redis.pcall('HMGET', job, 'name', 'rjk')
+    local rjk = redis.pcall('HMGET', job, 'name', 'rjk', 'ats', 'processedOn')
     if not rjk[1] and call('EXISTS', job) == 1 then
       -- No job, or one that nobody can run: whoever claims it says so.
       lib.queues.place(q, id, 0, true)
     elseif rjk[1] then
       local n = call('HINCRBY', job, 'stc', 1)
+      if lib.cancels.is_for_start(id, rjk[3], rjk[4]) then
+        lib.cancels.defer(job, id)
+      end
       rjk = rjk[2]
       local scheduled = rjk
         and (call('EXISTS', P .. 'repeat:' .. rjk) == 1 or call('ZSCORE', P .. 'repeat', rjk))

@@ -299,7 +299,8 @@ async fn a_claim_whose_reply_was_lost_is_not_sent_again() {
     store.add(&q, vec![plain("a"), plain("b")], NOW).await.unwrap();
     store.claim(&queue("other"), &claim(1, NOW)).await.unwrap();
     detour.0.iter().for_each(|(_, proxy)| {
-        proxy.count("{lossy}:q:meta");
+        // With its end: the key that guards the call begins in the same way.
+        proxy.count("{lossy}:q:meta\r\n");
         proxy.lose_replies(true);
     });
     let error = store.claim(&q, &claim(1, NOW)).await.unwrap_err();
@@ -314,4 +315,18 @@ async fn a_claim_whose_reply_was_lost_is_not_sent_again() {
     detour.0.iter().for_each(|(_, proxy)| proxy.lose_replies(false));
     // What nobody heard of is given back first.
     assert_eq!(until_claimed(&store, &q).await, ["1"]);
+}
+
+#[tokio::test]
+async fn who_has_written_cluster_already_is_told_of_the_braces() {
+    let cluster = tokio::task::spawn_blocking(RedisCluster::shared).await.unwrap();
+    let store = connect(&cluster.url(), "unbraced").await;
+    let q = queue("mail");
+    for error in
+        [store.counts(&q).await.unwrap_err(), store.add(&q, vec![plain("n")], NOW).await.unwrap_err()]
+    {
+        let text = error.to_string();
+        assert!(text.contains("braces") && text.contains("{bull}"), "{text}");
+        assert!(!text.contains("redis+cluster:// instead"), "{text}");
+    }
 }

@@ -12,7 +12,7 @@ use crate::server::Server;
 
 async fn fresh() -> Fixture {
     let server = Server::start();
-    // With no more rights than the message about missing ones tells to give: this proves that they are enough.
+    // With no more rights than the faults about missing ones tell to give: this proves that they are enough.
     let url = advised(&server).await;
     let redis = Redis::connect(ConnectOptions::from_url(&url).unwrap()).await.unwrap();
     let store = BullStore::new(redis, StoreOptions { series: SeriesPoints::all(POINTS) });

@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use jobcell_core::cache::Cache;
+use jobcell_core::store::Wake;
 use jobcell_core::{Store, StoreError};
-use jobcell_redis::{BullStore, ConnectError, ConnectOptions, Resolve};
+use jobcell_redis::{BullStore, ConnectError, ConnectOptions, Redis, RedisCache, Resolve};
+use jobcell_tests::Way;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::proxy::Proxy;
@@ -255,7 +258,7 @@ async fn connections_that_nobody_answers_on_any_more_are_replaced() {
     assert!(muted.elapsed() < Duration::from_secs(8));
     // A worker that sleeps on a dead connection hears of it too.
     let woken = tokio::time::timeout(Duration::from_secs(8), slept).await.unwrap().unwrap();
-    assert!(woken.is_ok_and(|wake| wake == jobcell_core::store::Wake::TimedOut));
+    assert!(woken.is_ok_and(|wake| wake == Wake::TimedOut));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -354,4 +357,53 @@ async fn a_replica_behind_the_name_is_not_connected_to_in_a_tight_loop() {
     }
     let opened = connections(b.raw.run(&["INFO", "stats"]).await) - before;
     assert!((2..=15).contains(&opened), "{opened} connections in 3 s");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_reply_on_a_slow_line_is_waited_for() {
+    let b = Bench::new().await;
+    let proxy = Proxy::to(b.server.port).await;
+    let redis = Redis::connect(ConnectOptions::from_url(&proxy.url()).unwrap()).await.unwrap();
+    let cache = RedisCache::new(redis);
+    // Longer under way than silence is put up with, and than an answer that does not come is waited for.
+    let value = vec![b'x'; 4 * 1024 * 1024];
+    cache.set("large", value.clone().into(), None).await.unwrap();
+    proxy.slow_down();
+    let began = Instant::now();
+    let got = cache.get("large").await.unwrap().unwrap();
+    assert!(got == value && began.elapsed() > Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_tried_into_a_black_hole_keeps_nobody_waiting() {
+    let server = Server::start();
+    let mut quickest = Duration::MAX;
+    for _ in 0..4 {
+        let proxy = jobcell_tests::Proxy::start(server.port);
+        let store = BullStore::connect(ConnectOptions::from_url(&proxy.url()).unwrap()).await.unwrap();
+        let q = queue("q");
+        let mut waiter = store.waiter(&q, None).await.unwrap();
+        // Whatever it says then, its worker looks for jobs. (The marker may go to its dead connection.)
+        let waits = tokio::spawn(async move { while waiter.wait(Duration::from_secs(60)).await.is_err() {} });
+        // Everything is swallowed, new connections too. The worst moment to mend it is when one has just been tried.
+        proxy.stall(Way::Both);
+        let before = proxy.accepted();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while proxy.accepted() < before + 2 {
+            assert!(Instant::now() < deadline, "nothing is tried");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        proxy.pass();
+        let mended = Instant::now();
+        while let Err(e) = store.add(&q, vec![plain("a")], NOW).await {
+            assert!(e.is_transient() && Instant::now() < deadline, "{e}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::timeout(Duration::from_secs(20), waits).await.unwrap().unwrap();
+        assert!(!store.claim(&q, &claim(9, NOW)).await.unwrap().jobs.is_empty());
+        println!("claims again {:?} after the hole was mended", mended.elapsed());
+        quickest = quickest.min(mended.elapsed());
+    }
+    // A busy machine adds to it now and then; to wait for a try that went nowhere takes longer each time.
+    assert!(quickest < Duration::from_millis(1800), "{quickest:?}");
 }

@@ -363,3 +363,15 @@ async fn finished_jobs_that_cannot_be_listed_stay_active() {
     assert_eq!(b.finish(&job, &token, complete("1")).await.finished, [Err(Refusal::Unwritable)]);
     assert_eq!(b.raw.list("bull:q:active").await, ["1"]);
 }
+
+#[tokio::test]
+async fn what_somebody_else_keeps_under_a_queues_name_hides_no_other_queue() {
+    let mut b = Bench::new().await;
+    b.add(vec![plain("a")]).await;
+    let _: () = b.raw.run(&["SET", "bull:settings:meta", "mine"]).await;
+    let _: i64 = b.raw.run(&["RPUSH", "bull:users:id", "7"]).await;
+    let _: i64 = b.raw.run(&["HSET", "bull:seen:meta", "version", "bullmq:5.0.0"]).await;
+    let _: i64 = b.raw.run(&["INCR", "bull:old:id"]).await;
+    let queues = b.store.queues().await.unwrap();
+    assert_eq!(queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>(), ["old", "q", "seen"]);
+}

@@ -1,5 +1,6 @@
 //! Queues that are plain lists, as producers and listeners see them who know nothing but Redis.
 
+mod cancel;
 mod conforming;
 mod crashes;
 mod duplicates;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jobcell_core::store::{Claim, ClaimRequest, Claimed, Finish, Refusal, StallPolicy, StoreError, Verdict};
-use jobcell_core::{Backoff, BackoffKind, Job, Keep, Recorded, Store};
+use jobcell_core::{Backoff, BackoffKind, Job, Keep, Store};
 use jobcell_redis::{ConnectOptions, ListOptions, ListStore, Redis};
 use tokio_util::sync::CancellationToken;
 
@@ -149,13 +150,7 @@ pub(crate) async fn end_of(store: &ListStore, claimed: &Claimed, verdict: Verdic
 }
 
 pub(crate) fn ending(claimed: &Claimed, verdict: Verdict) -> Finish {
-    Finish {
-        id: claimed.id.clone(),
-        token: claimed.token.clone(),
-        verdict,
-        recorded: Recorded::default(),
-        keep_logs: None,
-    }
+    Finish::new(claimed.id.clone(), claimed.token.clone(), verdict)
 }
 
 pub(crate) fn job(claimed: &Claimed) -> &Job {

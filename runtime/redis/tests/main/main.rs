@@ -18,6 +18,7 @@ mod connections;
 mod family;
 mod finishing;
 mod foreign;
+mod keyvalue;
 mod limits;
 mod list;
 mod scheduling;

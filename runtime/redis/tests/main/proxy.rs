@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,6 +11,9 @@ use tokio::sync::watch;
 
 /// No reply is lost.
 const ALL: usize = usize::MAX;
+
+/// Time between parts of at most 64 KiB on a slow connection.
+const SLOW: Duration = Duration::from_millis(170);
 
 /// Forwards connections to a server on loopback.
 pub(crate) struct Proxy {
@@ -25,6 +29,9 @@ struct Shared {
     passing: AtomicUsize,
     /// Connections of a round before this one are dead, and nobody is told.
     round: watch::Sender<u64>,
+    /// Connections so far; replies on those before `slow` take their time.
+    connections: AtomicUsize,
+    slow: AtomicUsize,
     /// Commands that went through and hold this text.
     counted: std::sync::Mutex<(Vec<u8>, usize)>,
 }
@@ -37,6 +44,8 @@ impl Proxy {
             target: port,
             passing: AtomicUsize::new(ALL),
             round: watch::Sender::new(0),
+            connections: AtomicUsize::new(0),
+            slow: AtomicUsize::new(0),
             counted: std::sync::Mutex::default(),
         });
         let forwarded = Arc::clone(&shared);
@@ -66,6 +75,12 @@ impl Proxy {
         self.shared.round.send_modify(|round| *round += 1);
     }
 
+    /// On the connections there are, replies keep everybody waiting until another connection is made, and then arrive in
+    /// small parts, as a large one on a slow line. New connections are quick.
+    pub(crate) fn slow_down(&self) {
+        self.shared.slow.store(self.shared.connections.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
     /// Counts from now on how often this text passes to the server.
     pub(crate) fn count(&self, text: &str) {
         *self.shared.counted.lock().unwrap() = (text.as_bytes().to_vec(), 0);
@@ -92,6 +107,7 @@ impl Shared {
         let muted = async move {
             let _ = round.wait_for(|round| *round > own).await;
         };
+        let number = self.connections.fetch_add(1, Ordering::SeqCst);
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
         let requests = async {
@@ -112,8 +128,15 @@ impl Shared {
         let replies = async {
             let mut part = vec![0; 64 * 1024];
             while let Ok(n @ 1..) = from_server.read(&mut part).await {
+                let slow = self.slow.load(Ordering::SeqCst);
+                while number < slow && self.connections.load(Ordering::SeqCst) == slow {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 if !self.passes(&part[..n]) || to_client.write_all(&part[..n]).await.is_err() {
                     return;
+                }
+                if number < slow {
+                    tokio::time::sleep(SLOW).await;
                 }
             }
         };

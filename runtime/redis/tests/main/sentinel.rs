@@ -155,3 +155,24 @@ async fn what_is_wrong_is_told() {
         "{text}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_and_servers_are_told_apart() {
+    let mut fleet = start().await;
+    let url = fleet.url();
+    let (sentinels, _) = url.trim_start_matches("redis+sentinel://").split_once('/').unwrap();
+    let sentinel = sentinels.split(',').next().unwrap();
+    let server = format!("127.0.0.1:{}", fleet.nodes()[0].port());
+    for (url, part) in [
+        (
+            format!("redis://{sentinel}"),
+            format!("is a sentinel, which holds no jobs; write redis+sentinel://{sentinel}/"),
+        ),
+        (format!("redis://{sentinel}/3"), "is a sentinel".to_owned()),
+        (format!("redis+cluster://{sentinel}"), "is a sentinel".to_owned()),
+        (format!("redis+sentinel://{server}/main"), format!("no sentinel; write redis://{server} instead")),
+    ] {
+        let error = BullStore::connect(ConnectOptions::from_url(&url).unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains(&part) && !error.is_transient(), "{url}: {error}");
+    }
+}

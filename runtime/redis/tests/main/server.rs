@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use jobcell_core::store::{Claim, ClaimRequest, Finish, FinishReply, NewJob, Token, Verdict};
-use jobcell_core::{Job, JobId, JobOptions, Keep, QueueName, Recorded, Store};
+use jobcell_core::{Job, JobId, JobOptions, Keep, QueueName, Store};
 use jobcell_redis::{BullStore, ConnectOptions};
 
 use crate::proxy::Proxy;
@@ -189,7 +189,7 @@ pub(crate) fn ids(claim: &Claim) -> Vec<&str> {
 }
 
 pub(crate) fn finish(id: &JobId, token: &Token, verdict: Verdict) -> Finish {
-    Finish { id: id.clone(), token: token.clone(), verdict, recorded: Recorded::default(), keep_logs: None }
+    Finish::new(id.clone(), token.clone(), verdict)
 }
 
 pub(crate) fn complete(result: &str) -> Verdict {

@@ -2,6 +2,7 @@
 
 use jobcell_core::Store;
 use jobcell_redis::{BullStore, ConnectError, ConnectOptions};
+use jobcell_tests::Proxy;
 use jobcell_tests::fleet::{Certificates, Identity, RedisCluster, RedisNode, RedisSentinels};
 
 use crate::server::{NOW, plain, queue};
@@ -148,4 +149,59 @@ async fn a_cluster_speaks_tls() {
     let text = fault(options).await;
     assert!(text.contains("[redis] ca"), "{text}");
     drop(cluster);
+}
+
+#[tokio::test]
+async fn a_certificate_of_ours_that_has_expired_is_named() {
+    let ours = Certificates::new();
+    let old = ours.expired("old-us", &["jobcell"]);
+    for protocol in ["TLSv1.3", "TLSv1.2"] {
+        let identity = ours.identity("server", &["127.0.0.1"]);
+        let server = Guarded::start(&ours, &identity, true, &["--tls-protocols", protocol]);
+        let options = server.options("127.0.0.1").ca(ours.ca());
+        let text = fault(options.certificate(&old.cert, &old.key)).await;
+        assert!(
+            text.contains("old-us.crt") && text.contains("has expired") && text.contains("renew it"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_servers_certificate_that_expires_is_told_until_it_is_renewed() {
+    let ours = Certificates::new();
+    let names = ["127.0.0.1"];
+    let good = Guarded::start(&ours, &ours.identity("server", &names), false, &[]);
+    let old = Guarded::start(&ours, &ours.expired("old", &names), false, &[]);
+    let proxy = Proxy::start(good.port);
+    let url = proxy.url().replace("redis://", "rediss://");
+    let store = BullStore::connect(ConnectOptions::from_url(&url).unwrap().ca(ours.ca())).await.unwrap();
+    let q = queue("q");
+    store.add(&q, vec![plain("n")], NOW).await.unwrap();
+    proxy.aim(old.port);
+    proxy.cut();
+    let until = |part: &'static str| {
+        let (store, q) = (store.clone(), q.clone());
+        async move {
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            loop {
+                let told = match store.counts(&q).await {
+                    Ok(_) => "fine".to_owned(),
+                    Err(e) => {
+                        // A host must not give up: somebody will renew it.
+                        assert!(e.is_transient(), "{e}");
+                        e.to_string()
+                    }
+                };
+                if told.contains(part) {
+                    return;
+                }
+                assert!(std::time::Instant::now() < deadline, "{told}");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
+    };
+    until("its certificate has expired").await;
+    proxy.aim(good.port);
+    until("fine").await;
 }

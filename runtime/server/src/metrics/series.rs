@@ -76,7 +76,7 @@ struct RouteSeries {
 }
 
 /// Every [`jobcell_core::Outcome::label`].
-const OUTCOMES: [&str; 9] = [
+const OUTCOMES: [&str; 10] = [
     "completed",
     "retry",
     "fatal",
@@ -85,6 +85,7 @@ const OUTCOMES: [&str; 9] = [
     "delayed",
     "requeued",
     "waiting-children",
+    "cancelled",
     "stopped",
 ];
 
@@ -238,6 +239,7 @@ mod tests {
             Outcome::DelayUntil(0),
             Outcome::Requeue,
             Outcome::WaitForChildren,
+            Outcome::stopped(StopCause::Cancelled, ""),
             Outcome::stopped(StopCause::Trap, ""),
         ];
         assert_eq!(all.each_ref().map(Outcome::label), OUTCOMES);

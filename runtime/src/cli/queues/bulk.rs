@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use jobcell_core::store::Obliterated;
-use jobcell_core::{Admin, Clock, JobState, QueueName, SystemClock};
+use jobcell_core::{Admin, Clock, JobState, QueueName, StoreError, SystemClock};
 use serde::Serialize;
 
 use super::super::args::{AgeLimit, BulkCommand, QueueChoice};
-use super::super::console::{Console, visible};
+use super::super::console::{Console, counted, duration, visible};
 use super::super::exit::Failure;
-use super::{named, unknown_queue};
+use super::{is_administered, named, unknown_queue};
 
 /// Jobs after which it is told how far it is.
 const TOLD_EVERY: u64 = 10_000;
@@ -39,13 +39,33 @@ enum Bulk {
 }
 
 impl Bulk {
-    /// For `--json` and for people.
-    fn words(&self) -> (&'static str, &'static str) {
+    /// What was done, for `--json`.
+    fn word(&self) -> &'static str {
         match self {
-            Self::Clean(..) => ("removed", "jobs removed"),
-            Self::Promote(_) => ("promoted", "jobs are due now"),
-            Self::Retry(..) => ("retried", "jobs wait to be run again"),
-            Self::Trim(_) => ("removed", "events removed"),
+            Self::Clean(..) | Self::Trim(_) => "removed",
+            Self::Promote(_) => "promoted",
+            Self::Retry(..) => "retried",
+        }
+    }
+
+    /// What was done to so many, for people.
+    fn told(&self, count: u64) -> String {
+        let (one, several) = match self {
+            Self::Clean(..) | Self::Trim(_) => ("removed", "removed"),
+            Self::Promote(_) => ("is due now", "are due now"),
+            Self::Retry(..) => ("waits to be run again", "wait to be run again"),
+        };
+        let what = counted(count, if matches!(self, Self::Trim(_)) { "event" } else { "job" });
+        format!("{what} {}", if count == 1 { one } else { several })
+    }
+
+    /// What a store offers that can do it.
+    fn offer(&self) -> &'static str {
+        match self {
+            Self::Clean(..) => "cleaning",
+            Self::Promote(_) => "promoting many jobs at once",
+            Self::Retry(..) => "retrying many jobs at once",
+            Self::Trim(_) => "an event stream",
         }
     }
 
@@ -117,22 +137,33 @@ async fn on_each(
     bulk: &Bulk,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    if let Bulk::Clean(state, AgeLimit { older, limit }) = bulk {
-        let which = named(choice);
-        let many = limit.map_or("all".to_owned(), |limit| format!("up to {limit}"));
-        let age = older
-            .map_or(String::new(), |age| format!(" that are older than {}", humantime::format_duration(age)));
-        console.confirm(&format!("removing {many} {state} jobs{age} of {which}"))?;
-    }
-    let queues = match &choice.queue {
+    let named_ones = match &choice.queue {
         Some(queue) => vec![QueueName::new(queue)?],
         None => store.queues().await?,
     };
-    let (word, words) = bulk.words();
+    let mut queues = Vec::with_capacity(named_ones.len());
+    for queue in named_ones {
+        if is_administered(store, &queue).await? {
+            queues.push(queue);
+            continue;
+        }
+        let refusal = StoreError::unsupported(&queue, bulk.offer());
+        if !choice.all {
+            return Err(refusal.into());
+        }
+        console.note(&visible(&format!("note: {refusal}; it is left out")));
+    }
+    if let Bulk::Clean(state, AgeLimit { older, limit }) = bulk {
+        let which = named(choice);
+        let many = limit.map_or("all".to_owned(), |limit| format!("up to {limit}"));
+        let age = older.map_or(String::new(), |age| format!(" that are older than {}", duration(age)));
+        console.confirm(&format!("removing {many} {state} jobs{age} of {which}"))?;
+    }
+    let word = bulk.word();
     let (mut all, mut text) = (Vec::new(), String::new());
     for queue in &queues {
         let count = in_parts(store, queue, bulk, console).await?;
-        text += &visible(&format!("queue {queue}: {count} {words}\n"));
+        text += &visible(&format!("queue {queue}: {}\n", bulk.told(count)));
         all.push(Changed { name: queue.to_string(), count: [(word, count)].into() });
     }
     if choice.all {
@@ -149,7 +180,6 @@ async fn in_parts(
     console: &mut Console<'_>,
 ) -> Result<u64, Failure> {
     let (size, before) = (bulk.size(store, queue).await?, bulk.before());
-    let (_, words) = bulk.words();
     let (mut asked, mut count) = (0, 0);
     while asked < size {
         let part = TOLD_EVERY.min(size - asked);
@@ -160,7 +190,7 @@ async fn in_parts(
             break;
         }
         if asked < size {
-            console.note(&visible(&format!("queue {queue}: {count} {words} so far")));
+            console.note(&visible(&format!("queue {queue}: {} so far", bulk.told(count))));
         }
     }
     Ok(count)
@@ -177,6 +207,16 @@ async fn obliterate(
     if let Some(hint) = unknown_queue(store, &queue).await {
         return Err(Failure::failed(hint));
     }
+    // What cannot be done is not asked for first.
+    if !is_administered(store, &queue).await? {
+        return Err(StoreError::unsupported(&queue, "obliterating").into());
+    }
+    if !store.is_paused(&queue).await? {
+        return Err(refused(&queue, &Obliterated::NotPaused));
+    }
+    if !force && store.counts(&queue).await?.get(JobState::Active) > 0 {
+        return Err(refused(&queue, &Obliterated::Active));
+    }
     let what = if force { ", and jobs that run" } else { "" };
     console.confirm(&format!(
         "removing queue {queue:?} with all its jobs, schedulers, events and settings{what}"
@@ -191,23 +231,31 @@ async fn obliterate(
                 // How far it is matters to nobody who cannot be told.
                 let Ok(counts) = store.counts(&queue).await else { continue };
                 let left: u64 = counts.0.values().sum();
-                console.note(&visible(&format!("queue {queue}: {left} jobs are left")));
+                console.note(&visible(&format!("queue {queue}: {left} of its jobs are left")));
             }
         }
     };
-    let fix = match ended {
+    match ended {
         Obliterated::Yes => {
             let value = serde_json::json!({ "name": queue.as_str(), "obliterated": true });
-            return console.answer(&value, |_| visible(&format!("queue {queue} is gone\n")));
+            console.answer(&value, |_| visible(&format!("queue {queue} is gone\n")))
         }
+        not_yet @ (Obliterated::NotPaused | Obliterated::Active) => Err(refused(&queue, &not_yet)),
+    }
+}
+
+/// Why a queue was not removed.
+fn refused(queue: &QueueName, why: &Obliterated) -> Failure {
+    let fix = match why {
         Obliterated::NotPaused => {
             format!("is not paused; `jobcell queue pause {queue}` first, so that nothing runs meanwhile")
         }
         Obliterated::Active => {
             "has jobs that run; wait for their end, or remove them with --force".to_owned()
         }
+        Obliterated::Yes => "is gone".to_owned(),
     };
-    Err(Failure::failed(format!("queue {queue:?} {fix}")))
+    Failure::failed(format!("queue {queue:?} {fix}"))
 }
 
 // === impl BulkCommand ===

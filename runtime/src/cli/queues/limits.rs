@@ -2,28 +2,12 @@
 
 use std::time::Duration;
 
-use jobcell_core::store::{Limits, RateLimit};
+use jobcell_core::store::RateLimit;
 use jobcell_core::{Admin, QueueName};
-use serde::Serialize;
+use jobcell_server::LimitsView;
 
-use super::super::console::{Console, visible};
+use super::super::console::{Console, counted, duration, visible};
 use super::super::exit::Failure;
-
-/// Limits as `--json` prints them.
-#[derive(Serialize)]
-struct LimitsView<'a> {
-    name: &'a str,
-    paused: bool,
-    concurrency: Option<u64>,
-    rate: Option<RateView>,
-    rests_for_ms: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct RateView {
-    max: u64,
-    per_ms: u64,
-}
 
 /// What becomes of a limit.
 pub(super) enum Change<T> {
@@ -55,9 +39,9 @@ pub(super) async fn concurrency(
         Change::Lift => store.set_concurrency(queue, None).await?,
     }
     let limits = store.limits(queue).await?;
-    console.answer(&view(queue, &limits), |_| {
+    console.answer(&LimitsView::new(queue, &limits), |_| {
         let held = limits.concurrency.map_or("is not limited".to_owned(), |max| {
-            format!("runs at most {max} jobs at once, over all its workers")
+            format!("runs at most {} at once, over all its workers", counted(max, "job"))
         });
         visible(&format!("queue {queue} {held}\n"))
     })
@@ -79,26 +63,14 @@ pub(super) async fn rate(
         store.rest(queue, Some(rest).filter(|rest| !rest.is_zero())).await?;
     }
     let limits = store.limits(queue).await?;
-    console.answer(&view(queue, &limits), |_| {
+    console.answer(&LimitsView::new(queue, &limits), |_| {
         let mut held = limits.rate.map_or("is not limited".to_owned(), |RateLimit { max, per }| {
-            let per = humantime::format_duration(per);
-            format!("starts at most {max} jobs in {per}, over all its workers")
+            let per = duration(per);
+            format!("starts at most {} in {per}, over all its workers", counted(max, "job"))
         });
         if let Some(rest) = limits.rests_for {
-            held += &format!(", and rests for another {}", humantime::format_duration(rest));
+            held += &format!(", and rests for another {}", duration(rest));
         }
         visible(&format!("queue {queue} {held}\n"))
     })
-}
-
-fn view<'a>(queue: &'a QueueName, limits: &Limits) -> LimitsView<'a> {
-    let Limits { paused, concurrency, rate, rests_for } = limits;
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    LimitsView {
-        name: queue.as_str(),
-        paused: *paused,
-        concurrency: *concurrency,
-        rate: rate.map(|rate| RateView { max: rate.max, per_ms: ms(rate.per) }),
-        rests_for_ms: rests_for.map(ms),
-    }
 }

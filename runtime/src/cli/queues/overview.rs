@@ -7,7 +7,7 @@ use jobcell_core::{Admin, JobState, QueueName};
 use serde::Serialize;
 
 use super::super::args::OneCommand;
-use super::super::console::{Console, table, time, visible};
+use super::super::console::{Console, duration, table, time, visible};
 use super::super::exit::{Exit, Failure};
 use super::limits::{self, Change};
 
@@ -71,8 +71,8 @@ async fn workers(store: &dyn Admin, queue: &QueueName, console: &mut Console<'_>
     let views: Vec<WorkerView> = seen.into_iter().map(view).collect();
     console.answer(&views, |views| {
         let row = |WorkerView { name, address, age_seconds }: &WorkerView| {
-            let age = humantime::format_duration(std::time::Duration::from_secs(*age_seconds));
-            vec![visible(name.as_deref().unwrap_or("-")), visible(address), age.to_string()]
+            let age = duration(std::time::Duration::from_secs(*age_seconds));
+            vec![visible(name.as_deref().unwrap_or("-")), visible(address), age]
         };
         if views.is_empty() {
             return String::new();

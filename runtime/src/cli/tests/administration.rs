@@ -58,7 +58,7 @@ fn delayed_jobs_are_promoted_and_finished_ones_retried() {
     let place = filled(3, &["--delay", "1h"]);
     assert_eq!(place.json(&["queue", "promote", "q", "--limit", "2"]).1["promoted"], 2);
     assert_eq!((count(&place, "delayed"), count(&place, "waiting")), (1, 2));
-    place.run(&["queue", "promote", "--all"]).is(Exit::Done, &["queue q: 1 jobs are due now"]);
+    place.run(&["queue", "promote", "--all"]).is(Exit::Done, &["queue q: 1 job is due now"]);
     end(&place, 3, &failed());
     place.run(&["queue", "retry", "q", "--older", "1d"]).is(Exit::Done, &["queue q: 0 jobs"]);
     assert_eq!(place.json(&["queue", "retry", "q", "--limit", "2"]).1, json!({"name": "q", "retried": 2}));
@@ -118,11 +118,14 @@ fn limits_are_shown_set_and_lifted() {
 fn a_queue_is_obliterated_when_it_is_paused_and_said_so() {
     let mut place = filled(2, &[]);
     place.run(&["queue", "obliterate", "p", "--yes"]).is(Exit::Failed, &["no queue \"p\"", "\"q\""]);
-    place.run(&["queue", "obliterate", "q"]).is(Exit::Usage, &["all its jobs, schedulers, events", "--yes"]);
-    place
-        .run(&["queue", "obliterate", "q", "--yes"])
-        .is(Exit::Failed, &["not paused", "jobcell queue pause q"]);
+    // What cannot be done is not confirmed first.
+    for yes in [&[][..], &["--yes"]] {
+        place
+            .run(&[&["queue", "obliterate", "q"], yes].concat())
+            .is(Exit::Failed, &["not paused", "jobcell queue pause q"]);
+    }
     place.run(&["queue", "pause", "q"]).is(Exit::Done, &[]);
+    place.run(&["queue", "obliterate", "q"]).is(Exit::Usage, &["all its jobs, schedulers, events", "--yes"]);
     place.interactive = true;
     place.stdin = "no\n".to_owned();
     place.run(&["queue", "obliterate", "q"]).is(Exit::Failed, &["nothing was changed"]);
@@ -136,7 +139,7 @@ fn a_running_job_keeps_a_queue_from_being_obliterated() {
     let place = filled(1, &[]);
     let store = place.store();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
+    let id = runtime.block_on(async {
         let queue = QueueName::new("q").unwrap();
         let request = ClaimRequest {
             max: 1,
@@ -147,12 +150,22 @@ fn a_running_job_keeps_a_queue_from_being_obliterated() {
             rate: None,
             now: SystemClock.now(),
         };
-        assert_eq!(store.claim(&queue, &request).await.unwrap().jobs.len(), 1);
+        let claimed = store.claim(&queue, &request).await.unwrap().jobs.remove(0);
         store.pause(&queue).await.unwrap();
         store.close().await;
+        claimed.id.to_string()
     });
     drop(store);
-    place.run(&["queue", "obliterate", "q", "--yes"]).is(Exit::Failed, &["jobs that run", "--force"]);
+    for yes in [&[][..], &["--yes"]] {
+        place
+            .run(&[&["queue", "obliterate", "q"], yes].concat())
+            .is(Exit::Failed, &["jobs that run", "--force"]);
+        for children in [&[][..], &["--children"]] {
+            place
+                .run(&[&["job", "remove", "q", &id], children, yes].concat())
+                .is(Exit::Failed, &["running", "cannot be removed"]);
+        }
+    }
     assert_eq!(count(&place, "active"), 1);
     let (exit, done) = place.json(&["queue", "obliterate", "q", "--yes", "--force"]);
     assert_eq!((exit, &done["obliterated"]), (Exit::Done, &json!(true)));

@@ -40,7 +40,7 @@ pub(in crate::config) fn overlay(root: &mut Node, environment: &Environment, fau
 }
 
 /// Lays the other variables over what every other source gave: over a URL of the file field by field, over one of the
-/// environment only credentials that it lacks. Says what is left without effect.
+/// environment or of a flag only credentials that it lacks. Says what is left without effect.
 pub(in crate::config) fn complete(
     root: &mut Node,
     environment: &Environment,
@@ -57,8 +57,14 @@ pub(in crate::config) fn complete(
     };
     let Some(text) = node.as_text().map(str::to_owned) else { return };
     match node.origin.clone() {
-        // A URL given as a flag stands for itself: it may well lead to another Redis than the environment's.
-        Origin::Flag(_) | Origin::Default => {}
+        Origin::Default => {}
+        // A URL given as a flag may well lead to another Redis than the environment's, but for its login there is no
+        // better place: what stands in a command is seen by everybody on the machine.
+        origin @ Origin::Flag(_) => {
+            if let Some(url) = with_credentials(&text, environment) {
+                set(root, url, origin);
+            }
+        }
         Origin::Variable(name) if name == HOST => {}
         Origin::Variable(name) => {
             let unused: Vec<&str> = [HOST, PORT, DATABASE, TLS]
@@ -186,7 +192,7 @@ fn overlaid(
     Some(address.to_string())
 }
 
-/// A URL of the environment that has no credentials, with those of the environment.
+/// A URL of the environment or of a flag that has no credentials, with those of the environment.
 fn with_credentials(text: &str, environment: &Environment) -> Option<String> {
     let (username, password) = (environment.get(USERNAME), environment.get(PASSWORD));
     let mut address = Address::split(text)?;

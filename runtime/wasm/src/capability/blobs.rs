@@ -1,18 +1,21 @@
 //! `jobcell:job/blobs`: files in the stores that the operator named, for handlers granted `blobs = ["STORE"]`.
 
-use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use jobcell_core::HostCall;
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStoreExt, PutOptions,
     PutPayload,
 };
 
-use super::within;
-use crate::blobs::{BlobStore, Kind};
+use super::{shown, within};
+use crate::blobs::{BlobStore, Folder, Kind, is_being_written};
 use crate::cell::Cell;
+use crate::usage::Budget;
 use crate::world::jobcell::job::blobs::{Host, Info};
 use crate::world::jobcell::job::types::Error;
 
@@ -25,9 +28,9 @@ const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
 impl Host for Cell {
     async fn get(&mut self, store: String, key: String) -> Result<Vec<u8>, Error> {
-        let (store, location) = self.blob(&store, &key)?;
+        let (store, location) = self.blob(&store, &key).await?;
         let found = store.store().get_opts(&location, GetOptions::default()).await.map_err(blob_error)?;
-        read(found, self.template.limits().blob as u64).await
+        self.read(found).await
     }
 
     async fn get_range(
@@ -37,7 +40,7 @@ impl Host for Cell {
         offset: u64,
         length: u64,
     ) -> Result<Vec<u8>, Error> {
-        let (store, location) = self.blob(&store, &key)?;
+        let (store, location) = self.blob(&store, &key).await?;
         let end = offset
             .checked_add(length)
             .ok_or_else(|| Error::Invalid("the range ends beyond 2^64".to_owned()))?;
@@ -46,7 +49,7 @@ impl Host for Cell {
         }
         let options = GetOptions { range: Some(GetRange::Bounded(offset..end)), ..GetOptions::default() };
         match store.store().get_opts(&location, options).await {
-            Ok(found) => read(found, self.template.limits().blob as u64).await,
+            Ok(found) => self.read(found).await,
             // Stores have no common word for a range that begins at the end or beyond it, where nothing is left to read.
             Err(error @ object_store::Error::Generic { .. }) => match store.store().head(&location).await {
                 Ok(meta) if meta.size <= offset => Ok(Vec::new()),
@@ -57,7 +60,7 @@ impl Host for Cell {
     }
 
     async fn head(&mut self, store: String, key: String) -> Result<Info, Error> {
-        let (store, location) = self.blob(&store, &key)?;
+        let (store, location) = self.blob(&store, &key).await?;
         let options = GetOptions { head: true, ..GetOptions::default() };
         let found = store.store().get_opts(&location, options).await.map_err(blob_error)?;
         let kept = found.attributes.get(&Attribute::ContentType).map(|kind| kind.as_ref().to_owned());
@@ -71,8 +74,9 @@ impl Host for Cell {
         data: Vec<u8>,
         content_type: Option<String>,
     ) -> Result<Info, Error> {
-        let (store, location) = self.blob(&store, &key)?;
-        within(data.len(), self.template.limits().blob)?;
+        let (store, location) = self.blob(&store, &key).await?;
+        let limit = self.template.limits().blob;
+        self.within("blob", data.len(), limit)?;
         let mut attributes = Attributes::new();
         if let Some(kind) = &content_type {
             within(kind.len(), CONTENT_TYPE_BYTES_MAX)?;
@@ -85,6 +89,7 @@ impl Host for Cell {
             }
         }
         let size = data.len() as u64;
+        self.spend(Budget::Blobs, size)?;
         let payload = PutPayload::from_bytes(Bytes::from(data));
         let options = PutOptions { attributes, ..PutOptions::default() };
         let put = store.store().put_opts(&location, payload, options).await.map_err(blob_error)?;
@@ -92,7 +97,7 @@ impl Host for Cell {
     }
 
     async fn delete(&mut self, store: String, key: String) -> Result<(), Error> {
-        let (store, location) = self.blob(&store, &key)?;
+        let (store, location) = self.blob(&store, &key).await?;
         store.store().delete(&location).await.map_err(blob_error)
     }
 
@@ -103,9 +108,11 @@ impl Host for Cell {
         start_after: Option<String>,
         limit: u32,
     ) -> Result<Vec<Info>, Error> {
-        self.host_calls += 1;
+        self.called(HostCall::Blobs);
         let store = self.blob_store(&store)?;
         within(prefix.len(), KEY_BYTES_MAX)?;
+        // The libraries behind it panic over addresses that are too long.
+        within(start_after.as_ref().map_or(0, String::len), KEY_BYTES_MAX)?;
         list(&store, &prefix, start_after.as_deref(), limit.min(LIST_MAX) as usize).await
     }
 }
@@ -113,6 +120,7 @@ impl Host for Cell {
 impl Cell {
     fn blob_store(&self, name: &str) -> Result<BlobStore, Error> {
         if !self.template.grants().blobs.iter().any(|granted| granted == name) {
+            let name = shown(name);
             return Err(self.denied(
                 "blobs",
                 &format!("blob store {name:?}"),
@@ -122,28 +130,55 @@ impl Cell {
         self.template.services().blobs.get(name).cloned().ok_or(Error::NotFound)
     }
 
-    fn blob(&mut self, store: &str, key: &str) -> Result<(BlobStore, Path), Error> {
-        self.host_calls += 1;
+    /// Where a key of a store lies, inside of the store.
+    async fn blob(&mut self, store: &str, key: &str) -> Result<(BlobStore, Path), Error> {
+        self.called(HostCall::Blobs);
         let store = self.blob_store(store)?;
         within(key.len(), KEY_BYTES_MAX)?;
-        if key.is_empty() {
+        // Without its slashes it would be the store's own folder, which is not in the folder.
+        if key.trim_matches('/').is_empty() {
             return Err(Error::Invalid("the key is empty".to_owned()));
         }
         let location = store.locate(key).map_err(|fault| Error::Invalid(format!("key {key:?}: {fault}")))?;
+        if let Some(folder) = store.folder() {
+            if location.filename().is_some_and(is_being_written) {
+                return Err(Error::Invalid(format!(
+                    "key {key:?}: this store calls files so while they are written; end it with something else than '#' \
+                     and digits"
+                )));
+            }
+            let at = location.clone();
+            if !in_folder(folder, move |folder| folder.holds(&at)).await? {
+                return Err(Error::Invalid(format!(
+                    "key {key:?} leads out of the store, by a symbolic link"
+                )));
+            }
+        }
         Ok((store, location))
     }
-}
 
-/// Reads a file whose size is checked before its first byte is asked for.
-async fn read(found: GetResult, limit: u64) -> Result<Vec<u8>, Error> {
-    if found.range.end.saturating_sub(found.range.start) > limit {
-        return Err(Error::TooLarge(limit));
+    /// Reads a file whose size is checked before its first byte is asked for.
+    async fn read(&mut self, found: GetResult) -> Result<Vec<u8>, Error> {
+        let (size, limit) = (found.range.end.saturating_sub(found.range.start), self.template.limits().blob);
+        self.within("blob", usize::try_from(size).unwrap_or(usize::MAX), limit)?;
+        self.spend(Budget::Blobs, size)?;
+        found.bytes().await.map(Vec::from).map_err(blob_error)
     }
-    found.bytes().await.map(Vec::from).map_err(blob_error)
 }
 
-/// The first `limit` keys that begin so, in order. Stores that list in no order are read to the end, keeping only as
-/// many as are asked for.
+/// Looks at a folder of this machine on a thread that may wait for the disk.
+async fn in_folder<R: Send + 'static>(
+    folder: &Arc<Folder>,
+    look: impl FnOnce(&Folder) -> io::Result<R> + Send + 'static,
+) -> Result<R, Error> {
+    let folder = Arc::clone(folder);
+    let looked = tokio::task::spawn_blocking(move || look(&folder)).await;
+    let failed =
+        |error: io::Error| blob_error(object_store::Error::Generic { store: "folder", source: error.into() });
+    looked.map_err(|error| Error::Other(error.to_string()))?.map_err(failed)
+}
+
+/// The first `limit` keys that begin so, in order.
 async fn list(
     store: &BlobStore,
     prefix: &str,
@@ -163,21 +198,35 @@ async fn list(
         }
         None => Path::default(),
     };
-    let ordered = store.kind() != Kind::Folder;
+    if let Some(folder) = store.folder() {
+        let (prefix, after) = (prefix.to_owned(), start_after.map(str::to_owned));
+        let keys = in_folder(folder, move |folder| folder.keys(&prefix, after.as_deref(), limit)).await?;
+        return list_files(store, keys).await;
+    }
     let mut stream = store.store().list_with_offset(Some(&folder), &offset);
-    let mut first: BTreeMap<String, ObjectMeta> = BTreeMap::new();
-    while first.len() < limit || !ordered {
+    let mut listed = Vec::new();
+    while listed.len() < limit {
         let Some(meta) = stream.try_next().await.map_err(blob_error)? else { break };
         let Some(key) = store.key(&meta.location) else { continue };
-        if !key.starts_with(prefix) || start_after.is_some_and(|after| key.as_str() <= after) {
-            continue;
-        }
-        first.insert(key, meta);
-        if first.len() > limit {
-            first.pop_last();
+        if key.starts_with(prefix) && start_after.is_none_or(|after| key.as_str() > after) {
+            listed.push(info(store, meta, None)?);
         }
     }
-    first.into_values().take(limit).map(|meta| info(store, meta, None)).collect()
+    Ok(listed)
+}
+
+/// What is known of files of a folder; one that was deleted meanwhile is left out.
+async fn list_files(store: &BlobStore, keys: Vec<String>) -> Result<Vec<Info>, Error> {
+    let mut listed = Vec::with_capacity(keys.len());
+    for key in keys {
+        let location = store.locate(&key).map_err(|fault| Error::Other(fault.to_string()))?;
+        match store.store().head(&location).await {
+            Ok(meta) => listed.push(info(store, meta, None)?),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(blob_error(error)),
+        }
+    }
+    Ok(listed)
 }
 
 fn info(store: &BlobStore, meta: ObjectMeta, kept_type: Option<String>) -> Result<Info, Error> {
@@ -186,7 +235,7 @@ fn info(store: &BlobStore, meta: ObjectMeta, kept_type: Option<String>) -> Resul
         .ok_or_else(|| Error::Other("the store answered with a strange key".to_owned()))?;
     let content_type = kept_type.or_else(|| match store.kind() {
         Kind::Folder => type_by_name(&key),
-        Kind::Memory | Kind::S3 => None,
+        Kind::Memory | Kind::Remote => None,
     });
     Ok(Info { key, size: meta.size, content_type, etag: meta.e_tag })
 }
@@ -212,6 +261,11 @@ fn type_by_name(key: &str) -> Option<String> {
 
 fn blob_error(error: object_store::Error) -> Error {
     use object_store::Error as E;
+    if let E::Generic { source, .. } = &error
+        && let Some(why) = impossible(&**source)
+    {
+        return Error::Invalid(format!("this store cannot have such a key: {why}"));
+    }
     match error {
         E::NotFound { .. } => Error::NotFound,
         E::InvalidPath { source } => Error::Invalid(source.to_string()),
@@ -223,5 +277,19 @@ fn blob_error(error: object_store::Error) -> Error {
             tracing::warn!(error = %other, "blob store");
             Error::Unavailable("the blob store failed; the host's log says why".to_owned())
         }
+    }
+}
+
+/// Why a folder can never do what it was asked for, whoever tries again.
+fn impossible(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let cause = causes.find_map(|cause| cause.downcast_ref::<io::Error>())?;
+    match cause.kind() {
+        io::ErrorKind::InvalidFilename => Some("a part of it is too long for the name of a file"),
+        io::ErrorKind::InvalidInput => Some("it cannot be the name of a file"),
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists => {
+            Some("what is a folder in one key is a file in another")
+        }
+        _ => None,
     }
 }

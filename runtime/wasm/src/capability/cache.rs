@@ -6,16 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use jobcell_core::HostCall;
 use jobcell_core::cache::{Cache, CacheError};
+use jobcell_core::names::key_part;
 
-use super::{missing, within};
+use super::{KEY_BYTES_MAX, missing, within};
 use crate::cell::Cell;
+use crate::usage::Budget;
 use crate::world::jobcell::job::cache::Host;
 use crate::world::jobcell::job::types::Error;
-
-/// Bytes of a key.
-const KEY_BYTES_MAX: usize = 512;
 
 impl Host for Cell {
     async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
@@ -26,7 +25,7 @@ impl Host for Cell {
 
     async fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<(), Error> {
         let (cache, key) = self.cache(&key)?;
-        let (value, ttl) = (self.value(value)?, ttl(ttl_ms)?);
+        let (ttl, value) = (ttl(ttl_ms)?, self.written(value)?);
         cache.set(&key, value, ttl).await.map_err(cache_error)
     }
 
@@ -37,7 +36,7 @@ impl Host for Cell {
         ttl_ms: Option<u64>,
     ) -> Result<bool, Error> {
         let (cache, key) = self.cache(&key)?;
-        let (value, ttl) = (self.value(value)?, ttl(ttl_ms)?);
+        let (ttl, value) = (ttl(ttl_ms)?, self.written(value)?);
         cache.set_if_absent(&key, value, ttl).await.map_err(cache_error)
     }
 
@@ -49,6 +48,7 @@ impl Host for Cell {
     async fn increment(&mut self, key: String, by: i64, ttl_ms: Option<u64>) -> Result<i64, Error> {
         let (cache, key) = self.cache(&key)?;
         let ttl = ttl(ttl_ms)?;
+        self.spend(Budget::CacheKeys, 1)?;
         cache.increment(&key, by, ttl).await.map_err(cache_error)
     }
 }
@@ -56,7 +56,7 @@ impl Host for Cell {
 impl Cell {
     /// The cache and the whole key.
     fn cache(&mut self, key: &str) -> Result<(Arc<dyn Cache>, String), Error> {
-        self.host_calls += 1;
+        self.called(HostCall::Cache);
         if !self.template.grants().cache {
             return Err(self.denied("cache", "the cache", "cache = true"));
         }
@@ -65,15 +65,11 @@ impl Cell {
         }
         within(key.len(), KEY_BYTES_MAX)?;
         let cache = self.template.services().cache.as_ref().ok_or_else(|| missing("a cache"))?;
-        // A tenant comes with the job, so one called "a:b" must not meet handler "b" of tenant "a".
-        let tenant = self.attempt.job.options.tenant.as_deref().unwrap_or_default();
-        let tenant = tenant.replace('%', "%25").replace(':', "%3A");
-        Ok((Arc::clone(cache), format!("{tenant}:{}:{key}", self.template.name())))
-    }
-
-    fn value(&self, value: Vec<u8>) -> Result<Bytes, Error> {
-        within(value.len(), self.template.limits().cache_value)?;
-        Ok(Bytes::from(value))
+        // Neither has a ':' then, so that the first two are ours and whatever the guest's key has comes after them: one
+        // tenant's "a:b" does not meet handler "b" of tenant "a".
+        let tenant = key_part(self.tenant()?.unwrap_or_default());
+        let handler = key_part(self.template.name());
+        Ok((Arc::clone(cache), format!("{tenant}:{handler}:{key}")))
     }
 }
 

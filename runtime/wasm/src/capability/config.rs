@@ -1,6 +1,7 @@
 //! `wasi:config/store`: the settings that the operator wrote under `grants.config`. Always linked; with no settings
 //! there is nothing to read.
 
+use jobcell_core::HostCall;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
 use crate::cell::Cell;
@@ -23,12 +24,12 @@ pub(super) fn add_to_linker(linker: &mut Linker<Cell>) -> wasmtime::Result<()> {
         let mut store = linker.instance(&format!("wasi:config/store@{version}"))?;
         store.func_wrap("get", |mut cx: wasmtime::StoreContextMut<'_, Cell>, (key,): (String,)| {
             let cell = cx.data_mut();
-            cell.host_calls += 1;
+            cell.called(HostCall::Config);
             Ok((Ok::<_, Error>(cell.template.grants().config.get(&key).cloned()),))
         })?;
         store.func_wrap("get-all", |mut cx: wasmtime::StoreContextMut<'_, Cell>, (): ()| {
             let cell = cx.data_mut();
-            cell.host_calls += 1;
+            cell.called(HostCall::Config);
             let config = &cell.template.grants().config;
             let all: Vec<_> = config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
             Ok((Ok::<_, Error>(all),))

@@ -1,9 +1,10 @@
 //! `jobcell:job/context`: the running job. Always granted.
 
 use bytes::Bytes;
+use jobcell_core::HostCall;
 use tokio::time::Instant;
 
-use super::{missing, store_error, within};
+use super::{missing, store_error};
 use crate::cell::Cell;
 use crate::job::is_json;
 use crate::world::jobcell::job::context::Host;
@@ -11,8 +12,8 @@ use crate::world::jobcell::job::types::Error;
 
 impl Host for Cell {
     fn progress(&mut self, json: String) -> Result<(), Error> {
-        self.host_calls += 1;
-        within(json.len(), self.template.limits().progress)?;
+        self.called(HostCall::Context);
+        self.within("progress", json.len(), self.template.limits().progress)?;
         if !is_json(json.as_bytes()) {
             return Err(Error::Invalid("progress is not JSON text".to_owned()));
         }
@@ -21,24 +22,24 @@ impl Host for Cell {
     }
 
     fn log(&mut self, line: String) {
-        self.host_calls += 1;
+        self.called(HostCall::Context);
         self.log_lines("", &line);
     }
 
     fn is_cancelled(&mut self) -> bool {
-        self.host_calls += 1;
-        self.attempt.cancel.is_cancelled()
+        self.called(HostCall::Context);
+        self.attempt.io.is_asked() || self.attempt.cancel.is_cancelled()
     }
 
     fn remaining_ms(&mut self) -> u64 {
-        self.host_calls += 1;
+        self.called(HostCall::Context);
         let left = self.deadline.saturating_duration_since(Instant::now());
         u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn update_data(&mut self, data: Vec<u8>) -> Result<(), Error> {
-        self.host_calls += 1;
-        within(data.len(), self.template.limits().payload)?;
+        self.called(HostCall::Context);
+        self.within("payload", data.len(), self.template.limits().payload)?;
         // A queue whose payloads are JSON text must go on having such; one of raw bytes may hold anything.
         if is_json(&self.attempt.job.data) && !is_json(&data) {
             return Err(Error::Invalid(
@@ -50,13 +51,13 @@ impl Host for Cell {
     }
 
     async fn children_values(&mut self) -> Result<Vec<(String, String)>, Error> {
-        self.host_calls += 1;
+        self.called(HostCall::Context);
         let store = self.template.services().store.as_ref().ok_or_else(|| missing("a job store"))?;
         store.children_values(&self.attempt.queue, &self.attempt.job.id).await.map_err(store_error)
     }
 
     async fn children_failures(&mut self) -> Result<Vec<(String, String)>, Error> {
-        self.host_calls += 1;
+        self.called(HostCall::Context);
         let store = self.template.services().store.as_ref().ok_or_else(|| missing("a job store"))?;
         store.children_failures(&self.attempt.queue, &self.attempt.job.id).await.map_err(store_error)
     }

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use jobcell_core::options::ParentRef;
 use jobcell_core::store::{NewJob, Parent};
-use jobcell_core::{Backoff, BackoffKind, JobId, JobOptions, QueueName};
+use jobcell_core::{Backoff, BackoffKind, HostCall, JobId, JobOptions, QueueName};
 
-use super::{missing, store_error, within};
+use super::{TENANT_BYTES_MAX, missing, shown, store_error, within};
 use crate::cell::Cell;
 use crate::grants::covers;
 use crate::job::is_json;
+use crate::usage::Budget;
 use crate::world::jobcell::job::jobs::{self, BackoffKind as Kind, Host, OnChildFailure, Options};
 use crate::world::jobcell::job::types::Error;
 
@@ -25,7 +26,7 @@ impl Host for Cell {
         data: Vec<u8>,
         options: Options,
     ) -> Result<String, Error> {
-        self.host_calls += 1;
+        self.called(HostCall::Jobs);
         let (queue, job) = self.new_job(&queue, name, data, &options)?;
         self.add(&queue, job).await
     }
@@ -37,7 +38,7 @@ impl Host for Cell {
         data: Vec<u8>,
         options: Options,
     ) -> Result<String, Error> {
-        self.host_calls += 1;
+        self.called(HostCall::Jobs);
         let (queue, mut job) = self.new_job(&queue, name, data, &options)?;
         let queue_key = format!("{}:{}", self.template.services().key_prefix, self.attempt.queue);
         let id = self.attempt.job.id.clone();
@@ -56,13 +57,14 @@ impl Host for Cell {
 
 impl Cell {
     fn new_job(
-        &self,
+        &mut self,
         queue: &str,
         name: String,
         data: Vec<u8>,
         options: &Options,
     ) -> Result<(QueueName, NewJob), Error> {
         if !covers(&self.template.grants().enqueue, queue) {
+            let queue = shown(queue);
             return Err(self.denied(
                 "jobs",
                 &format!("queue {queue:?}"),
@@ -71,13 +73,27 @@ impl Cell {
         }
         let queue = QueueName::new(queue).map_err(|fault| Error::Invalid(fault.to_string()))?;
         within(name.len(), NAME_BYTES_MAX)?;
-        within(data.len(), self.template.limits().payload)?;
+        self.within("payload", data.len(), self.template.limits().payload)?;
         let data = if data.is_empty() { Bytes::from_static(b"null") } else { Bytes::from(data) };
         if !is_json(&data) {
             return Err(Error::Invalid("the payload is not JSON text".to_owned()));
         }
-        let options = self.options(options)?;
+        let mut options = self.options(options)?;
+        options.depth = self.deeper()?;
         Ok((queue, NewJob { name, data, options, parent: None }))
+    }
+
+    /// How far the jobs of this attempt are from the producer.
+    fn deeper(&mut self) -> Result<u64, Error> {
+        let (depth, limit) = (self.attempt.job.options.depth.saturating_add(1), self.template.limits().depth);
+        if depth <= u64::from(limit) {
+            return Ok(depth);
+        }
+        self.usage.refuse("depth", depth, limit.into());
+        Err(Error::Quota(format!(
+            "this job is {} enqueued jobs away from its producer, and the limit is {limit} (limits.depth)",
+            depth - 1
+        )))
     }
 
     fn options(&self, options: &Options) -> Result<JobOptions, Error> {
@@ -98,8 +114,7 @@ impl Cell {
             attempts: u64::from(attempts.unwrap_or(0)),
             backoff: backoff.as_ref().map(backoff_of),
             lifo: *lifo,
-            // Work that a job makes is done for the same tenant, unless it says otherwise.
-            tenant: tenant.clone().or_else(|| self.attempt.job.options.tenant.clone()),
+            tenant: self.tenant_of(tenant.as_deref())?,
             // The trace goes on, unless the producer wanted it to end with this job.
             telemetry: self
                 .attempt
@@ -112,12 +127,27 @@ impl Cell {
         })
     }
 
-    async fn add(&mut self, queue: &QueueName, job: NewJob) -> Result<String, Error> {
-        let limit = self.template.limits().enqueued;
-        if self.enqueued >= limit {
-            return Err(Error::Quota(format!("the limit of {limit} enqueued jobs an attempt is used up")));
+    /// Whose a new job is. Work that a job makes is done for the same tenant. Only a job without a tenant can name one:
+    /// else a tenant's job could have another one run with what the handler keeps for somebody else.
+    fn tenant_of(&self, asked: Option<&str>) -> Result<Option<String>, Error> {
+        let own = self.attempt.job.options.tenant.as_deref();
+        within(asked.map_or(0, str::len), TENANT_BYTES_MAX)?;
+        match (own, asked) {
+            (Some(own), Some(asked)) if own != asked => {
+                self.tell_denied("jobs");
+                Err(Error::Denied(format!(
+                    "a job of tenant {:?} cannot enqueue one of tenant {:?}; leave the tenant out, or let a job that \
+                     has none do it",
+                    shown(own),
+                    shown(asked)
+                )))
+            }
+            (own, asked) => Ok(asked.or(own).map(str::to_owned)),
         }
-        self.enqueued += 1;
+    }
+
+    async fn add(&mut self, queue: &QueueName, job: NewJob) -> Result<String, Error> {
+        self.spend(Budget::Enqueued, 1)?;
         let services = self.template.services();
         let store = services.store.as_ref().ok_or_else(|| missing("a job store"))?;
         let added = store.add(queue, vec![job], services.clock.now()).await.map_err(store_error)?;

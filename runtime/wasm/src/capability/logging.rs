@@ -1,5 +1,6 @@
 //! `wasi:logging/logging`: lines for the job's log. Always linked.
 
+use jobcell_core::HostCall;
 use wasmtime::component::{ComponentType, Lift, Linker};
 
 use crate::cell::Cell;
@@ -31,7 +32,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Cell>) -> wasmtime::Result<()> {
         "log",
         |mut cx: wasmtime::StoreContextMut<'_, Cell>, (level, context, message): (Level, String, String)| {
             let cell = cx.data_mut();
-            cell.host_calls += 1;
+            cell.called(HostCall::Logging);
             let level = name(level);
             let start = if context.is_empty() { format!("{level} ") } else { format!("{level} {context}: ") };
             cell.log_lines(&start, &message);

@@ -1,10 +1,12 @@
 //! `jobcell:job/publish`: tells listeners, for handlers granted `publish = ["CHANNEL"]`.
 
 use bytes::Bytes;
+use jobcell_core::HostCall;
 
 use super::{missing, within};
 use crate::cell::Cell;
 use crate::grants::covers;
+use crate::usage::Budget;
 use crate::world::jobcell::job::publish::Host;
 use crate::world::jobcell::job::types::Error;
 
@@ -13,7 +15,7 @@ const CHANNEL_BYTES_MAX: usize = 512;
 
 impl Host for Cell {
     async fn publish(&mut self, channel: String, message: Vec<u8>) -> Result<(), Error> {
-        self.host_calls += 1;
+        self.called(HostCall::Publish);
         within(channel.len(), CHANNEL_BYTES_MAX)?;
         if !covers(&self.template.grants().publish, &channel) {
             return Err(self.denied(
@@ -22,15 +24,8 @@ impl Host for Cell {
                 &format!("publish = [\"{channel}\"]"),
             ));
         }
-        let limits = self.template.limits();
-        within(message.len(), limits.message)?;
-        if self.published >= limits.published {
-            return Err(Error::Quota(format!(
-                "the limit of {} messages an attempt is used up",
-                limits.published
-            )));
-        }
-        self.published += 1;
+        self.within("message", message.len(), self.template.limits().message)?;
+        self.spend(Budget::Published, 1)?;
         let publisher = self.template.services().publisher.as_ref().ok_or_else(|| missing("live updates"))?;
         publisher
             .publish(&channel, Bytes::from(message))

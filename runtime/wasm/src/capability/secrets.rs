@@ -1,6 +1,7 @@
 //! `jobcell:job/secrets`: uses secrets without showing them, for handlers granted `secrets = ["NAME"]`.
 
 use hmac::Hmac;
+use jobcell_core::HostCall;
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq;
@@ -45,7 +46,7 @@ impl Host for Cell {
 
 impl Cell {
     fn secret(&mut self, name: &str) -> Result<&Secret, Error> {
-        self.host_calls += 1;
+        self.called(HostCall::Secrets);
         if self.template.grants().secret(name).is_none() {
             return Err(self.denied(
                 "secrets",

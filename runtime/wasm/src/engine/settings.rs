@@ -10,6 +10,7 @@ use wasmtime::{
 };
 
 use super::Clearing;
+use crate::compile::Compiler;
 use crate::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
 
 /// The engine's version. Kept equal to the resolved dependency by a test.
@@ -22,11 +23,19 @@ pub struct EngineConfig {
     pub cells: u32,
     /// The highest memory limit a handler can have, in bytes. Default 1 GiB.
     pub memory_max: usize,
+    /// Bytes that an artifact may have. Default 8 MiB: components of ordinary languages have one or two. One that
+    /// carries a language's engine has about 10 MiB, and needs more of the compiler's bounds as well.
+    pub artifact_max: usize,
     /// Elements one table can have. Default 20 000.
     pub table_elements: usize,
+    /// Bytes that a guest may use of its stack. Default 512 KiB. The host's own functions have 1.5 MiB on top.
+    pub stack: usize,
     /// The pace of interrupts: how late a deadline or a cancellation stops a computing guest. Default 5 ms.
     pub tick: Duration,
-    /// Compile on all cores. Default true; turn it off where compiling must not disturb running jobs.
+    /// Who compiles artifacts. Default: a process of its own.
+    pub compiler: Compiler,
+    /// Compile on all cores where this process compiles itself. Default true; turn it off where compiling must not
+    /// disturb running jobs. A compiler process uses one core.
     pub parallel_compilation: bool,
     /// Clear the stacks of ended cells, so that nothing of one job is left where another one runs even if the
     /// compiler had a bug. Default true; costs about a microsecond a cell.
@@ -40,8 +49,11 @@ impl Default for EngineConfig {
         Self {
             cells: 1000,
             memory_max: 1 << 30,
+            artifact_max: 8 << 20,
             table_elements: 20_000,
+            stack: 512 * 1024,
             tick: Duration::from_millis(5),
+            compiler: Compiler::default(),
             parallel_compilation: true,
             stack_zeroing: true,
             pagemap_scan: true,
@@ -55,10 +67,8 @@ const MEMORY_RESIDENT_BYTES: usize = 256 * 1024;
 const TABLE_RESIDENT_BYTES: usize = 64 * 1024;
 /// Bytes of a stack that are cleared by hand instead of by the kernel: what a small handler touches.
 const STACK_RESIDENT_BYTES: usize = 32 * 1024;
-/// What a guest may use of its stack.
-const WASM_STACK_BYTES: usize = 512 * 1024;
-/// The whole stack: 1.5 MiB are left to host functions. A host function that used more would end the process.
-const STACK_BYTES: usize = 2 * 1024 * 1024;
+/// What host functions have of a stack on top of the guest's part. One that used more would end the process.
+const HOST_STACK_BYTES: usize = 1536 * 1024;
 /// Frames in a backtrace.
 const FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(20).unwrap();
 
@@ -75,18 +85,33 @@ pub(super) fn clearing(config: &EngineConfig) -> Clearing {
 }
 
 pub(super) fn wasmtime_config(config: &EngineConfig, clearing: &Clearing) -> Config {
+    let mut wasm = code_config();
+    wasm.parallel_compilation(config.parallel_compilation)
+        .max_wasm_stack(config.stack)
+        .async_stack_size(config.stack.saturating_add(HOST_STACK_BYTES))
+        .async_stack_zeroing(config.stack_zeroing)
+        .wasm_backtrace_max_frames(Some(FRAMES_MAX))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, clearing)));
+    wasm
+}
+
+/// For an engine that makes code for [`wasmtime_config`]'s and runs none: it reserves no memory for cells, starts no
+/// thread and reads no file, so that it fits into a confined process.
+pub(crate) fn compiler_config() -> Config {
+    let mut wasm = code_config();
+    wasm.parallel_compilation(false).allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    wasm
+}
+
+/// What decides which code is made. Nothing of it can be chosen, so that code which one process made fits every other
+/// one of the same version on the same kind of processor.
+fn code_config() -> Config {
     let mut wasm = Config::new();
     wasm.strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
-        .parallel_compilation(config.parallel_compilation)
         .epoch_interruption(true)
-        .max_wasm_stack(WASM_STACK_BYTES)
-        .async_stack_size(STACK_BYTES)
-        .async_stack_zeroing(config.stack_zeroing)
         // Guests' debug sections are parsed by a library that is not hardened; names are enough.
-        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .wasm_backtrace_max_frames(Some(FRAMES_MAX))
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, clearing)));
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
     proposals(&mut wasm);
     wasm
 }
@@ -105,9 +130,13 @@ pub(crate) const PROPOSALS: WasmFeatures = WasmFeatures::COMPONENT_MODEL
     .union(WasmFeatures::SIMD)
     .union(WasmFeatures::EXTENDED_CONST);
 
+/// What the engine itself may use: the code that it makes between the components of a composed handler copies from one
+/// memory into another. Guests are held to [`PROPOSALS`] at admission, before anything is compiled.
+const ENGINE: WasmFeatures = PROPOSALS.union(WasmFeatures::MULTI_MEMORY);
+
 fn proposals(wasm: &mut Config) {
-    wasm.wasm_features(PROPOSALS, true)
-        .wasm_features(PROPOSALS.complement(), false)
+    wasm.wasm_features(ENGINE, true)
+        .wasm_features(ENGINE.complement(), false)
         .shared_memory(false)
         // Also the faster way: a call into a guest costs less without the data structures of async guests.
         .concurrency_support(false);
@@ -119,10 +148,10 @@ fn pool(config: &EngineConfig, clearing: &Clearing) -> PoolingAllocationConfig {
     pool.total_component_instances(cells)
         .total_stacks(cells)
         // Usual components have one memory and two tables; a few unusual ones fit in as well, and beyond that an
-        // attempt is given back.
-        .total_memories(cells.saturating_mul(2))
-        .total_tables(cells.saturating_mul(4))
-        .total_core_instances(cells.saturating_mul(8))
+        // attempt is given back. Any one fits where nothing else runs.
+        .total_memories(cells.saturating_mul(2).max(MEMORIES_MAX))
+        .total_tables(cells.saturating_mul(4).max(TABLES_MAX))
+        .total_core_instances(cells.saturating_mul(8).max(CORE_INSTANCES_MAX))
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
         .max_memories_per_component(MEMORIES_MAX)
         .max_tables_per_component(TABLES_MAX)
@@ -148,7 +177,7 @@ mod tests {
     fn the_engine_runs_these_proposals_and_no_other() {
         let config = EngineConfig { cells: 1, ..EngineConfig::default() };
         let engine = wasmtime::Engine::new(&wasmtime_config(&config, &clearing(&config))).unwrap();
-        assert_eq!(engine.get_wasm_features(), PROPOSALS);
+        assert_eq!(engine.get_wasm_features(), ENGINE);
     }
 
     #[test]

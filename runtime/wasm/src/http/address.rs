@@ -94,7 +94,10 @@ fn reach_v6(ip: Ipv6Addr) -> Reach {
         [0, 0, 0, 0, 0, 0, ..] => Never("IPv4-compatible address"),
         [0x64, 0xff9b, ..] => Never("NAT64 address"),
         [0x100, 0, 0, 0, ..] => Never("discard address"),
-        [0xfd00, 0x0ec2, ..] => Never("metadata address"),
+        // Amazon, Scaleway, Akamai and Google serve theirs out of the unique local range.
+        [0xfd00, 0x0ec2 | 0x0042, ..] | [0xfd00, 0xa9fe, 0xa9fe, ..] | [0xfd20, 0x00ce, ..] => {
+            Never("metadata address")
+        }
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..] => Never("documentation address"),
         // Teredo, ORCHID, benchmarking and other protocol assignments.
         [0x2001, 0..=0x01ff, ..] => Never("protocol assignment address"),
@@ -144,7 +147,15 @@ mod tests {
                 'x',
                 ":: ::7f00:1 64:ff9b::7f00:1 64:ff9b:1::1 2002:7f00:1:: 2001::1 2001:db8::1 fe80::1 fec0::1 ff02::1",
             ),
-            ('x', "fd00:ec2::254 100::1 4000::1 3fff::1 192.88.99.1"),
+            ('x', "fd00:ec2::254 fd00:ec2::23 fd00:42::42 fd00:a9fe:a9fe::1 fd20:ce::254"),
+            ('x', "100::1 4000::1 3fff::1 192.88.99.1 fe80::a9fe:a9fe 5f00::1"),
+            // An IPv4 address inside an IPv6 one: NAT64 of both prefixes, 6to4, Teredo, IPv4-compatible, SIIT.
+            (
+                'x',
+                "64:ff9b::169.254.169.254 64:ff9b::1.1.1.1 64:ff9b:1::7f00:1 2002:a9fe:a9fe::1 2002:101:101::1",
+            ),
+            ('x', "2001:0:4136:e378:8000:63bf:3fff:fdd2 ::169.254.169.254 ::ffff:0:127.0.0.1"),
+            ('o', "2001:4860:4860::8888 2a00:1450:4001::1"),
             ('p', "::ffff:127.0.0.1 ::ffff:10.1.2.3"),
             ('x', "::ffff:169.254.169.254"),
             ('o', "::ffff:1.1.1.1"),

@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::budget::{Budget, Slot};
-use super::send::error_of;
+use super::failure::error_of;
 
 /// Reads the whole body that the guest writes. Sent in one piece it has a length, which many services insist on, and a
 /// stand-in cannot hide on the border of two pieces.
@@ -37,6 +37,8 @@ pub(crate) async fn read(mut body: WasiBody, budget: &Budget) -> Result<Bytes, E
 pub(crate) struct Incoming {
     inner: reqwest::Body,
     budget: Arc<Budget>,
+    /// Index of the place it comes from, for the receipt.
+    destination: usize,
     read: u64,
     silence_max: Duration,
     /// Runs while nothing comes.
@@ -47,8 +49,14 @@ pub(crate) struct Incoming {
 // === impl Incoming ===
 
 impl Incoming {
-    pub(crate) fn new(inner: reqwest::Body, budget: Arc<Budget>, slot: Slot, silence_max: Duration) -> Self {
-        Self { inner, budget, read: 0, silence_max, silence: None, _slot: slot }
+    pub(crate) fn new(
+        inner: reqwest::Body,
+        budget: Arc<Budget>,
+        slot: Slot,
+        destination: usize,
+        silence_max: Duration,
+    ) -> Self {
+        Self { inner, budget, destination, read: 0, silence_max, silence: None, _slot: slot }
     }
 }
 
@@ -64,8 +72,9 @@ impl Body for Incoming {
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.silence = None;
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                let bytes = size(&frame);
                 this.read += bytes as u64;
+                this.budget.received(this.destination, bytes);
                 if this.budget.download(bytes) {
                     Poll::Ready(Some(Ok(frame)))
                 } else {
@@ -88,5 +97,14 @@ impl Body for Incoming {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// Bytes of a piece of a body: data, or trailers, which count as well.
+fn size(frame: &Frame<Bytes>) -> usize {
+    match (frame.data_ref(), frame.trailers_ref()) {
+        (Some(data), _) => data.len(),
+        (None, Some(fields)) => fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
+        (None, None) => 0,
     }
 }

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use url::{Host, Url};
 
 use super::address::{Reach, Reachable, reach};
+use super::path::PathPattern;
+use super::place::RuleSecret;
 
 /// One entry of `grants.http`: `{ url = "https://*.supabase.co/storage/*", methods = ["GET"], secrets = ["key"] }`, or
 /// only the URL.
@@ -15,8 +17,10 @@ use super::address::{Reach, Reachable, reach};
 /// - The scheme is `http` or `https`. Without a port it is the scheme's own.
 /// - The host is a name, an address, `*.` and a name (any name below it), or `*` (any public host).
 /// - The path is exact, or a beginning followed by `*`. Without a path, or with `/` alone, it is any. The query is free.
+///   A rule with a path covers no path with an encoded way up (`..%2f`), which some servers follow.
 /// - `methods` narrows; left out it is any.
-/// - `secrets` are put in place of their placeholders in requests that this rule lets pass.
+/// - `secrets` are put in place of their placeholders in requests that this rule lets pass, where [`RuleSecret`] says.
+///   They need to know whom they are sent to: a rule for any host has none, and one for a public host uses `https`.
 /// - `private = true` lets the host be on this machine or its own network. It needs one exact host. Link-local
 ///   addresses and those of instance metadata are never reached.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,7 +32,7 @@ pub struct HttpRule {
     port: u16,
     path: PathPattern,
     methods: Option<Vec<Method>>,
-    secrets: Vec<String>,
+    secrets: Vec<RuleSecret>,
     reachable: Reachable,
 }
 
@@ -56,13 +60,6 @@ enum HostPattern {
     Exactly(Host<String>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum PathPattern {
-    Any,
-    Starts(String),
-    Exactly(String),
-}
-
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum RuleForm {
@@ -76,7 +73,7 @@ struct FullRule {
     url: String,
     methods: Option<Vec<String>>,
     #[serde(default)]
-    secrets: Vec<String>,
+    secrets: Vec<RuleSecret>,
     #[serde(default)]
     private: bool,
 }
@@ -100,12 +97,12 @@ impl HttpRule {
     /// Parses a rule.
     ///
     /// # Errors
-    /// When the URL is not of the form above, the methods are none or not methods, or a private host lacks
-    /// `private = true`.
+    /// When the URL is not of the form above, the methods are none or not methods, a private host lacks
+    /// `private = true`, or secrets would go to any host or unencrypted to a public one.
     pub fn new(
         url: &str,
         methods: Option<Vec<String>>,
-        secrets: Vec<String>,
+        secrets: Vec<RuleSecret>,
         private: bool,
     ) -> Result<Self, RuleError> {
         let fault = |why: &str| RuleError { url: url.to_owned(), why: why.to_owned() };
@@ -119,7 +116,19 @@ impl HttpRule {
         let methods = methods.map(|methods| methods_of(&methods)).transpose().map_err(|why| fault(&why))?;
         let reachable = if private { Reachable::PublicAndPrivate } else { Reachable::Public };
         host.check(reachable).map_err(|why| fault(&why))?;
-        let path = path_of(path).map_err(fault)?;
+        let path = PathPattern::parse(path).map_err(|why| fault(&why))?;
+        match (&host, secrets.first(), scheme, private) {
+            (_, None, _, _) => {}
+            (HostPattern::Any, Some(_), _, _) => {
+                return Err(fault(
+                    "a rule for any host sends its secrets to anybody; name the hosts that get them",
+                ));
+            }
+            (_, Some(_), Scheme::Http, false) => {
+                return Err(fault("secrets would cross the internet unencrypted; write https://"));
+            }
+            (HostPattern::Below(_) | HostPattern::Exactly(_), Some(_), _, _) => {}
+        }
         Ok(Self { text: url.to_owned(), scheme, host, port, path, methods, secrets, reachable })
     }
 
@@ -154,8 +163,14 @@ impl HttpRule {
         self.methods.as_ref().is_none_or(|methods| methods.contains(method))
     }
 
+    /// The names of its secrets.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.secrets.iter().map(String::as_str)
+        self.secrets.iter().map(RuleSecret::name)
+    }
+
+    /// What it says about this secret.
+    pub(crate) fn secret(&self, name: &str) -> Option<&RuleSecret> {
+        self.secrets.iter().find(|secret| secret.name() == name)
     }
 
     pub(crate) fn reachable(&self) -> Reachable {
@@ -173,7 +188,7 @@ impl fmt::Display for HttpRule {
 fn address_of<S: AsRef<str>>(host: &Host<S>) -> Option<IpAddr> {
     match host {
         Host::Domain(name) => {
-            let name = name.as_ref();
+            let name = name.as_ref().trim_end_matches('.');
             (name == "localhost" || name.ends_with(".localhost")).then(|| IpAddr::from([127, 0, 0, 1]))
         }
         Host::Ipv4(ip) => Some(IpAddr::from(*ip)),
@@ -192,7 +207,10 @@ fn authority_of(scheme: Scheme, authority: &str) -> Result<(HostPattern, u16), S
     // An IPv6 address has colons of its own, inside brackets.
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => {
-            (host, port.parse().map_err(|_| format!("port {port:?} is not a number from 1 to 65535"))?)
+            let fault = || format!("port {port:?} is not a number from 1 to 65535");
+            let digits =
+                Some(port).filter(|port| port.bytes().all(|b| b.is_ascii_digit())).ok_or_else(fault)?;
+            (host, digits.parse().ok().filter(|port| *port > 0).ok_or_else(fault)?)
         }
         _ => (authority, default),
     };
@@ -221,21 +239,6 @@ fn name_of(name: &str) -> Result<String, String> {
         Host::Domain(name) => Ok(name),
         Host::Ipv4(_) | Host::Ipv6(_) => Err(format!("{name:?} is an address; there are no names below it")),
     }
-}
-
-fn path_of(path: &str) -> Result<PathPattern, &'static str> {
-    if path.contains(['?', '#']) {
-        return Err("it must end with the path; queries are free");
-    }
-    Ok(match path {
-        "" | "/" | "/*" => PathPattern::Any,
-        path => match path.strip_suffix('*') {
-            Some(start) if start.contains('*') => return Err("a * in the path can only be its end"),
-            Some(start) => PathPattern::Starts(start.to_owned()),
-            None if path.contains('*') => return Err("a * in the path can only be its end"),
-            None => PathPattern::Exactly(path.to_owned()),
-        },
-    })
 }
 
 fn methods_of(methods: &[String]) -> Result<Vec<Method>, String> {
@@ -284,18 +287,6 @@ impl HostPattern {
     }
 }
 
-// === impl PathPattern ===
-
-impl PathPattern {
-    fn covers(&self, path: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Starts(start) => path.starts_with(start.as_str()),
-            Self::Exactly(own) => path == own,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,14 +326,32 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_exact_or_begin_so_after_dots_are_resolved() {
-        assert!(covers("https://a.io/v1/*", "https://a.io/v1/x/y"));
-        assert!(covers("https://a.io/", "https://a.io/anything"));
-        assert!(covers("https://a.io/v1", "https://a.io/v1?q=1"));
-        assert!(!covers("https://a.io/v1", "https://a.io/v1/x"));
-        for escape in ["https://a.io/v1/../v2", "https://a.io/v1/%2e%2e/v2", "https://a.io/v1/.%2E/v2"] {
-            assert!(!covers("https://a.io/v1/*", escape), "{escape}");
+    fn look_alikes_are_other_hosts() {
+        for url in [
+            "https://api.stripe.com./v1",
+            "https://api.str\u{0456}pe.com/",
+            "https://api\u{3002}stripe\u{3002}com.evil.com/",
+            "https://api-stripe.com/",
+            "https://api.stripe.com%2eevil.com/",
+            "https://api.stripe.com:444/",
+        ] {
+            let rule = rule("https://api.stripe.com");
+            assert!(!Url::parse(url).is_ok_and(|url| rule.covers(&url)), "{url}");
         }
+        // Other ways to write the same name are that name.
+        for url in ["https://API.Stripe.com", "https://api.stripe%2ecom/", "https://api\u{3002}stripe.com/"] {
+            assert!(covers("https://api.stripe.com", url), "{url}");
+        }
+    }
+
+    #[test]
+    fn secrets_go_to_known_hosts_and_encrypted() {
+        let with = |url: &str, private| {
+            HttpRule::new(url, None, vec![RuleSecret::new("key", None).unwrap()], private)
+        };
+        assert!(with("https://*", false).unwrap_err().why.contains("anybody"));
+        assert!(with("http://a.io", false).unwrap_err().why.contains("unencrypted"));
+        assert!(with("https://*.a.io", false).is_ok() && with("http://127.0.0.1:1", true).is_ok());
     }
 
     #[test]
@@ -360,6 +369,10 @@ mod tests {
             ("https://u:p@a.io", "secret"),
             ("https://a.*.io", "first part"),
             ("https://a.io:0x1", "port"),
+            ("https://a.io:0", "port"),
+            ("https://a.io:+80", "port"),
+            ("https://a.io/v1/../*", "where it leads"),
+            ("http://localhost.", "private = true"),
             ("https://a.io/*/b", "end"),
             ("https://a.io/?q", "queries"),
             ("http://127.0.0.1:80", "private = true"),

@@ -1,50 +1,97 @@
 //! Sends requests that may leave: to filtered addresses only, with no redirects, no decompression and no proxy.
 
-use std::error::Error as StdError;
-use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, redirect, retry};
-use wasmtime_wasi_http::Error;
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::Semaphore;
+use url::Url;
 
-use super::address::{Barred, Reachable};
+use super::address::Reachable;
+use super::resolve::{Filter, LOOKUPS_PER_HANDLER_MAX, Resolver, SystemResolver};
+use super::tls;
+use crate::error::WasmError;
 
-/// The host's HTTP clients, made when the first request leaves. Cheap to clone; clones share connections.
-#[derive(Clone, Default)]
-pub struct HttpSender(Arc<Clients>);
+/// How the host sends outgoing requests. Cheap to clone. Handlers never share connections: each keeps its own.
+#[derive(Clone)]
+pub struct HttpSender(Arc<Shared>);
 
-/// One client for each reach, so that a connection to a private address is never reused for a rule that may not have
-/// one.
-#[derive(Default)]
-struct Clients {
-    public: OnceLock<Result<Client, String>>,
-    private: OnceLock<Result<Client, String>>,
+/// What is the same for all handlers.
+struct Shared {
+    resolver: Arc<dyn Resolver>,
+    authorities: Vec<CertificateDer<'static>>,
+    tls: OnceLock<ClientConfig>,
 }
 
-/// The longest wait for a connection to one address.
+/// The connections of one handler.
+pub(crate) struct Connections {
+    sender: HttpSender,
+    lookups: Arc<Semaphore>,
+    /// The one used last is at the end.
+    clients: Mutex<VecDeque<(Key, Client)>>,
+}
+
+/// What a connection may be used again for. A connection can carry trust: an address that only some rule may reach, or a
+/// login of a tenant that the far end ties to it (as NTLM does). And whoever can make the far end send more than was
+/// asked for could answer somebody else's request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// Index of the rule in the handler's grant; it stands for the addresses and the secrets allowed.
+    pub(crate) rule: usize,
+    /// Scheme, host and port.
+    pub(crate) origin: url::Origin,
+    pub(crate) tenant: Option<String>,
+}
+
+/// The longest wait for a connection: looking up, dialling all addresses, and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept: below the minute or so after which servers close theirs.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Unused connections kept for one host.
-const IDLE_PER_HOST_MAX: usize = 8;
+/// Unused connections kept for one key.
+const IDLE_MAX: usize = 16;
+/// Keys of one handler whose connections are kept; of more, those used longest ago are closed. A handler that may reach
+/// any host below a name could otherwise hold as many descriptors as it likes.
+const KEYS_MAX: usize = 32;
+/// Headers of a response.
+const HEADERS_MAX: usize = 100;
+/// Bytes of a response's head over HTTP/2; over HTTP/1 it is 400 KiB by construction.
+const H2_HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// Bytes that the far end may send ahead of a handler that does not read, for one response over HTTP/2.
+const H2_STREAM_BYTES: u32 = 512 * 1024;
+/// The same for all responses on one connection. Sixteen that nobody reads do not hold up a seventeenth.
+const H2_CONNECTION_BYTES: u32 = 8 * 1024 * 1024;
 
 // === impl HttpSender ===
 
 impl HttpSender {
-    /// The client that reaches this far.
+    /// Looks names up with this instead of the machine's resolver, and trusts these authorities besides the machine's.
+    /// `authorities` are certificates in PEM; empty for none.
     ///
     /// # Errors
-    /// When TLS cannot be set up, for example because the machine has no root certificates.
-    pub(crate) fn client(&self, reachable: Reachable) -> Result<&Client, &str> {
-        let Clients { public, private } = &*self.0;
-        let client = match reachable {
-            Reachable::Public => public,
-            Reachable::PublicAndPrivate => private,
-        };
-        client.get_or_init(|| build(reachable)).as_ref().map_err(String::as_str)
+    /// [`WasmError::Http`] when the certificates are damaged.
+    pub fn new(resolver: Option<Arc<dyn Resolver>>, authorities: &[u8]) -> Result<Self, WasmError> {
+        let authorities = if authorities.is_empty() { Vec::new() } else { tls::authorities(authorities)? };
+        let resolver = resolver.unwrap_or_else(|| Arc::new(SystemResolver::default()));
+        Ok(Self(Arc::new(Shared { resolver, authorities, tls: OnceLock::new() })))
+    }
+
+    /// For one handler, with connections of its own.
+    pub(crate) fn connections(&self) -> Connections {
+        Connections {
+            sender: self.clone(),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_PER_HANDLER_MAX)),
+            clients: Mutex::default(),
+        }
+    }
+}
+
+impl Default for HttpSender {
+    fn default() -> Self {
+        let resolver = Arc::new(SystemResolver::default());
+        Self(Arc::new(Shared { resolver, authorities: Vec::new(), tls: OnceLock::new() }))
     }
 }
 
@@ -54,124 +101,63 @@ impl std::fmt::Debug for HttpSender {
     }
 }
 
-fn build(reachable: Reachable) -> Result<Client, String> {
-    super::tls::install_provider();
-    Client::builder()
-        // A proxy from the environment would do the dialling, past the address filter.
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        // Whether a request may be repeated only the handler knows.
-        .retry(retry::never())
-        .dns_resolver(Filter(reachable))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-        .user_agent(concat!("jobcell/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| error.to_string())
-}
+// === impl Connections ===
 
-/// Resolves a name once and leaves only addresses that may be dialled; the connector dials nothing else, so a second
-/// answer of the name server cannot change the way.
-struct Filter(Reachable);
+impl Connections {
+    /// The client for this key: the one it had, with its connections, or a new one.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn client(&self, key: &Key, reachable: Reachable) -> Result<Client, String> {
+        // Every change leaves the list whole, so a panic elsewhere cannot have broken it.
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = clients.iter().position(|(known, _)| known == key)
+            && let Some(found) = clients.remove(at)
+        {
+            let client = found.1.clone();
+            clients.push_back(found);
+            return Ok(client);
+        }
+        let client = self.build(reachable)?;
+        clients.push_back((key.clone(), client.clone()));
+        if clients.len() > KEYS_MAX {
+            clients.pop_front();
+        }
+        Ok(client)
+    }
 
-impl Resolve for Filter {
-    fn resolve(&self, name: Name) -> Resolving {
-        let Self(reachable) = *self;
-        Box::pin(async move {
-            let found =
-                tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|cause| Unresolved { cause })?;
-            let mut refused = None;
-            let mut allowed = Vec::new();
-            for address in found {
-                match reachable.check(address.ip()) {
-                    Ok(()) => allowed.push(address),
-                    Err(barred) => refused = Some(barred),
-                }
-            }
-            match (allowed.is_empty(), refused) {
-                (true, Some(barred)) => Err(Prohibited(barred).into()),
-                (true, None) => {
-                    Err(Unresolved { cause: io::Error::other("the name has no addresses") }.into())
-                }
-                (false, _) => {
-                    Ok(Box::new(allowed.into_iter()) as Box<dyn Iterator<Item = SocketAddr> + Send> as Addrs)
-                }
-            }
-        })
+    fn build(&self, reachable: Reachable) -> Result<Client, String> {
+        let Shared { resolver, authorities, tls: shared } = &*self.sender.0;
+        let shared = shared.get_or_init(|| tls::config(authorities));
+        Client::builder()
+            .tls_backend_preconfigured(tls::of_client(shared))
+            // A proxy from the environment would do the dialling, past the address filter.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            // Whether a request may be repeated only the handler knows.
+            .retry(retry::never())
+            .dns_resolver(Filter {
+                resolver: Arc::clone(resolver),
+                reachable,
+                places: Arc::clone(&self.lookups),
+            })
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .http1_max_headers(HEADERS_MAX)
+            .http2_max_header_list_size(H2_HEAD_BYTES_MAX)
+            .http2_initial_stream_window_size(H2_STREAM_BYTES)
+            .http2_initial_connection_window_size(H2_CONNECTION_BYTES)
+            .user_agent(concat!("jobcell/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| super::failure::explain(&error))
     }
 }
 
-/// All addresses of a name are of a kind that may not be dialled.
-#[derive(Debug, thiserror::Error)]
-#[error("the name leads to a {0}")]
-struct Prohibited(Barred);
-
-/// A name has no address.
-#[derive(Debug, thiserror::Error)]
-#[error("the name cannot be resolved: {cause}")]
-struct Unresolved {
-    cause: io::Error,
-}
-
-/// The code for the guest.
-pub(crate) fn error_of(error: &reqwest::Error) -> Error {
-    if let Some(code) = causes(error).find_map(code_of) {
-        return code;
-    }
-    match (error.is_timeout(), error.is_connect()) {
-        (true, true) => Error::ConnectionTimeout,
-        (true, false) => Error::HttpResponseTimeout,
-        (false, true) => Error::DestinationUnavailable,
-        (false, false) => Error::HttpProtocolError,
-    }
-}
-
-/// What a person reads: the innermost causes, without the URL, which may carry secrets.
-pub(crate) fn explain(error: &reqwest::Error) -> String {
-    let texts: Vec<_> = causes(error).skip(1).map(ToString::to_string).collect();
-    match texts.last() {
-        Some(text) => text.clone(),
-        None if error.is_timeout() => "timed out".to_owned(),
-        None => "the request could not be sent".to_owned(),
-    }
-}
-
-/// The error and what caused it. What an `io::Error` wraps is not among its sources, so it is looked into.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        inner.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| error.source())
-    })
-}
-
-fn code_of(cause: &(dyn StdError + 'static)) -> Option<Error> {
-    if cause.is::<Prohibited>() {
-        return Some(Error::DestinationIpProhibited);
-    }
-    if let Some(Unresolved { cause }) = cause.downcast_ref() {
-        return Some(Error::DnsError { rcode: Some(cause.to_string()), info_code: None });
-    }
-    if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-        return Some(match tls {
-            rustls::Error::InvalidCertificate(_) => Error::TlsCertificateError,
-            rustls::Error::AlertReceived(alert) => Error::TlsAlertReceived {
-                alert_id: Some(u8::from(*alert)),
-                alert_message: Some(format!("{alert:?}")),
-            },
-            _ => Error::TlsProtocolError,
-        });
-    }
-    match cause.downcast_ref::<io::Error>()?.kind() {
-        ErrorKind::ConnectionRefused => Some(Error::ConnectionRefused),
-        ErrorKind::TimedOut => Some(Error::ConnectionTimeout),
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Some(Error::DestinationUnavailable),
-        ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::BrokenPipe
-        | ErrorKind::UnexpectedEof => Some(Error::ConnectionTerminated),
-        _ => None,
+impl Key {
+    pub(crate) fn new(rule: usize, url: &Url, tenant: Option<&str>) -> Self {
+        Self { rule, origin: url.origin(), tenant: tenant.map(str::to_owned) }
     }
 }
 
@@ -179,22 +165,32 @@ fn code_of(cause: &(dyn StdError + 'static)) -> Option<Error> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_name_of_this_machine_is_not_resolved_for_a_public_rule() {
-        let resolve = |reachable| async move {
-            Filter(reachable).resolve("localhost".parse().unwrap()).await.map(|addresses| addresses.count())
-        };
-        let refused = resolve(Reachable::Public).await.unwrap_err();
-        let refused = refused.to_string();
-        assert!(refused.contains("loopback") && refused.contains("private = true"), "{refused}");
-        assert!(resolve(Reachable::PublicAndPrivate).await.unwrap() > 0);
-    }
-
     #[test]
-    fn wrapped_causes_are_found() {
-        let inner = io::Error::other(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired));
-        assert!(matches!(causes(&inner).find_map(code_of), Some(Error::TlsCertificateError)));
-        let refused = io::Error::from(ErrorKind::ConnectionRefused);
-        assert!(matches!(causes(&refused).find_map(code_of), Some(Error::ConnectionRefused)));
+    fn a_client_is_made_once_a_key_and_the_oldest_gives_way() {
+        let connections = HttpSender::default().connections();
+        let key = |rule: usize, url: &str, tenant| Key::new(rule, &Url::parse(url).unwrap(), tenant);
+        let keys = || connections.clients.lock().unwrap().len();
+        let ask = |key: &Key| connections.client(key, Reachable::Public).map(drop).unwrap();
+        for _ in 0..3 {
+            ask(&key(0, "https://a.io/x", None));
+            ask(&key(0, "https://A.io:443/y", None));
+        }
+        assert_eq!(keys(), 1);
+        for other in [
+            key(1, "https://a.io", None),
+            key(0, "http://a.io", None),
+            key(0, "https://a.io:8443", None),
+            key(0, "https://a.io", Some("t")),
+        ] {
+            ask(&other);
+        }
+        assert_eq!(keys(), 5);
+        let first = key(0, "https://a.io", None);
+        for n in 0..100 {
+            ask(&key(0, &format!("https://h{n}.io"), None));
+            ask(&first);
+        }
+        assert_eq!(keys(), KEYS_MAX);
+        assert!(connections.clients.lock().unwrap().iter().any(|(key, _)| *key == first));
     }
 }

@@ -3,6 +3,9 @@
 //!
 //! It imports all of them, so it is also what a test takes to see an ungranted import refused at load.
 
+mod kept;
+mod leak;
+mod raw;
 mod state;
 mod world;
 
@@ -12,10 +15,13 @@ jobcell_sdk::plugin!(
     state::hold,
     state::blob,
     state::blob_list,
+    kept::kv,
     world::publish,
     world::enqueue,
     world::family,
     world::secret,
     world::reveal,
     world::fetch,
+    raw::raw,
+    leak::leak,
 );

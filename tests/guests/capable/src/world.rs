@@ -27,6 +27,7 @@ pub(crate) struct NewJob {
     id: Option<String>,
     delay_ms: Option<u64>,
     priority: Option<u32>,
+    tenant: Option<String>,
 }
 
 /// A payload of the new job's own shape.
@@ -38,9 +39,9 @@ pub(crate) struct Payload {
 /// Enqueues a job and answers its id.
 #[handler]
 pub(crate) fn enqueue(job: Job<NewJob>) -> Result<String, Failure> {
-    let NewJob { queue, name, data, id, delay_ms, priority } = job.data;
+    let NewJob { queue, name, data, id, delay_ms, priority, tenant } = job.data;
     let delay = delay_ms.map(Duration::from_millis);
-    let options = jobs::Options { id, delay, priority, ..jobs::Options::default() };
+    let options = jobs::Options { id, delay, priority, tenant, ..jobs::Options::default() };
     Ok(jobs::enqueue(&queue, &name, &data, &options)?)
 }
 

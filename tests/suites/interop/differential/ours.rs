@@ -10,7 +10,7 @@ use jobcell_core::store::{
     Refusal, Removed, SchedulerSpec, Schedulers as _, Series, SeriesPoints, StallPolicy, Token, Verdict,
 };
 use jobcell_core::{
-    Admin, Job, JobId, JobOptions, JobState, Outcome, Policy, QueueName, Recorded, Store, StoreError, decide,
+    Admin, Job, JobId, JobOptions, JobState, Outcome, Policy, QueueName, Store, StoreError, decide,
 };
 use jobcell_redis::{BullStore, ConnectOptions, Redis, StoreOptions};
 use jobcell_tests::RedisServer;
@@ -211,13 +211,7 @@ impl Side<'_> {
             let Held { id, token: own } = &end.held;
             let unknown = || Arc::new(Job::new(job_id(id), "", "{}"));
             let job = held.get(own).cloned().unwrap_or_else(unknown);
-            Finish {
-                id: job_id(id),
-                token: token(own),
-                verdict: self.verdict(&job, &end.how),
-                recorded: Recorded::default(),
-                keep_logs: None,
-            }
+            Finish::new(job_id(id), token(own), self.verdict(&job, &end.how))
         });
         let request = (!next.is_empty()).then(|| self.request(next, by));
         let reply = self.metered(by).finish(self.queue, finishes.collect(), request.as_ref(), self.now).await;

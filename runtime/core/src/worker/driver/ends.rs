@@ -145,11 +145,5 @@ fn another_end(job: &Job, policy: &Policy, refusal: Refusal, now: Millis, entrop
 
 /// Gives a job back that was not run.
 pub(super) fn release(claimed: &Claimed) -> Finish {
-    Finish {
-        id: claimed.id.clone(),
-        token: claimed.token.clone(),
-        verdict: Verdict::Release,
-        recorded: crate::attempt::Recorded::default(),
-        keep_logs: None,
-    }
+    Finish::new(claimed.id.clone(), claimed.token.clone(), Verdict::Release)
 }

@@ -1,4 +1,4 @@
-//! A store and a runner that do what a test tells them.
+//! A store that does what a test tells it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use crate::attempt::Attempt;
+use super::runner::{FakeRouter, FakeRunner};
 use crate::clock::{Millis, SystemClock};
 use crate::event::Silent;
 use crate::job::{Job, JobState};
 use crate::names::{JobId, QueueName};
-use crate::outcome::{Outcome, StopCause};
-use crate::runner::{Receipt, Report, Route, Router, Runner};
 use crate::store::*;
 use crate::worker::Surroundings;
 
@@ -31,120 +29,6 @@ pub(super) fn host(store: &Arc<Fake>, runner: &Arc<FakeRunner>) -> Surroundings 
     }
 }
 
-/// What a run does.
-pub(super) enum Step {
-    Now(Outcome),
-    After(Duration, Outcome),
-    UntilCancelled,
-    Never,
-    Panic,
-}
-
-type Script = dyn Fn(&Job, &Attempt) -> Step + Send + Sync;
-
-pub(super) struct FakeRunner {
-    script: Box<Script>,
-    deadline: Mutex<Duration>,
-    running: watch::Sender<usize>,
-    most: AtomicUsize,
-    runs: Mutex<HashMap<String, usize>>,
-    stopped: Mutex<HashMap<String, Option<StopCause>>>,
-}
-
-impl FakeRunner {
-    pub(super) fn new(script: impl Fn(&Job, &Attempt) -> Step + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self {
-            script: Box::new(script),
-            deadline: Mutex::new(Duration::from_secs(30)),
-            running: watch::channel(0).0,
-            most: AtomicUsize::new(0),
-            runs: Mutex::default(),
-            stopped: Mutex::default(),
-        })
-    }
-
-    pub(super) fn set_deadline(&self, deadline: Duration) {
-        *self.deadline.lock().unwrap() = deadline;
-    }
-
-    pub(super) fn most_at_once(&self) -> usize {
-        self.most.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn runs(&self, id: &str) -> usize {
-        self.runs.lock().unwrap().get(id).copied().unwrap_or(0)
-    }
-
-    pub(super) fn stopped_for(&self, id: &str) -> Option<StopCause> {
-        self.stopped.lock().unwrap().get(id).copied().flatten()
-    }
-
-    pub(super) async fn until_running(&self, n: usize) {
-        let mut running = self.running.subscribe();
-        let wait = running.wait_for(|running| *running == n);
-        tokio::time::timeout(super::LONG, wait).await.expect("in time").expect("the runner lives");
-    }
-}
-
-/// Counts a run as over however it ends.
-struct Running<'a>(&'a FakeRunner);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.running.send_modify(|n| *n -= 1);
-    }
-}
-
-#[async_trait]
-impl Runner for FakeRunner {
-    fn handler(&self) -> &str {
-        "fake"
-    }
-
-    fn version(&self) -> &str {
-        "0"
-    }
-
-    fn deadline(&self) -> Duration {
-        *self.deadline.lock().unwrap()
-    }
-
-    async fn run(&self, attempt: Attempt) -> Report {
-        self.running.send_modify(|n| *n += 1);
-        self.most.fetch_max(*self.running.borrow(), Ordering::SeqCst);
-        let _running = Running(self);
-        *self.runs.lock().unwrap().entry(attempt.job.id.as_str().to_owned()).or_default() += 1;
-        let outcome = match (self.script)(&attempt.job, &attempt) {
-            Step::Now(outcome) => outcome,
-            Step::After(wait, outcome) => {
-                tokio::time::sleep(wait).await;
-                outcome
-            }
-            Step::UntilCancelled => {
-                attempt.cancel.cancelled().await;
-                let cause = attempt.io.stop_cause();
-                self.stopped.lock().unwrap().insert(attempt.job.id.as_str().to_owned(), cause);
-                Outcome::stopped(cause.unwrap(), "asked")
-            }
-            Step::Never => std::future::pending().await,
-            Step::Panic => panic!("scripted"),
-        };
-        Report { outcome, receipt: Receipt::default() }
-    }
-}
-
-struct FakeRouter(Arc<FakeRunner>);
-
-impl Router for FakeRouter {
-    fn route(&self, _: &QueueName, job_name: &str) -> Route {
-        match job_name {
-            "unroutable" => panic!("scripted"),
-            "unrouted" => Route::Nobody(format!("nobody takes {job_name:?}")),
-            _ => Route::To(Arc::clone(&self.0) as Arc<_>),
-        }
-    }
-}
-
 /// A queue in memory, with faults on demand.
 #[derive(Default)]
 pub(super) struct Fake {
@@ -157,6 +41,8 @@ pub(super) struct Shared {
     changed: Notify,
     work: Notify,
     pub(super) renewals: AtomicUsize,
+    /// Times that running attempts were asked about.
+    pub(super) looks: AtomicUsize,
     pub(super) calls: AtomicUsize,
     pub(super) wakes: AtomicUsize,
     /// Times that something to wait on was asked for.
@@ -171,10 +57,13 @@ struct State {
     completed: usize,
     verdicts: HashMap<String, Vec<Verdict>>,
     logs: HashMap<String, Vec<String>>,
+    receipts: HashMap<String, Vec<Option<String>>>,
     finish_faults: VecDeque<StoreError>,
     poisoned: HashSet<String>,
     finish_sizes: Vec<usize>,
     stolen: HashSet<String>,
+    /// Tokens of attempts that somebody wants to end.
+    cancelled: HashSet<Token>,
     refusals: HashMap<String, Refusal>,
     away: bool,
     renewals_away: bool,
@@ -228,6 +117,12 @@ impl Fake {
     /// Somebody else takes the job's lock.
     pub(super) fn steal(&self, id: &str) {
         self.lock().stolen.insert(id.to_owned());
+    }
+
+    /// Somebody wants the attempt that runs to end.
+    pub(super) fn cancel(&self, id: &str) {
+        let token = self.token(id);
+        self.lock().cancelled.insert(token);
     }
 
     /// Somebody finds the running job without a lock and puts it back among the waiting ones.
@@ -312,6 +207,11 @@ impl Fake {
         self.lock().verdicts.get(id).cloned().unwrap_or_default()
     }
 
+    /// What came with each end of the job.
+    pub(super) fn receipts(&self, id: &str) -> Vec<Option<String>> {
+        self.lock().receipts.get(id).cloned().unwrap_or_default()
+    }
+
     pub(super) fn logged(&self, id: &str) -> Vec<String> {
         self.lock().logs.get(id).cloned().unwrap_or_default()
     }
@@ -380,7 +280,7 @@ impl State {
     }
 
     fn finish(&mut self, finish: Finish) -> Result<(), Refusal> {
-        let Finish { id, token, verdict, recorded, .. } = finish;
+        let Finish { id, token, verdict, recorded, receipt, .. } = finish;
         let name = id.as_str().to_owned();
         match self.active.get(&id) {
             None => return Err(Refusal::NotActive),
@@ -392,6 +292,7 @@ impl State {
         {
             return Err(*refusal);
         }
+        self.receipts.entry(name.clone()).or_default().push(receipt.map(|receipt| receipt.json));
         self.verdicts.entry(name.clone()).or_default().push(verdict.clone());
         self.logs.entry(name).or_default().extend(recorded.logs);
         let (job, _) = self.active.remove(&id).unwrap();
@@ -499,6 +400,17 @@ impl Store for Fake {
         };
         tokio::time::sleep(slow).await;
         Ok(lost)
+    }
+
+    async fn cancelled(&self, _: &QueueName, running: &[(JobId, Token)]) -> Result<Vec<Token>, StoreError> {
+        let state = self.answer()?;
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        Ok(running
+            .iter()
+            .map(|(_, token)| token)
+            .filter(|token| state.cancelled.contains(token))
+            .cloned()
+            .collect())
     }
 
     async fn recover_stalled(

@@ -1,8 +1,9 @@
 -- Changes one item that was found, and the record of its job.
 -- KEYS[1]  the list
 -- ARGV[1]  the channel of updates
--- ARGV[2]  'promote', 'retry', 'remove' or 'forget'; [3] item; [4] id; [5] record or ''
--- ARGV[6]  retry: '1' gives it all its attempts again; remove: where it is, 'waiting', 'delayed' or 'failed'
+-- ARGV[2]  'promote', 'retry', 'remove', 'cancel' or 'forget'; [3] item; [4] id; [5] record or ''
+-- ARGV[6]  retry: '1' gives it all its attempts again; remove, cancel: where it is, 'waiting', 'delayed' or 'failed'
+-- ARGV[7]  now, ms
 -- Returns 1 when it was changed, 0 when it is not there any more.
 local verb, item, id = ARGV[2], ARGV[3], ARGV[4]
 local record = ARGV[5] ~= '' and ARGV[5] or nil
@@ -14,6 +15,13 @@ local function drop()
     return 1
   end
   return 0
+end
+
+local function take()
+  if ARGV[6] == 'delayed' then
+    return sooner(item)
+  end
+  return call('LREM', ARGV[6] == 'failed' and DEAD or K, '-1', item) == 1
 end
 
 if verb == 'forget' then
@@ -31,19 +39,25 @@ elseif verb == 'retry' then
   end
   call('LPUSH', K, item)
   note(record, 'status', 'RETRYING', 'stalls', '0')
-  forget(record, 'error', 'failing', 'startedAt', 'finishedAt', 'dueAt', 'delay')
+  forget(record, 'error', 'failing', 'startedAt', 'finishedAt', 'dueAt', 'delay', 'crashes')
   if ARGV[6] == '1' then
     note(record, 'attempts', '0', 'starts', '0')
   end
   event('waiting', id, 'prev', 'failed')
-else
-  local gone
-  if ARGV[6] == 'delayed' then
-    gone = sooner(item)
-  else
-    gone = call('LREM', ARGV[6] == 'failed' and DEAD or K, '-1', item) == 1
+elseif verb == 'cancel' then
+  -- First, because it may refuse; nothing is undone when a later command fails.
+  call('LPUSH', DEAD, item)
+  if not take() then
+    call('LREM', DEAD, '1', item)
+    return 0
   end
-  if not gone then
+  local tenant = record and try('HGET', record, 'tenantId')
+  note(record, 'status', 'FAILED', 'error', CANCELLED, 'finishedAt', ARGV[7])
+  forget(record, 'result', 'failing', 'dueAt', 'delay', 'crashes')
+  tell({ id = id, tenant = type(tenant) == 'string' and tenant }, 'FAILED', CANCELLED)
+  event('failed', id, 'failedReason', CANCELLED, 'prev', ARGV[6])
+else
+  if not take() then
     return 0
   end
   drop()

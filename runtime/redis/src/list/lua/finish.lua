@@ -9,8 +9,8 @@
 -- ARGV[9]  starts allowed in a window or ''; [10] the window, ms, or ''
 -- ARGV[11] bytes after which no more items are claimed
 -- ARGV[12 ..] n records, each
---   token, id, record, flags, log lines kept or '', number of log lines, [progress], [data], line..., kind, a, b, c, d
---   flags  'p' progress, 'd' data
+--   token, id, record, flags, log lines kept or '', number of log lines, a value each flag, line..., kind, a, b, c, d
+--   flags  'p' progress, 'd' data, 'r' what the attempt cost (JSON), 'k' how it broke, or '-' for not
 --   kind   'c' complete       a result, b keep ('' all, '0' none, else ms)
 --          'f' fail           a reason, b keep ('' all, '0' none, else how many), c traces (JSON)
 --          'r' try again      a reason, b delay ms, c traces (JSON), d '1' in front
@@ -18,25 +18,34 @@
 --          'b' give back
 --          'l' the same, and the queue rests  a ms
 --          'w' wait for children
--- Returns { codes, items, rest, due, faults, evicted, untold }
+-- Returns { codes, items, rest, due, faults, evicted, untold, unclaimed }
 --   codes    per finish: 0 done, 1 missing, 2 lock ran out, 3 not active, 6 lock taken, 7 nothing to wait for,
 --            8 cannot be written: still held, with a lock that has run out
 --   items    claimed; the i-th from 0 has token number first + i
 --   rest     ms the queue must rest, 0 = none; due: ms time of the next delayed item, 0 = none
 --   faults   record, why; evicted: dead items that had to go; untold: why an update was not published, or ''
+--   unclaimed  why nothing could be claimed although the ends are written, or ''
 local now, n, want = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local t = clock()
 local codes, faults, evicted = {}, {}, {}
+if n > 0 then
+  go_on_when_full()
+end
 
 local function said(job, at)
   local flags, keep, lines = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   at = at + 3
   for i = 1, #flags do
-    if string.sub(flags, i, i) == 'p' then
+    local flag = string.sub(flags, i, i)
+    if flag == 'p' then
       note(job.record, 'progress', ARGV[at])
       event('progress', job.id, 'data', ARGV[at])
-    else
+    elseif flag == 'd' then
       note(job.record, 'data', ARGV[at], 'updated', '1')
+    elseif flag == 'k' then
+      job.crashes = ARGV[at]
+    else
+      job.cost = { 'receipt', ARGV[at] }
     end
     at = at + 1
   end
@@ -52,9 +61,11 @@ local function said(job, at)
 end
 
 local function complete(job, made, result, keep)
-  -- Without the outcome the item must stay: this is the one write that may refuse.
-  call('HSET', job.record, 'status', 'COMPLETED', 'result', result, 'attempts', made + 1, 'finishedAt', ARGV[2])
-  call('HDEL', job.record, 'error', 'failing', 'dueAt', 'delay')
+  -- Without the outcome the item must stay: these are the writes that may refuse.
+  own(job.record)
+  call('HSET', job.record, 'status', 'COMPLETED', 'result', result, 'attempts', made + 1, 'finishedAt', ARGV[2],
+    unpack(job.cost or {}))
+  call('HDEL', job.record, 'error', 'failing', 'dueAt', 'delay', 'crashes')
   if keep == '0' then
     expire(job.record, 10000, now)
   elseif keep ~= '' then
@@ -71,8 +82,9 @@ local function fail(job, made, reason, keep, traces)
   if keep ~= '0' then
     call('LPUSH', DEAD, job.item)
   end
-  note(job.record, 'status', 'FAILED', 'error', reason, 'trace', traces, 'attempts', made + 1, 'finishedAt', ARGV[2])
-  forget(job.record, 'result', 'failing', 'dueAt', 'delay')
+  note(job.record, 'status', 'FAILED', 'error', reason, 'trace', traces, 'attempts', made + 1, 'finishedAt', ARGV[2],
+    unpack(job.cost or {}))
+  forget(job.record, 'result', 'failing', 'dueAt', 'delay', 'crashes')
   if keep == '0' then
     if job.record and try('HEXISTS', job.record, 'status') == 1 then
       expire(job.record, 10000, now)
@@ -89,6 +101,11 @@ end
 
 local function put_back(job, due, front, why)
   note(job.record, 'status', 'RETRYING')
+  if job.cancel then
+    -- Its host did not hear of it in time: it must not run again.
+    note(job.record, 'failing', CANCELLED)
+    due = nil
+  end
   if due then
     note(job.record, 'dueAt', due, 'delay', string.format('%.0f', math.max(due - now, 0)))
     later(job.item, due)
@@ -109,7 +126,12 @@ local function write(host, token, job, at, kind, a, b, c, d)
   elseif kind == 'f' then
     fail(job, made, a, b, c)
   elseif kind == 'r' then
-    note(job.record, 'error', a, 'trace', c, 'attempts', made + 1)
+    note(job.record, 'error', a, 'trace', c, 'attempts', made + 1, unpack(job.cost or {}))
+    if job.crashes == '-' then
+      forget(job.record, 'crashes')
+    elseif job.crashes then
+      note(job.record, 'crashes', job.crashes)
+    end
     put_back(job, b ~= '0' and string.format('%.0f', now + b) or nil, d == '1', a)
   elseif kind == 'd' then
     put_back(job, a, false)
@@ -159,8 +181,9 @@ for i = 1, n do
 end
 
 local items, rest, due = {}, 0, 0
-if want > 0 and call('EXISTS', K .. ':paused') == 0 then
-  local asked, host = want, ARGV[6]
+local asked, host = want, ARGV[6]
+
+local function claim()
   for _, item in ipairs(call('ZRANGEBYSCORE', DELAYED, '-inf', ARGV[2], 'LIMIT', '0', '1000')) do
     local more = tonumber(call('HGET', COPIES, item)) or 0
     for _ = 0, more do
@@ -213,7 +236,12 @@ if want > 0 and call('EXISTS', K .. ':paused') == 0 then
     call('HSET', K .. ':claims:' .. host, unpack(claims))
     beat(host)
     if max then
-      local total = call('INCRBY', limiter, #items)
+      local total = try('INCRBY', limiter, #items)
+      if type(total) == 'table' then
+        -- No number: the window begins anew.
+        call('SET', limiter, #items)
+        total = #items
+      end
       if total == #items then
         call('PEXPIRE', limiter, window)
       end
@@ -227,4 +255,25 @@ if want > 0 and call('EXISTS', K .. ':paused') == 0 then
     due = head and math.floor(tonumber(head)) or 0
   end
 end
-return { codes, items, rest, due, faults, evicted, untold }
+
+local unclaimed = ''
+if want > 0 and call('EXISTS', K .. ':paused') == 0 then
+  local ok, fault = pcall(claim)
+  if not ok then
+    -- Nobody will run what was taken. It goes back as it was: the last one first, to be the last of them again.
+    for i = #items, 1, -1 do
+      local token = host .. ':' .. string.format('%.0f', tonumber(ARGV[7]) + i - 1)
+      try('HDEL', K .. ':claims:' .. host, token)
+      try('ZREM', locks_of(host), token)
+      if try('LREM', K .. ':processing:' .. host, '1', items[i]) == 1 then
+        try('RPUSH', K, items[i])
+      end
+    end
+    if n == 0 then
+      return type(fault) == 'table' and fault or redis.error_reply(tostring(fault))
+    end
+    items, rest, due = {}, 0, 0
+    unclaimed = type(fault) == 'table' and fault.err or tostring(fault)
+  end
+end
+return { codes, items, rest, due, faults, evicted, untold, unclaimed }

@@ -3,16 +3,24 @@
 -- ARGV[1]  the channel of updates
 -- What a host holds has a token each. A token is `<host>:<number>`; `<list>:locks:<host>` says until when it holds, by
 -- Redis's own clock, and `<list>:claims:<host>` what it stands for: the item, and beside it, once the job is known, its
--- id, its record and its tenant. While a job runs, `<list>:running` leads from its record to its token.
+-- id, its record and its tenant, and `/cancel` once somebody wants it to end. While a job runs, `<list>:running` leads from its record to its token.
 local call, try = redis.call, redis.pcall
 local K = KEYS[1]
 local DELAYED, COPIES, DEAD, RUNNING = K .. ':delayed', K .. ':delayed:copies', K .. ':dead', K .. ':running'
 -- Why an update could not be published. Listeners are told as well as can be; no job waits for it.
 local untold = ''
+-- Why a job ended that somebody wanted to end.
+local CANCELLED = 'the job was cancelled'
 
 local function clock()
   local now = call('TIME')
   return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+
+-- Redis that is out of memory refuses a script's first write that could take more, and none after one that could not. What
+-- ends jobs, and keeps what runs running, must go on then: it makes room.
+local function go_on_when_full()
+  try('HDEL', RUNNING, '')
 end
 
 local function host_of(token)
@@ -42,9 +50,18 @@ local function event(name, id, ...)
   try('XADD', K .. ':events', 'MAXLEN', '~', '1000', '*', 'event', name, 'jobId', id, ...)
 end
 
+-- A record that is written where there is none is nobody else's, and goes as such: it was deleted, or has run out, while
+-- its job ran.
+local function own(record)
+  if call('EXISTS', record) == 0 then
+    call('HSET', record, 'madeBy', 'jobcell')
+  end
+end
+
 -- Writes fields of a record, as well as can be: a record that holds something else must not keep its item back.
 local function note(record, ...)
   if record then
+    pcall(own, record)
     try('HSET', record, ...)
   end
 end
@@ -75,8 +92,9 @@ end
 
 -- What a token stands for; nil when it stands for nothing any more.
 local function held(host, token)
-  local f = call('HMGET', K .. ':claims:' .. host, token, token .. '/id', token .. '/record', token .. '/tenant')
-  return f[1] and { item = f[1], id = f[2], record = f[3], tenant = f[4] } or nil
+  local f = call('HMGET', K .. ':claims:' .. host, token, token .. '/id', token .. '/record', token .. '/tenant',
+    token .. '/cancel')
+  return f[1] and { item = f[1], id = f[2], record = f[3], tenant = f[4], cancel = f[5] } or nil
 end
 
 -- A host lives as long as the last of its locks.
@@ -117,7 +135,8 @@ end
 -- of this one, because it is the same job, is next.
 local function let_go(host, token, job)
   call('LREM', K .. ':processing:' .. host, '1', job.item)
-  call('HDEL', K .. ':claims:' .. host, token, token .. '/id', token .. '/record', token .. '/tenant')
+  call('HDEL', K .. ':claims:' .. host, token, token .. '/id', token .. '/record', token .. '/tenant',
+    token .. '/cancel')
   call('ZREM', locks_of(host), token)
   if job.record and call('HGET', RUNNING, job.record) == token then
     call('HDEL', RUNNING, job.record)

@@ -22,6 +22,9 @@ local function recover(host, token, job)
     if stalls > tonumber(ARGV[4]) then
       note(job.record, 'failing', 'job stalled more than allowable limit')
     end
+    if job.cancel then
+      note(job.record, 'failing', CANCELLED)
+    end
     tell(job, 'RETRYING', 'the host that ran it vanished')
     event('waiting', job.id, 'prev', 'active')
     event('stalled', job.id)

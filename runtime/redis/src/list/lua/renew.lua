@@ -3,6 +3,7 @@
 -- ARGV[1]  the channel of updates
 -- ARGV[2]  lock, ms; [3 ..] token, id of its job, token, ...
 -- Returns the places, from 0, of the jobs whose lock is gone.
+go_on_when_full()
 local t = clock()
 local holds = string.format('%.0f', t + ARGV[2])
 local hosts, lost = {}, {}

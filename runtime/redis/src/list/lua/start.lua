@@ -7,7 +7,7 @@
 --   mode  'd' the record's data is wanted, 'w' it is not: the item has its own, 'x' it will not run: only held
 -- Returns n answers
 --   { 0, data, name, tenant, attempts, starts, stalls, error, trace, progress, failing, addedAt, telemetry,
---     delay }
+--     delay, crashes, depth }
 --   { 1 }       the lock is gone
 --   { 2 }       the same job runs already: the item waits for its end
 --   { 3, why }  held, and its record holds something else
@@ -30,7 +30,8 @@ end
 
 local function start(host, token, job, name, mode)
   local f = try('HMGET', job.record, 'status', 'name', 'tenantId', 'attempts', 'starts', 'stalls', 'error', 'trace',
-    'progress', 'failing', 'addedAt', 'telemetry', 'updated', 'expiresAt', 'delay')
+    'progress', 'failing', 'addedAt', 'telemetry', 'updated', 'expiresAt', 'delay', 'crashes',
+    'depth')
   if f.err then
     hold(host, token, job)
     return { 3, f.err }
@@ -55,7 +56,8 @@ local function start(host, token, job, name, mode)
     end
     local queued = f[1] == 'WAITING'
     call('HDEL', record, 'result', 'error', 'trace', 'progress', 'failing', 'finishedAt', 'dueAt', 'delay',
-      'expiresAt')
+      'expiresAt', 'crashes', 'receipt')
+    f[16] = false
     local logs = logs_of(record)
     if logs then
       call('DEL', logs)
@@ -68,8 +70,8 @@ local function start(host, token, job, name, mode)
     end
     f[11] = queued and f[11] or ARGV[2]
     if not queued then
-      call('HDEL', record, 'updated', 'telemetry')
-      f[12], f[13], f[15] = false, false, false
+      call('HDEL', record, 'updated', 'telemetry', 'depth')
+      f[12], f[13], f[15], f[17] = false, false, false, false
     end
     set('attempts', '0')
     set('stalls', '0')
@@ -91,7 +93,7 @@ local function start(host, token, job, name, mode)
   tell(job, 'RUNNING')
   event('active', job.id, 'prev', 'waiting')
   return { 0, data, name or f[2], job.tenant or false, f[4] or '0', starts, f[6] or '0', f[7], f[8], f[9], f[10],
-    f[11], f[12], f[15] }
+    f[11], f[12], f[15], f[16], f[17] }
 end
 
 local function given(text)

@@ -5,6 +5,7 @@
 -- Returns how many came back.
 local host, first, count = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local back = 0
+go_on_when_full()
 for n = first + count - 1, first, -1 do
   local token = host .. ':' .. string.format('%.0f', n)
   local job = held(host, token)

@@ -10,11 +10,15 @@ use jobcell_redis::ListOptions;
 use jobcell_tests::fleet::RedisCluster;
 
 use super::store_at;
+use crate::acl::advised_of_list;
 use crate::server::Server;
 
 async fn alone() -> Fixture {
     let server = Server::start();
-    Fixture::new(Arc::new(store_at(&server.url(), ListOptions::new("mail")).await), "bull", server)
+    // With no more rights than the faults about missing ones tell to give: this proves that they are enough.
+    let options = ListOptions { record: "job-{id}".to_owned(), ..ListOptions::new("mail") };
+    let url = advised_of_list(&server, options.clone()).await;
+    Fixture::new(Arc::new(store_at(&url, options).await), "bull", server)
 }
 
 async fn clustered() -> Fixture {
@@ -133,6 +137,29 @@ macro_rules! conforming {
                     a_retried_job_can_have_all_attempts_again
                     draining_removes_delayed_ones_when_asked
                     draining_an_empty_queue_removes_nothing
+                }
+                cancel {
+                    a_job_that_waits_fails_at_once_and_uses_no_attempt
+                    a_job_that_waits_in_a_paused_queue_fails_at_once
+                    a_cancelled_job_is_told_as_failed
+                    a_cancelled_job_can_be_retried
+                    the_attempt_that_runs_is_asked_to_end
+                    an_attempt_that_completes_all_the_same_stands
+                    an_attempt_that_ends_before_it_heard_is_the_last
+                    an_attempt_whose_host_vanishes_is_the_last
+                    an_attempt_whose_lock_is_gone_is_the_last
+                    a_later_job_with_the_same_id_is_not_meant
+                    what_is_not_there_or_has_ended_is_not_cancelled
+                }
+                receipts {
+                    a_retry_that_waits_leaves_its_receipt
+                    a_give_back_leaves_none
+                    a_refused_end_leaves_none
+                    attempts_that_begin_anew_have_new_receipts
+                    ends_of_one_batch_have_their_own
+                    crashes_are_seen_by_the_next_attempt
+                    crashes_are_forgotten_when_asked
+                    a_final_failure_forgets_crashes_so_that_a_retry_begins_anew
                 }
                 events {
                     a_listener_waits_for_the_first

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use jobcell_core::store::{Refusal, StallPolicy};
-use jobcell_core::{JobState, Store};
+use jobcell_core::store::{ClaimRequest, RateLimit, Refusal, StallPolicy};
+use jobcell_core::{JobState, Store, StoreError};
 use jobcell_redis::ListStore;
 
 use super::{Bench, claim_as, claim_of, complete, end_of, ending, fail, job, options, store_at};
@@ -306,4 +306,87 @@ async fn what_cannot_be_put_among_the_dead_has_not_failed() {
         assert_eq!(b.status("a").await.as_deref(), Some("RUNNING"));
         assert_eq!(b.recover(1).await, ["a"]);
     }
+}
+
+#[tokio::test]
+async fn ends_are_written_and_told_though_nothing_can_be_claimed() {
+    for key in ["jobs:locks:other", "jobs:claims:other"] {
+        let mut b = Bench::new().await;
+        b.push("a").await;
+        let claimed = b.take().await;
+        b.push("b").await;
+        b.push("c").await;
+        let _: i64 = b.raw.run(&["RPUSH", key, "somebody else's"]).await;
+        let ends = vec![ending(&claimed, complete("1"))];
+        let reply = b.store.finish(&queue("overlay"), ends, Some(&claim_as("other", 5)), NOW).await.unwrap();
+        assert_eq!(reply.finished, [Ok(())], "{key}");
+        assert_eq!(b.status("a").await.as_deref(), Some("COMPLETED"));
+        assert!(reply.claim.jobs.is_empty() && reply.claim.rate_limited.is_some(), "{:?}", reply.claim);
+        assert_eq!(b.raw.list("jobs").await, ["c", "b"], "{key}: everything is where it was");
+        // A claim alone says what is wrong, and takes nothing either.
+        let error = b.store.claim(&queue("overlay"), &claim_as("other", 5)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+        assert_eq!(b.raw.list("jobs").await, ["c", "b"]);
+        let _: i64 = b.raw.run(&["DEL", key]).await;
+        // Nothing of the tries is left that would be recovered, and run twice.
+        assert_eq!(b.recover(5).await, Vec::<String>::new());
+        let claim = b.store.claim(&queue("overlay"), &claim_as("other", 5)).await.unwrap();
+        let order: Vec<_> = claim.jobs.iter().map(|job| job.id.as_str()).collect();
+        assert_eq!(order, ["b", "c"]);
+    }
+}
+
+#[tokio::test]
+async fn a_count_of_starts_that_is_no_number_begins_anew() {
+    let mut b = Bench::new().await;
+    let _: () = b.raw.run(&["SET", "jobs:limiter", "many"]).await;
+    b.push("a").await;
+    let rate = Some(RateLimit { max: 1, per: Duration::from_secs(60) });
+    let claimed = b.store.claim(&queue("overlay"), &ClaimRequest { rate, ..claim_as("w", 5) }).await.unwrap();
+    assert_eq!(claimed.jobs.len(), 1);
+    assert_eq!(b.raw.run::<String>(&["GET", "jobs:limiter"]).await, "1");
+    assert!(b.raw.run::<i64>(&["PTTL", "jobs:limiter"]).await > 0);
+}
+
+#[tokio::test]
+async fn memory_that_is_full_stops_no_item_that_runs() {
+    let mut b = Bench::new().await;
+    for item in ["a", "b", "c", "d"] {
+        b.push(item).await;
+    }
+    let running = b.claim(3).await.jobs;
+    let _: () = b.raw.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let locks: Vec<_> = running.iter().map(|claimed| (claimed.id.clone(), claimed.token.clone())).collect();
+    let lost = b.store.renew(&queue("overlay"), &locks, Duration::from_secs(30)).await.unwrap();
+    assert!(lost.is_empty(), "{lost:?}");
+    b.done(&running[0], complete("1")).await;
+    b.done(&running[1], fail("bad")).await;
+    // With a claim at once: what it took cannot be started, and goes back.
+    let ends = vec![ending(&running[2], complete("1"))];
+    let reply = b.store.finish(&queue("overlay"), ends, Some(&claim_as("w", 5)), NOW).await.unwrap();
+    assert_eq!(reply.finished, [Ok(())]);
+    assert!(reply.claim.jobs.is_empty(), "{:?}", reply.claim);
+    let error = b.store.claim(&queue("overlay"), &claim_as("w", 5)).await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("maxmemory"), "{error}");
+    assert_eq!(b.raw.list("jobs").await, ["d"]);
+    assert_eq!(b.raw.list("jobs:dead").await, ["b"]);
+    let _: () = b.raw.run(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    let claimed = b.take().await;
+    assert_eq!((claimed.id.as_str(), job(&claimed).stalled_count), ("d", 0));
+    b.done(&claimed, complete("1")).await;
+    assert_eq!(b.leftovers().await, ["jobs:dead", "jobs:hosts"], "hosts are looked at by the next recovery");
+}
+
+#[tokio::test]
+async fn a_claim_that_is_refused_is_not_given_back_again_and_again() {
+    let mut b = Bench::new().await;
+    let _: () = b.raw.run(&["SET", "jobs:hosts", "x"]).await;
+    b.push("a").await;
+    let _ = b.store.claim(&queue("overlay"), &claim(1, NOW)).await.unwrap_err();
+    let _: () = b.raw.run(&["CONFIG", "RESETSTAT"]).await;
+    for _ in 0..3 {
+        let _ = b.store.claim(&queue("overlay"), &claim(1, NOW)).await.unwrap_err();
+    }
+    let stats: String = b.raw.run(&["INFO", "commandstats"]).await;
+    assert!(stats.contains("cmdstat_evalsha:calls=3,"), "a call each: {stats}");
 }

@@ -178,3 +178,43 @@ async fn a_rate_holds_over_all_hosts() {
     assert!(third.jobs.is_empty() && third.rate_limited.is_some());
     assert_eq!(b.raw.list("jobs").await.len(), 5, "nothing is claimed that may not start");
 }
+
+#[tokio::test]
+async fn a_record_that_is_deleted_while_its_job_runs_comes_back_for_a_while_only() {
+    let mut b = Bench::new().await;
+    let goes = 86_000..=86_400;
+    for (id, again) in [("a", false), ("b", true)] {
+        let record = format!("job:{id}");
+        let _: i64 = b.raw.run(&["HSET", &record, "data", "1"]).await;
+        b.push(id).await;
+        let mut claimed = b.take().await;
+        let _: i64 = b.raw.run(&["DEL", &record]).await;
+        if again {
+            // What a failed attempt writes is there before the last one ends.
+            b.done(&claimed, retry("no", 0)).await;
+            claimed = b.take().await;
+        }
+        b.done(&claimed, complete("1")).await;
+        let found = b.raw.hash(&record).await;
+        assert_eq!((found["status"].as_str(), found["result"].as_str()), ("COMPLETED", "1"));
+        let expires: i64 = b.raw.run(&["TTL", &record]).await;
+        assert!(goes.contains(&expires), "{id}: {expires}");
+    }
+    // With a host that vanished in between.
+    b.push("c").await;
+    let _ = b.take().await;
+    let _: i64 = b.raw.run(&["DEL", "job:c"]).await;
+    b.vanish().await;
+    assert_eq!(b.recover(5).await, ["c"]);
+    let claimed = b.take().await;
+    b.done(&claimed, complete("1")).await;
+    assert!(goes.contains(&b.raw.run::<i64>(&["TTL", "job:c"]).await));
+    // A dead one goes with its item.
+    b.push("d").await;
+    let claimed = b.take().await;
+    let _: i64 = b.raw.run(&["DEL", "job:d"]).await;
+    b.done(&claimed, fail("bad")).await;
+    assert_eq!(b.status("d").await.as_deref(), Some("FAILED"));
+    b.store.remove(&queue("overlay"), &claimed.id).await.unwrap();
+    assert_eq!(b.raw.run::<i64>(&["EXISTS", "job:d"]).await, 0);
+}

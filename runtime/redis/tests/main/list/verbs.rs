@@ -34,6 +34,23 @@ async fn an_added_job_is_an_envelope_that_any_worker_could_take() {
 }
 
 #[tokio::test]
+async fn a_job_keeps_its_depth_until_another_one_has_its_id() {
+    let mut b = Bench::new().await;
+    let options = JobOptions { job_id: Some("x".into()), depth: 2, ..JobOptions::default() };
+    add(&b, "n", options).await;
+    assert_eq!(b.store.get(&queue("overlay"), &id("x")).await.unwrap().unwrap().options.depth, 2);
+    let claimed = b.take().await;
+    assert_eq!(job(&claimed).options.depth, 2);
+    b.done(&claimed, retry("again", 1000)).await;
+    b.store.promote(&queue("overlay"), &id("x")).await.unwrap();
+    let claimed = b.take().await;
+    assert_eq!(job(&claimed).options.depth, 2);
+    b.done(&claimed, complete("1")).await;
+    b.push(r#"{"id":"x","name":"n","data":1}"#).await;
+    assert_eq!(job(&b.take().await).options.depth, 0, "a producer's job");
+}
+
+#[tokio::test]
 async fn a_chosen_id_is_added_once_while_it_waits_or_runs() {
     let b = Bench::new().await;
     let chosen = || JobOptions { job_id: Some("x".into()), ..JobOptions::default() };

@@ -1,0 +1,38 @@
+//! `jobcell job cancel`: ends a job, and says what that means for it.
+
+use jobcell_core::store::Cancelled;
+use jobcell_core::{Admin, Clock, JobState, SystemClock};
+
+use super::super::args::JobPlace;
+use super::super::console::{Console, visible};
+use super::super::exit::Failure;
+use super::{missing, named, scheduled};
+
+pub(super) async fn cancel(
+    store: &dyn Admin,
+    place: &JobPlace,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let (queue, id) = named(place)?;
+    let (was, state, words) = match store.cancel(&queue, &id, SystemClock.now()).await? {
+        Cancelled::Asked => {
+            let words = "is running and is being ended: its handler is asked to stop within a second or so, and ended \
+                         after the queue's cancel-grace";
+            (JobState::Active, JobState::Active, words.to_owned())
+        }
+        Cancelled::Ended(was) => {
+            (was, JobState::Failed, format!("was {was} and has ended: it is failed now"))
+        }
+        Cancelled::Finished(state) => {
+            let message =
+                format!("job {id:?} of queue {queue:?} is {state} already; there is nothing to cancel");
+            return Err(Failure::failed(message));
+        }
+        Cancelled::Scheduled => return Err(scheduled(store, &queue, &id).await),
+        Cancelled::NotFound => return Err(missing(store, &queue, &id).await),
+    };
+    let value = serde_json::json!({
+        "id": id.as_str(), "queue": queue.as_str(), "was": was.as_str(), "state": state.as_str(),
+    });
+    console.answer(&value, |_| format!("job {} of queue {queue} {words}\n", visible(id.as_str())))
+}

@@ -1,0 +1,106 @@
+//! The compiler process: what this program is when a host starts it to compile one artifact. It reads the artifact from
+//! its input, writes one answer to its output, and ends.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::confine::{Bounds, confine};
+use crate::admit::ARTIFACT_BYTES_CEILING;
+use crate::engine::{compiler_config, fingerprint};
+
+/// The first argument of a program that is started to compile.
+pub(super) const WORD: &str = "__jobcell-compile";
+
+/// What the answer begins with: the machine code follows, or the reason why there is none.
+pub(super) const CODE: u8 = b'C';
+pub(super) const REFUSED: u8 = b'R';
+pub(super) const NO_MEMORY: u8 = b'M';
+pub(super) const OTHER_ENGINE: u8 = b'E';
+
+/// Ends a process that could not begin; what it answers otherwise ends with success.
+const UNUSABLE: i32 = 2;
+
+/// Whether this program can be started as a compiler.
+static IS_OFFERED: AtomicBool = AtomicBool::new(false);
+
+/// Makes this program one that can compile in a process of its own. Call it first of all in `main`, before threads,
+/// files and settings: in a process that was started to compile it does that and ends the process, in any other it
+/// returns at once.
+///
+/// ```no_run
+/// // The first line of `main`:
+/// jobcell_wasm::compiler_entry();
+/// ```
+pub fn compiler_entry() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_none_or(|word| word != WORD) {
+        IS_OFFERED.store(true, Ordering::Relaxed);
+        return;
+    }
+    let ended = serve(arguments);
+    if let Err(error) = &ended {
+        // Nobody may be reading.
+        let _ = writeln!(io::stderr(), "{error}");
+    }
+    std::process::exit(if ended.is_ok() { 0 } else { UNUSABLE });
+}
+
+/// This very program, also when its file has been replaced meanwhile.
+pub(super) fn this_program() -> Option<&'static Path> {
+    IS_OFFERED.load(Ordering::Relaxed).then_some(Path::new("/proc/self/exe"))
+}
+
+/// What a compiler process is told.
+pub(super) struct Order<'a> {
+    pub(super) memory: u64,
+    pub(super) cpu: Duration,
+    pub(super) fingerprint: &'a str,
+}
+
+impl Order<'_> {
+    /// As arguments, the word included. The host is the calling process.
+    pub(super) fn arguments(&self) -> [String; 5] {
+        let Self { memory, cpu, fingerprint } = self;
+        let (host, cpu) = (std::process::id(), cpu.as_secs().max(1));
+        [WORD.to_owned(), host.to_string(), memory.to_string(), cpu.to_string(), (*fingerprint).to_owned()]
+    }
+}
+
+fn serve(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
+    let wrong = || io::Error::other(format!("{WORD} is how a host of this version starts its compiler"));
+    let mut next = || arguments.next().and_then(|argument| argument.into_string().ok()).ok_or_else(wrong);
+    let host = next()?.parse().map_err(|_| wrong())?;
+    let memory = next()?.parse().map_err(|_| wrong())?;
+    let cpu = Duration::from_secs(next()?.parse().map_err(|_| wrong())?);
+    let asked = next()?;
+    confine(&Bounds { memory, cpu, host })?;
+    let mut wasm = Vec::new();
+    io::stdin().lock().take(ARTIFACT_BYTES_CEILING as u64 + 1).read_to_end(&mut wasm)?;
+    let (kind, body) = answer(&wasm, &asked);
+    let mut out = io::stdout().lock();
+    out.write_all(&[kind])?;
+    out.write_all(&body)?;
+    out.flush()
+}
+
+fn answer(wasm: &[u8], asked: &str) -> (u8, Vec<u8>) {
+    let refused = |error: wasmtime::Error| {
+        let kind = if error.is::<wasmtime::OutOfMemory>() { NO_MEMORY } else { REFUSED };
+        (kind, format!("{error:#}").into_bytes())
+    };
+    let engine = match wasmtime::Engine::new(&compiler_config()) {
+        Ok(engine) => engine,
+        Err(error) => return refused(error),
+    };
+    let own = fingerprint(&engine);
+    if own != asked {
+        return (OTHER_ENGINE, own.into_bytes());
+    }
+    match engine.precompile_component(wasm) {
+        Ok(code) => (CODE, code),
+        Err(error) => refused(error),
+    }
+}

@@ -1,0 +1,12 @@
+;; row: M11
+;; what: four cells that each fill all the memory they can get at the same time
+;; at-once: 4
+;; ends: memory, deadline, cpu
+(func (export "handle") (param i32) (result i32)
+  (local $at i32)
+  (loop $more
+    (local.set $at (i32.mul (memory.size) (i32.const 65536)))
+    (drop (memory.grow (i32.const 16)))
+    (memory.fill (local.get $at) (i32.const 170) (i32.const 1048576))
+    (br $more))
+  unreachable)

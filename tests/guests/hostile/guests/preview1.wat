@@ -1,0 +1,14 @@
+;; row: F3
+;; what: imports the old WASI, which has no place here
+;; ends: refused
+;; form: component
+$TYPES
+(import "wasi-snapshot-preview1" (func (param "fd" u32) (result u32)))
+(core module $m (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 16384))
+  (func (export "handle") (param i32) (result i32) (i32.const 1024)))
+(core instance $i (instantiate $m))
+(type $handle (func (param "job" $job) (result (result (list u8) (error $failure)))))
+(func $f (type $handle) (canon lift (core func $i "handle") (memory (core memory $i "memory"))
+  (realloc (core func $i "cabi_realloc"))))
+(export "handle" (func $f))

@@ -1,0 +1,8 @@
+;; row: C6
+;; what: uses pages of one byte
+;; ends: refused
+;; form: bare
+;; own: memory, realloc, answers
+(memory (export "memory") 65536 (pagesize 1))
+(func)
+(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 16384)) (func (export "handle") (param i32) (result i32) (i32.const 1024))

@@ -1,0 +1,4 @@
+//! The cell holds: hostile artifacts and guests against the real program.
+
+mod attacks;
+mod compiling;

@@ -1,0 +1,139 @@
+//! Hostile guests in a host that also has honest work, over a real Redis; and `jobcell doctor --attack` on a config.
+
+use std::collections::BTreeMap;
+
+use jobcell_hostile::catalogue;
+use jobcell_tests::{Host, Site, wait};
+use serde_json::{Value, json};
+
+use crate::stage::Stage;
+
+/// A dozen of the guests, one for each kind of bound, with what a host says of their jobs.
+const ATTACKERS: [(&str, &str); 13] = [
+    ("loop", "deadline"),
+    ("start_loops", "deadline"),
+    ("realloc_loops", "deadline"),
+    ("sleeps", "deadline"),
+    ("host_loop", "deadline"),
+    ("fill", "deadline"),
+    ("log_flood", "deadline"),
+    ("grow_and_touch", "memory limit"),
+    ("table_grow", "table elements"),
+    ("recurse", "stack overflowed"),
+    ("million_timers", "more"),
+    ("huge_result", "calling convention"),
+    ("long_names", "out of bounds"),
+];
+
+/// Jobs of each attacker, and honest ones beside them.
+const ATTACKS: usize = 3;
+const HONEST: usize = 40;
+
+/// Locks that would be lost in two seconds if anything kept the host from renewing them.
+const HOST: &str = r#"
+[queues.work]
+handler = "basic"
+concurrency = 4
+lock = "2s"
+stalled-interval = "1s"
+[handlers.basic]
+source = "${basic}"
+"#;
+
+fn site(stage: &Stage) -> Site {
+    let guests: BTreeMap<_, _> = catalogue().into_iter().map(|guest| (guest.name, guest)).collect();
+    let mut config = HOST.to_owned();
+    for (name, _) in ATTACKERS {
+        config += &format!(
+            "[queues.{name}]\nhandler = \"{name}\"\nconcurrency = 3\nlock = \"2s\"\nstalled-interval = \"1s\"\n\
+             [handlers.{name}]\nsource = \"${{site}}/{name}.wasm\"\n[handlers.{name}.limits]\ndeadline = \"2500ms\"\n"
+        );
+    }
+    let site = stage.site(&config);
+    for (name, _) in ATTACKERS {
+        site.write(&format!("{name}.wasm"), guests[name].wasm.bytes());
+    }
+    site
+}
+
+#[test]
+fn honest_jobs_complete_and_no_lock_is_lost_among_attackers() {
+    let stage = Stage::redis();
+    let site = site(&stage);
+    let mut attacks = Vec::new();
+    for (name, said) in ATTACKERS {
+        for _ in 0..ATTACKS {
+            attacks.push((name, said, site.enqueue(name, "attack", &json!({}), &["--attempts", "1"])));
+        }
+    }
+    let host = Host::start(&site);
+    // The attackers are running, far more of them than there are cores.
+    let honest: Vec<String> =
+        (0..HONEST).map(|i| site.enqueue("work", "noop", &json!({ "i": i }), &[])).collect();
+    wait::until("every job has ended", || {
+        let health: Value = serde_json::from_str(&host.get("/health")?.1).ok()?;
+        let jobs = |queue: &str, state: &str| health["queues"][queue]["jobs"][state].as_u64();
+        let ended = ATTACKERS.iter().map(|(name, _)| jobs(name, "failed")).sum::<Option<u64>>()?;
+        let is_over =
+            ended == (ATTACKERS.len() * ATTACKS) as u64 && jobs("work", "completed")? == HONEST as u64;
+        is_over.then_some(())
+    });
+    let metrics = host.get("/metrics").unwrap().1;
+    for counter in ["jobcell_locks_lost_total", "jobcell_stalled_total"] {
+        let counted = metrics.lines().filter(|line| line.starts_with(counter));
+        assert!(counted.clone().all(|line| line.ends_with(" 0")), "{:?}", counted.collect::<Vec<_>>());
+    }
+    host.stop();
+    for (name, said, id) in attacks {
+        let job = site.job(name, &id);
+        let reason = job["failedReason"].as_str().unwrap_or_default();
+        assert!(job["state"] == "failed" && reason.contains(said), "{name}: {job}");
+        assert!(job.to_string().len() < 64 << 10, "{name} left {} bytes", job.to_string().len());
+    }
+    for (i, id) in honest.iter().enumerate() {
+        let job = site.job("work", id);
+        assert_eq!((&job["state"], &job["returnvalue"]["i"]), (&json!("completed"), &json!(i)), "{job}");
+        // Once, by its first start: none was given back or recovered.
+        assert_eq!((&job["attemptsMade"], &job["attemptsStarted"]), (&json!(1), &json!(1)), "{job}");
+    }
+}
+
+#[test]
+fn the_doctor_attacks_the_handlers_that_are_configured() {
+    let site = Site::embedded(
+        "[handlers.one]\nsource = \"${basic}\"\n[handlers.one.limits]\nmemory = \"8MiB\"\ndeadline = \"200ms\"\n\
+         [handlers.same]\nsource = \"${basic}\"\n[handlers.same.limits]\nmemory = \"8MiB\"\ndeadline = \"200ms\"\n",
+    );
+    let ran = site.cli(&["--json", "doctor", "--attack", "--row", "M1", "--row", "t1", "--row", "C5"]).ok();
+    let report = ran.json();
+    assert_eq!((&report["ok"], &report["failed"]), (&json!(true), &json!(0)), "{report}");
+    let names: Vec<_> =
+        report["profiles"].as_array().unwrap().iter().map(|profile| &profile["name"]).collect();
+    assert_eq!(names, ["one", "defaults"], "handlers with the same limits and grants are attacked once");
+    assert_eq!(report["profiles"][0]["also"], json!(["same"]));
+    assert_eq!(report["profiles"][0]["memory_bytes"], 8 << 20);
+    let rows: Vec<_> = report["rows"].as_array().unwrap().iter().map(|row| &row["row"]).collect();
+    assert_eq!(rows, ["C5", "T1", "M1"]);
+    let grew = report["bouts"].as_array().unwrap().iter().find(|bout| bout["guest"] == "grow").unwrap();
+    assert_eq!((&grew["verdict"], &grew["end"]), (&json!("held"), &json!("memory")), "{grew}");
+    assert!(grew["reason"].as_str().unwrap().contains("8 MiB"), "{grew}");
+    assert!(report["memory_peak_bytes"].as_u64() >= report["memory_before_bytes"].as_u64(), "{report}");
+    // It says how far it is, and leaves nothing in the folder it was started in.
+    assert!(ran.stderr.contains("one: M1 memory"), "{}", ran.stderr);
+    assert!(!site.path().join(".jobcell").exists());
+
+    let refused = site.cli(&["doctor", "--attack", "--row", "X1"]).exits(2);
+    assert!(refused.stderr.contains("X1") && refused.stderr.contains("M11"), "{}", refused.stderr);
+    let _ = site.cli(&["doctor", "--row", "M1"]).exits(2);
+}
+
+#[test]
+fn the_doctor_attacks_the_defaults_where_nothing_is_configured() {
+    let site = Site::raw("");
+    let shown = site.cli(&["doctor", "--attack", "--row", "M2", "--row", "N7"]).ok().stdout;
+    for part in
+        ["defaults: memory 64 MiB, deadline 1000 ms, cut from 30000 ms", "M2   tables", "held      6 of 6"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+}
