@@ -148,6 +148,8 @@ async fn steer(
                 runtime.drain();
                 give_back_at = Some(Instant::now() + grace);
             }
+            // It takes no jobs already, and takes none again.
+            Asked::Quiet | Asked::Unquiet if give_back_at.is_some() => {}
             Asked::Quiet => {
                 tracing::info!("quiet: no new jobs; CONT goes on");
                 runtime.quiet();

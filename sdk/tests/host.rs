@@ -44,8 +44,8 @@ fn what_is_not_granted_is_refused_with_the_line_that_would_grant_it() {
             assert_eq!(refusal, denied(text));
         }
         let refusal = Request::put("https://api.example.com:8443/v1/x?token=s3cret").send();
-        let text = "PUT https://api.example.com:8443 is not granted; add `http = [{ url = \
-                    \"https://api.example.com:8443\", methods = [\"PUT\"] }]` to the handler's grants";
+        let text = "PUT https://api.example.com:8443 is not granted, or its address is not; the job's log has the \
+                    line to add";
         assert_eq!(refusal, Err(HttpError::Denied(text.to_owned())));
     });
 }

@@ -407,6 +407,7 @@ macro_rules! store_conformance {
                 a_parent_that_would_wait_for_its_children_is_ended_first
                 an_attempt_whose_host_vanishes_is_the_last
                 an_attempt_whose_lock_is_gone_is_the_last
+                a_further_request_forgets_none_whose_host_vanished
                 a_later_job_with_the_same_id_is_not_meant
                 what_is_not_there_or_has_ended_is_not_cancelled
                 the_pending_job_of_a_scheduler_stays

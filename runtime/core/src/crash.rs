@@ -72,12 +72,25 @@ fn way(stopped: &Stopped) -> Option<String> {
         | StopCause::Shutdown
         | StopCause::LockLost => return None,
     }
-    let named = backtrace.iter().find(|frame| !frame.contains("<function "));
-    let place = match named {
-        Some(frame) => format!("in {}", cut(frame)),
-        None => format!("({})", cut(&without_numbers(reason))),
+    // A panic says itself where it happened; the frames above that are the language's.
+    let told = reason.split_once("panicked at ").and_then(|(_, place)| place.split(": ").next());
+    let place = match (told, backtrace.iter().find(|frame| is_own(frame))) {
+        (Some(place), _) if *cause == StopCause::Panic => format!("at {}", cut(place)),
+        (_, Some(frame)) => format!("in {}", cut(frame)),
+        (_, None) => format!("({})", cut(&without_numbers(reason))),
     };
     Some(format!("{} {place}", cause.as_str()))
+}
+
+/// Functions of languages and their allocators: they stand innermost in any handler, whatever went wrong.
+const LANGUAGE: [&str; 9] =
+    ["function ", "core::", "alloc::", "std::", "dlmalloc", "sbrk", "malloc", "__rust", "rust_"];
+
+/// Whether this frame is of the handler's own code.
+fn is_own(frame: &str) -> bool {
+    let function = frame.rsplit_once('!').map_or(frame, |(_, function)| function);
+    let function = function.trim_start_matches(['<', '&', '(']);
+    !LANGUAGE.iter().any(|start| function.starts_with(start))
 }
 
 /// The class of a reason: sizes and addresses differ from one time to the next.
@@ -121,6 +134,19 @@ mod tests {
         {
             assert_eq!(Crashes::after(Some(&second), &other).unwrap().count, 1, "{other:?}");
         }
+    }
+
+    #[test]
+    fn the_place_is_the_handlers_own() {
+        let way = |cause, reason: &str, frames: &[&str]| {
+            Crashes::after(None, &broke(cause, reason, frames)).unwrap().way
+        };
+        let shim = "h.wasm!core::ops::function::FnOnce::call_once";
+        let panicked = "the handler panicked at src/lib.rs:18:5: oh no: 7";
+        assert_eq!(way(StopCause::Panic, panicked, &[shim, "h.wasm!h::run"]), "panic at src/lib.rs:18:5");
+        let frames = ["h.wasm!sbrk", "h.wasm!<alloc::vec::Vec<u8>>::push", shim, "h.wasm!h::run"];
+        assert_eq!(way(StopCause::Memory, "the limit", &frames), "memory in h.wasm!h::run");
+        assert_eq!(way(StopCause::Memory, "of 16 MiB", &frames[..3]), "memory (of # MiB)");
     }
 
     #[test]

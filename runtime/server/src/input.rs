@@ -6,7 +6,7 @@ use jobcell_core::{Keep, Millis};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// See the module. Turns into what is stored by [`JobOptions::from`].
+/// What a producer may ask of a job, as BullMQ's documentation spells it.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = JobOptions)]

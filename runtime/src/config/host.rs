@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jobcell_wasm::{Compiler, CompilerProcess, Limits};
+use jobcell_wasm::{ARTIFACT_BYTES_CEILING, Compiler, CompilerProcess, Limits};
 
 use jobcell_server::Role;
 
@@ -269,7 +269,7 @@ pub(super) fn read_cells(reader: &Reader<'_>, embedded: &EmbeddedConfig) -> Cell
         threads: reader.get(&THREADS).map(|threads| usize::try_from(threads).unwrap_or(usize::MAX)),
         max: u32::try_from(reader.value(&MAX)).unwrap_or(u32::MAX),
         memory_max: reader.value(&MEMORY_MAX),
-        artifact_max: reader.value(&ARTIFACT_MAX),
+        artifact_max: read_artifact_max(reader),
         table_elements_max: u32::try_from(reader.value(&TABLE_ELEMENTS_MAX)).unwrap_or(u32::MAX),
         stack: read_stack(reader),
         cache: reader.get(&CACHE).unwrap_or_else(|| embedded.path.join("compiled")),
@@ -290,6 +290,14 @@ fn read_compiler(reader: &Reader<'_>) -> Compiler {
 
 fn is_apart(node: &Node) -> Result<bool, String> {
     choice(node, &[("process", true), ("inline", false)])
+}
+
+fn read_artifact_max(reader: &Reader<'_>) -> u64 {
+    let most = reader.value(&ARTIFACT_MAX);
+    if most > ARTIFACT_BYTES_CEILING as u64 {
+        reader.fault_shown(ARTIFACT_MAX.name, "is more than is ever admitted", "write at most \"32MiB\"");
+    }
+    most
 }
 
 /// Far less runs nothing, and far more is a typing error.
@@ -316,6 +324,11 @@ pub(super) fn check_cell(limits: &Limits, cells: &CellsConfig, handler: &Reader<
         ("instances", limits.instances.into(), Limits::INSTANCES_MAX.into(), None),
         ("memories", limits.memories.into(), Limits::MEMORIES_MAX.into(), None),
         ("tables", limits.tables.into(), Limits::TABLES_MAX.into(), None),
+        // What a single call may cost the host, which nothing can interrupt.
+        ("random", limits.random, Limits::RANDOM_MAX, None),
+        ("host-call", limits.host_call as u64, Limits::HOST_CALL_MAX as u64, None),
+        ("handles", limits.handles as u64, Limits::HANDLES_MAX as u64, None),
+        ("resources", limits.resources as u64, Limits::RESOURCES_MAX as u64, None),
     ];
     for (key, asked, most, setting) in settled {
         if asked > most {

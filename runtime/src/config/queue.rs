@@ -138,9 +138,9 @@ const POISON: Key<u64> = Key::value(
     "poison",
     COUNT_OR_NONE,
     "3",
-    "After so many attempts in a row that took their cell down in the same way (same cause, same function) the job fails \
+    "After so many attempts in a row that took their cell down in the same way (same cause, same place) the job fails \
      for good, whatever attempts it has left: trying again would only cost further cells. Memory, stack, panic, trap, a \
-     broken calling convention, and faults of the host count; failures that a handler reports, and time, do not. `0` is \
+     broken calling convention, `host-call`, `resources`, and faults of the host count; failures that a handler reports, and time, do not. `0` is \
      no bound.",
 );
 const CANCEL_GRACE: Key<Duration> = Key::value(

@@ -105,6 +105,10 @@ impl BlobStore {
 
     /// Where a guest's key lies. A key cannot leave the folder: segments are never empty, `.` or `..`.
     pub(crate) fn locate(&self, key: &str) -> Result<Path, object_store::path::Error> {
+        // The parser takes these off, and two keys would be one object.
+        if key.starts_with('/') || key.ends_with('/') {
+            return Err(object_store::path::Error::EmptySegment { path: key.to_owned() });
+        }
         let key = Path::parse(key)?;
         Ok(self.prefix.parts().chain(key.parts()).collect())
     }
@@ -235,7 +239,7 @@ mod tests {
         assert_eq!(store.locate("x/y.png").unwrap().as_ref(), "a/b/x/y.png");
         assert_eq!(store.key(&Path::from("a/b/x/y.png")).unwrap(), "x/y.png");
         assert_eq!(store.key(&Path::from("a/bc/x")), None);
-        for bad in ["../x", "x/../../y", "./x", "x//y", "x/.."] {
+        for bad in ["../x", "x/../../y", "./x", "x//y", "x/..", "/x", "x/"] {
             assert!(store.locate(bad).is_err(), "{bad}");
         }
     }

@@ -120,6 +120,14 @@ impl Limits {
     pub const MEMORIES_MAX: u32 = MEMORIES_MAX;
     /// The highest `tables`.
     pub const TABLES_MAX: u32 = TABLES_MAX;
+    /// The highest `random`: nothing interrupts the host while it makes them.
+    pub const RANDOM_MAX: u64 = 1 << 20;
+    /// The highest `host_call`.
+    pub const HOST_CALL_MAX: usize = 256 * MIB;
+    /// The highest `handles`: upstream's default.
+    pub const HANDLES_MAX: usize = 100_000;
+    /// The highest `resources`. Each takes some hundred bytes to some KiB of the host's memory.
+    pub const RESOURCES_MAX: usize = 100_000;
 }
 
 impl Default for HttpLimits {

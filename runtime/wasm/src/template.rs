@@ -181,6 +181,10 @@ fn faults(engine: &Engine, spec: &HandlerSpec, services: &Services) -> Vec<Strin
         ("instances", limits.instances as usize, Limits::INSTANCES_MAX as usize),
         ("memories", limits.memories as usize, Limits::MEMORIES_MAX as usize),
         ("tables", limits.tables as usize, Limits::TABLES_MAX as usize),
+        ("random", usize::try_from(limits.random).unwrap_or(usize::MAX), Limits::RANDOM_MAX as usize),
+        ("host-call", limits.host_call, Limits::HOST_CALL_MAX),
+        ("handles", limits.handles, Limits::HANDLES_MAX),
+        ("resources", limits.resources, Limits::RESOURCES_MAX),
     ];
     for (key, asked, most) in counts.into_iter().filter(|(_, asked, most)| asked > most) {
         faults.push(format!("limits.{key} = {asked} is more than the {most} that the engine has for a cell"));

@@ -75,8 +75,7 @@ pub(crate) fn missing_grant(method: Method, target: &Target<'_>) -> HttpError {
     let scheme = if target.https { "https" } else { "http" };
     let origin = format!("{scheme}://{}", target.authority);
     HttpError::Denied(format!(
-        "{method} {origin} is not granted; \
-         add `http = [{{ url = \"{origin}\", methods = [\"{method}\"] }}]` to the handler's grants"
+        "{method} {origin} is not granted, or its address is not; the job's log has the line to add"
     ))
 }
 

@@ -14,7 +14,7 @@ fn run(site: &Site, name: &str, data: Value, attempts: &str) -> Value {
 on_both_stores! {
     fn the_third_equal_crash_in_a_row_is_the_last(stage: &Stage) {
         let site = stage.site(BASIC);
-        for (name, cause) in [("panic", "panic in"), ("recurse", "stack in"), ("grow", "3 times in a row")] {
+        for (name, cause) in [("panic", "panic at"), ("recurse", "stack in"), ("grow", "3 times in a row")] {
             let job = run(&site, name, json!({"message": "the roof is on fire"}), "9");
             assert_eq!((&job["state"], &job["attemptsMade"]), (&json!("failed"), &json!(3)), "{name}: {job}");
             let reason = job["failedReason"].as_str().unwrap_or_default();

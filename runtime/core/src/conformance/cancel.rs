@@ -196,6 +196,18 @@ pub async fn an_attempt_whose_lock_is_gone_is_the_last(rig: Rig) {
     assert_eq!(job_of(&claimed).deferred_failure.as_deref(), Some(CANCELLED));
 }
 
+pub async fn a_further_request_forgets_none_whose_host_vanished(rig: Rig) {
+    let (first, second) = (rig.add("a").await, rig.add("b").await);
+    let (of_first, _of_second) = (rig.claim_one().await, rig.claim_one().await);
+    assert_eq!(cancel(&rig, &first).await, Cancelled::Asked);
+    rig.expire(&of_first).await;
+    assert_eq!(cancel(&rig, &second).await, Cancelled::Asked);
+    while rig.recover(5).await.is_empty() {}
+    let claimed = rig.claim_one().await;
+    assert_eq!(claimed.id, first);
+    assert_eq!(job_of(&claimed).deferred_failure.as_deref(), Some(CANCELLED));
+}
+
 pub async fn a_later_job_with_the_same_id_is_not_meant(rig: Rig) {
     let named = |o: &mut JobOptions| o.job_id = Some("x".into());
     let added = rig.add_with("first", named).await;

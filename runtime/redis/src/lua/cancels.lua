@@ -16,11 +16,20 @@ end
 
 -- Asks for the end of the attempt that holds this lock.
 function M.ask(id, token, starts, at)
-  -- Those of attempts that have ended go, so that it holds no more than run.
+  -- Those of attempts that have ended go, so that it holds no more than run. An attempt whose lock is gone has not ended
+  -- while its job stands among the active ones as it was started: whoever recovers it is to find the request.
   local known = call('HGETALL', KEY)
   for i = 1, #known, 2 do
-    local lock = call('GET', P .. known[i] .. ':lock')
-    if not lock or string.sub(known[i + 1], 1, #lock + 1) ~= lock .. ' ' then
+    local other = P .. known[i]
+    local lock = redis.pcall('GET', other .. ':lock')
+    local stays
+    if type(lock) == 'string' then
+      stays = string.sub(known[i + 1], 1, #lock + 1) == lock .. ' '
+    else
+      local start = redis.pcall('HMGET', other, 'ats', 'processedOn')
+      stays = not start.err and M.is_for_start(known[i], start[1], start[2]) and call('LPOS', P .. 'active', known[i])
+    end
+    if not stays then
       call('HDEL', KEY, known[i])
     end
   end

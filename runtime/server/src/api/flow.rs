@@ -1,12 +1,12 @@
 //! `…/flow`: a job with everything below it.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::access::Caller;
-use super::page::Query;
+use super::page::{Path, Query};
 use super::{Shared, jobs};
 use crate::problem::{Document, Problem};
 use crate::tree::{Tree, tree};

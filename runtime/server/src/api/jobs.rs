@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Caller, Role};
 use super::body::OneOrMany;
-use super::page::{self, Items, Query, Slice};
+use super::page::{self, Items, Path, Query, Slice};
 use super::{Desk, Shared};
 use crate::input::OptionsInput;
 use crate::problem::{Document, Problem};
@@ -181,6 +181,7 @@ pub(super) async fn add(
         return Err(Problem::bad_request("`wait` is for one job, not for an array; leave one of them out"));
     }
     let jobs = inputs.into_iter().map(|input| new_job(input, &caller)).collect::<Result<Vec<_>, _>>()?;
+    check_ids(&desk, &caller, &queue, &jobs).await?;
     // Listen first: a job that is removed as soon as it ends is seen only in the events.
     let after =
         if wait.is_some() { Some(wait::listen_from(desk.store.as_ref(), &queue).await?) } else { None };
@@ -226,8 +227,31 @@ fn new_job(JobInput { name, data, opts }: JobInput, caller: &Caller) -> Result<N
             }
             _ => options.tenant = Some(tenant.to_owned()),
         }
+        // Both name jobs of the queue that may be others', and change what becomes of them.
+        let shared =
+            [(options.parent.is_some(), "parent"), (options.deduplication.is_some(), "deduplication")];
+        if let Some((_, option)) = shared.into_iter().find(|(is_given, _)| *is_given) {
+            let what =
+                format!("{} is bound to a tenant, and opts.{option} may concern others' jobs", caller.name);
+            return Err(Problem::forbidden(what));
+        }
     }
     Ok(NewJob { name, data, options, parent: None })
+}
+
+/// A queue's ids are all its tenants': who is bound to one may not touch or hear of the job that has an id already.
+async fn check_ids(desk: &Desk, caller: &Caller, queue: &QueueName, jobs: &[NewJob]) -> Result<(), Problem> {
+    if caller.tenant().is_none() {
+        return Ok(());
+    }
+    for id in jobs.iter().filter_map(|job| job.options.job_id.as_deref()) {
+        if desk.store.get(queue, &JobId::new(id)?).await?.is_some_and(|job| !caller.sees(&job)) {
+            return Err(Problem::conflict(format!(
+                "the id {id:?} is taken in this queue; choose another one"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn ended(enqueued: Enqueued, ending: Ending) -> (StatusCode, Json<Enqueued>) {
@@ -242,8 +266,8 @@ fn ended(enqueued: Enqueued, ending: Ending) -> (StatusCode, Json<Enqueued>) {
     (status, Json(Enqueued { state: Some(state), result, reason, ..enqueued }))
 }
 
-/// Jobs of a queue: those that run next first, finished ones newest first. A job that stays in its state is never left
-/// out while you go from slice to slice; one that moves may be seen twice.
+/// Jobs of a queue: those that run next first, finished ones newest first. A job that stays in its state is not left out
+/// while up to 500 others come or go before it between two slices; one that moves may be seen twice.
 #[utoipa::path(get, path = "/api/v1/queues/{queue}/jobs", tag = "jobs", params(("queue" = String, Path), Wanted),
     responses((status = 200, body = Items<JobView>), (status = "default", body = Document, content_type = "application/problem+json")))]
 pub(super) async fn list(
@@ -253,7 +277,7 @@ pub(super) async fn list(
     Query(Wanted { state, cursor, limit }): Query<Wanted>,
 ) -> Result<Json<Items<JobView>>, Problem> {
     let queue = QueueName::new(queue)?;
-    desk.known.check(&queue).await?;
+    desk.known.check(&caller, &queue).await?;
     let states = match state.as_deref() {
         None | Some("") => JobState::ALL.to_vec(),
         Some(states) => states
@@ -332,9 +356,9 @@ pub(super) async fn logs(
 ) -> Result<Json<Items<String>>, Problem> {
     let (queue, job) = seen(&desk, &caller, &queue, &id).await?;
     let (offset, limit) = (slice.offset()?, slice.limit()?);
-    let mut items = desk.store.logs(&queue, &job.id, Page { offset, limit: limit + 1 }).await?;
-    let more = items.len() as u64 > limit;
-    items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let items = desk.store.logs(&queue, &job.id, Page { offset, limit }).await?;
+    let more = items.len() as u64 == limit
+        && !desk.store.logs(&queue, &job.id, Page { offset: offset + limit, limit: 1 }).await?.is_empty();
     let next = if more { page::cursor(&(offset + limit)) } else { None };
     Ok(Json(Items { items, next }))
 }
@@ -423,6 +447,11 @@ pub(super) async fn seen(
     match desk.store.get(&queue, &job_id).await {
         Ok(Some(job)) if caller.sees(&job) => Ok((queue, job)),
         Ok(_) | Err(StoreError::NotFound(_)) => Err(missing(&queue, id)),
+        // Some names are those of the queue's own records; no job has them.
+        Err(StoreError::Corrupt(cause)) => {
+            tracing::debug!(queue = queue.as_str(), id, cause, "no job can be read there");
+            Err(missing(&queue, id))
+        }
         Err(error) => Err(error.into()),
     }
 }

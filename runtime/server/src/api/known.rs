@@ -8,6 +8,7 @@ use jobcell_core::{Admin, QueueName, StoreError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::access::Caller;
 use crate::problem::Problem;
 
 /// How old the list may be before it is made anew. A queue that this API is asked for is looked at itself.
@@ -79,7 +80,7 @@ impl Known {
     }
 
     /// Refuses a queue that nobody has heard of.
-    pub(super) async fn check(&self, queue: &QueueName) -> Result<(), Problem> {
+    pub(super) async fn check(&self, caller: &Caller, queue: &QueueName) -> Result<(), Problem> {
         if self.is_configured(queue) {
             return Ok(());
         }
@@ -91,6 +92,10 @@ impl Known {
         if self.store.queues().await?.contains(queue) {
             self.add(queue).await;
             return Ok(());
+        }
+        if caller.must_see_all().is_err() {
+            // The names of queues are for those who may list them.
+            return Err(Problem::not_found(format!("there is no queue {:?}", queue.as_str())));
         }
         let there_are: Vec<_> = all.iter().take(20).map(|queue| format!("{:?}", queue.as_str())).collect();
         let there_are = if there_are.is_empty() { "none".to_owned() } else { there_are.join(", ") };

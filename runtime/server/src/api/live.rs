@@ -37,8 +37,8 @@ const BEHIND_MAX: usize = 4096;
 const CLIENTS_MAX: usize = 512;
 /// Queues that one client may listen to.
 const QUEUES_MAX: usize = 64;
-/// Updates that are made up for when a client comes back.
-const MISSED_MAX: usize = 10_000;
+/// Ids that are remembered of what was made up for: those that the channel may have as well came last.
+const REMEMBERED_MAX: usize = 5_000;
 
 /// What a client wants to hear.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -66,13 +66,22 @@ pub(super) struct Listening {
     receiver: broadcast::Receiver<Arc<Update>>,
     queues: Vec<QueueName>,
     tenant: Option<String>,
-    /// What it missed while it was away.
+    /// Queues of which it missed something, with the event it was told last and the one the channel goes on after.
+    behind: VecDeque<Behind>,
+    /// What it missed, as far as it has been read.
     missed: VecDeque<Arc<Update>>,
     /// Ids of what was missed: they may come by the channel as well.
     made_up: HashSet<(QueueName, String)>,
     /// The last event of each queue that it was told of.
     place: BTreeMap<String, String>,
     _place: OwnedSemaphorePermit,
+}
+
+/// What is still to be read of a queue.
+struct Behind {
+    queue: QueueName,
+    after: String,
+    last: String,
 }
 
 /// What a client hears next.
@@ -161,7 +170,7 @@ impl Listening {
             Some(names) => {
                 let names = names.split(',').map(QueueName::new).collect::<Result<Vec<_>, _>>()?;
                 for queue in &names {
-                    desk.known.check(queue).await?;
+                    desk.known.check(caller, queue).await?;
                 }
                 names
             }
@@ -185,6 +194,7 @@ impl Listening {
             hub,
             queues: Vec::new(),
             tenant,
+            behind: VecDeque::new(),
             missed: VecDeque::new(),
             made_up: HashSet::new(),
             place: BTreeMap::new(),
@@ -195,27 +205,44 @@ impl Listening {
             // From here on it is left again when this is dropped.
             listening.queues.push(queue.clone());
             match place.get(queue.as_str()) {
-                Some(after) => listening.make_up(&queue, after.clone(), &last).await?,
+                Some(after) => {
+                    listening.place.insert(queue.to_string(), after.clone());
+                    listening.behind.push_back(Behind { queue, after: after.clone(), last });
+                }
                 None => drop(listening.place.insert(queue.to_string(), last)),
             }
         }
         Ok(listening)
     }
 
-    /// Reads what happened between an event and another.
-    async fn make_up(&mut self, queue: &QueueName, mut after: String, last: &str) -> Result<(), Problem> {
-        self.place.insert(queue.to_string(), after.clone());
-        while after != last && self.missed.len() < MISSED_MAX {
-            let events = self.hub.store.events(queue, &after, Duration::ZERO).await?;
-            let Some(newest) = events.last() else { break };
-            after.clone_from(&newest.id);
-            for update in tail::updates(self.hub.store.as_ref(), queue, events, &mut HashMap::new()).await {
-                self.made_up.insert((queue.clone(), update.id.clone()));
-                self.missed.push_back(Arc::new(update));
+    /// Where a client goes on that leaves now.
+    fn place(&self) -> Option<String> {
+        cursor(&self.place)
+    }
+
+    /// Reads a little of what was missed. Cancel safe: what was not noted is read again.
+    async fn make_up(&mut self) -> Result<(), StoreError> {
+        let Some(Behind { queue, after, last }) = self.behind.front() else { return Ok(()) };
+        let events = if after == last {
+            Vec::new()
+        } else {
+            self.hub.store.events(queue, after, Duration::ZERO).await?
+        };
+        let reached = events.iter().any(|event| event.id == *last);
+        let updates = tail::updates(self.hub.store.as_ref(), queue, events, &mut HashMap::new()).await;
+        let Some(mut behind) = self.behind.pop_front() else { return Ok(()) };
+        if self.made_up.len() > REMEMBERED_MAX {
+            self.made_up.clear();
+        }
+        if let Some(newest) = updates.last() {
+            behind.after.clone_from(&newest.id);
+            if !reached {
+                self.behind.push_front(behind);
             }
-            if self.made_up.contains(&(queue.clone(), last.to_owned())) {
-                break;
-            }
+        }
+        for update in updates {
+            self.made_up.insert((update.queue.clone(), update.id.clone()));
+            self.missed.push_back(Arc::new(update));
         }
         Ok(())
     }
@@ -225,6 +252,14 @@ impl Listening {
         loop {
             let update = match self.missed.pop_front() {
                 Some(update) => update,
+                None if !self.behind.is_empty() => match self.make_up().await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        // It comes back with the place it has reached.
+                        tracing::debug!(%error, "missed events cannot be read");
+                        return Heard::End;
+                    }
+                },
                 None => match self.receiver.recv().await {
                     Ok(update) if self.made_up.remove(&(update.queue.clone(), update.id.clone())) => continue,
                     Ok(update) => update,
@@ -239,7 +274,7 @@ impl Listening {
             if self.tenant.is_some() && self.tenant != update.tenant {
                 continue;
             }
-            let place = cursor(&self.place);
+            let place = self.place();
             return Heard::Update(update, place);
         }
     }

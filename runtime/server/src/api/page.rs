@@ -51,6 +51,20 @@ const LIMIT_MAX: u64 = 1000;
 /// How far a job is looked for on each side of where it was, when jobs were added or taken away before it.
 const DRIFT: u64 = 500;
 
+/// The names in a path, read with problems.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        axum::extract::Path::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(names)| Self(names))
+            .map_err(|rejection| Problem::bad_request(rejection.body_text()))
+    }
+}
+
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
@@ -95,8 +109,8 @@ pub(crate) fn cursor(place: &impl Serialize) -> Option<String> {
 
 /// A slice of the jobs of these states, one state after the other, and the cursor of the next.
 ///
-/// A job that stays where it is is never missed, however many are added or taken away meanwhile; one that moves may be
-/// seen twice.
+/// A job that stays in its state is not missed while up to [`DRIFT`] others come or go before it between two slices; one
+/// that moves may be seen twice.
 pub(crate) async fn jobs(
     store: &dyn Admin,
     queue: &QueueName,
@@ -113,10 +127,14 @@ pub(crate) async fn jobs(
     let mut offset = resumed(store, queue, &place).await?;
     for state in &states[begun..] {
         let left = limit - found.len() as u64;
-        // One more than asked for shows whether there are more.
-        let mut jobs = store.list(queue, *state, Page { offset, limit: left + 1 }).await?;
-        let more = jobs.len() as u64 > left;
-        jobs.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        let jobs = if left == 0 {
+            Vec::new()
+        } else {
+            store.list(queue, *state, Page { offset, limit: left }).await?
+        };
+        // Asked for by itself: a store gives no more than the most that can be asked for here.
+        let more = jobs.len() as u64 == left
+            && !store.list(queue, *state, Page { offset: offset + left, limit: 1 }).await?.is_empty();
         if more {
             // With no room left in this slice, the state begins in the next one.
             let last = jobs.last().map(|job| job.id.to_string());

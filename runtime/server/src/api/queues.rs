@@ -1,7 +1,7 @@
 //! Queues: how they stand, pausing, cleaning, limits.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use futures::future::try_join_all;
 use jobcell_core::store::RateLimit;
 use jobcell_core::{JobState, QueueName};
@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Caller, Role};
 use super::body::Body;
-use super::page::{Items, Query};
+use super::page::{Items, Path, Query};
 use super::{Desk, Shared};
 use crate::problem::{Document, Problem};
 use crate::view::{LimitsView, QueueView, RateView, StateName};
@@ -108,7 +108,7 @@ pub(super) async fn get(
 ) -> Result<Json<QueueView>, Problem> {
     caller.must_see_all()?;
     let queue = QueueName::new(queue)?;
-    desk.known.check(&queue).await?;
+    desk.known.check(&caller, &queue).await?;
     Ok(Json(view(&desk, &queue).await?))
 }
 
@@ -224,7 +224,7 @@ async fn operable(desk: &Desk, caller: &Caller, queue: &str, role: Role) -> Resu
     caller.must_be(role)?;
     caller.must_see_all()?;
     let queue = QueueName::new(queue)?;
-    desk.known.check(&queue).await?;
+    desk.known.check(caller, &queue).await?;
     Ok(queue)
 }
 

@@ -1,7 +1,7 @@
 //! Schedulers: rules that make jobs again and again.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use jobcell_core::schedule::{Rule, Timetable};
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::access::{Caller, Role};
 use super::body::Body;
-use super::page::{self, Items, Query, Slice};
+use super::page::{self, Items, Path, Query, Slice};
 use crate::input::OptionsInput;
 use crate::problem::{Document, Problem};
 use crate::view::SchedulerView;
@@ -52,6 +52,9 @@ pub(crate) struct SchedulerInput {
     opts: Option<OptionsInput>,
 }
 
+/// A longer distance is a mistake; its next slot may be beyond what a store can date.
+const EVERY_MAX: u64 = 100 * 365 * 24 * 3_600_000;
+
 /// What a scheduler makes next.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Set {
@@ -77,7 +80,7 @@ pub(super) async fn list(
 ) -> Result<Json<Items<SchedulerView>>, Problem> {
     caller.must_see_all()?;
     let queue = QueueName::new(queue)?;
-    desk.known.check(&queue).await?;
+    desk.known.check(&caller, &queue).await?;
     let (offset, limit) = (slice.offset()?, slice.limit()?);
     let found = desk.store.schedulers(&queue, Page { offset, limit }).await?;
     // Those that cannot be read are left out of a slice, so only an empty one is the last for sure.
@@ -155,6 +158,11 @@ fn spec(id: String, input: SchedulerInput) -> Result<SchedulerSpec, Problem> {
         (Some(_), Some(_)) => return Err(Problem::bad_request("`every` and `pattern` exclude each other")),
         (None, None) => return Err(Problem::bad_request("say when its jobs run: `every` or `pattern`")),
     };
+    if let Some(every) = every.filter(|every| *every > EVERY_MAX) {
+        return Err(Problem::bad_request(format!(
+            "every {every} is longer than a hundred years; it is milliseconds"
+        )));
+    }
     let name = name.unwrap_or_else(|| id.clone());
     if name.is_empty() {
         return Err(Problem::bad_request("the jobs' name is empty; handlers are chosen by it"));

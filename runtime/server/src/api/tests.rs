@@ -234,6 +234,18 @@ async fn every_job_is_seen_while_others_come_and_go() {
 }
 
 #[tokio::test]
+async fn the_largest_slices_end_with_the_list() {
+    let place = Place::open(Vec::new());
+    for batch in 0..3 {
+        place.fill(batch * 1000..batch * 1000 + 1000).await;
+    }
+    for limit in [999, 1000] {
+        let ids = place.walk(&format!("state=waiting&limit={limit}"), async |_| {}).await;
+        assert_eq!(ids.len(), 3000, "in slices of {limit}");
+    }
+}
+
+#[tokio::test]
 async fn all_states_are_walked_in_one_list() {
     let place = Place::open(Vec::new());
     place.fill(0..7).await;
@@ -349,7 +361,9 @@ async fn what_makes_no_sense_is_a_problem_that_says_so() {
         assert_eq!(answer.status, status, "{path} {body:?}: {detail}");
         assert!(detail.contains(part), "{path} {body:?}: {detail}");
     }
-    for path in ["jobs?limit=0", "jobs?limit=1001", "jobs?state=x", "jobs?cursor=x", "jobs?offset=3"] {
+    for path in
+        ["jobs/%ff", "jobs?limit=0", "jobs?limit=1001", "jobs?state=x", "jobs?cursor=x", "jobs?offset=3"]
+    {
         let answer = place.get(&format!("queues/work/{path}")).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}: {}", answer.json);
     }
@@ -437,6 +451,22 @@ async fn a_tenants_token_sees_its_own_jobs_alone() {
     assert!(place.store.get(&queue(), &JobId::new("theirs").unwrap()).await.unwrap().is_some());
     let foreign = add("acme", json!({"name": "n", "opts": {"tenant": "other"}})).await;
     assert_eq!(foreign.status, StatusCode::FORBIDDEN);
+    // What names a job that is another's neither touches nor tells of it.
+    for opts in [
+        json!({"jobId": "theirs"}),
+        json!({"jobId": "mine", "parent": {"id": "theirs", "queue": "bull:work"}}),
+        json!({"jobId": "mine", "deduplication": {"id": "d", "replace": true}}),
+    ] {
+        let answer = add("acme", json!({"name": "n", "opts": opts})).await;
+        assert!(
+            [StatusCode::CONFLICT, StatusCode::FORBIDDEN].contains(&answer.status),
+            "{opts}: {}",
+            answer.json
+        );
+    }
+    let unknown = place.ask(Method::GET, "/api/v1/queues/nosuch/jobs", "acme", None).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    assert!(!unknown.json["detail"].as_str().unwrap().contains("work"), "{}", unknown.json);
 }
 
 #[tokio::test]

@@ -43,7 +43,10 @@ pub(crate) async fn stream(
     let listening = Listening::start(&desk, &caller, wanted, from).await?;
     let closing = desk.closing.clone();
     let end = Instant::now() + STREAM_MAX;
-    let begin = once(ready(Ok(Event::default().retry(RETRY).comment("listening"))));
+    let begin = Event::default().retry(RETRY).comment("listening");
+    // Also a client that is cut off before the first update has a place to come back to.
+    let begin = if let Some(place) = listening.place() { begin.id(place) } else { begin };
+    let begin = once(ready(Ok(begin)));
     let events = unfold(Some(listening), move |listening| {
         let closing = closing.clone();
         async move {

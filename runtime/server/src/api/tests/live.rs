@@ -134,6 +134,24 @@ async fn a_client_that_comes_back_hears_what_it_missed_once() {
 }
 
 #[tokio::test]
+async fn whatever_a_client_missed_is_made_up_for() {
+    let place = Place::open(Vec::new());
+    let mut client = Client::open(&place, "", "", None).await;
+    place.fill(0..1).await;
+    let first = client.next().await.unwrap();
+    drop(client);
+    // More than one reading of the stream gives, and more than a slow client may lie behind.
+    for batch in 1..5 {
+        place.fill(batch * 1000..batch * 1000 + 1000).await;
+    }
+    let mut client = Client::open(&place, "", "", Some(&first.id)).await;
+    let told = client.hear(8001).await;
+    assert_eq!((told[0].as_str(), told[8000].as_str()), ("waiting j0", "waiting j4999"));
+    place.fill(9000..9001).await;
+    assert_eq!(client.hear(2).await, ["added j9000", "waiting j9000"]);
+}
+
+#[tokio::test]
 async fn clients_hear_their_queues_and_tenants_alone() {
     let place = Place::open(tokens());
     let mut bound = Client::open(&place, "", "acme", None).await;
