@@ -6,6 +6,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::wait;
+
 /// A command that takes longer has hung; scripts of the tests end in milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -41,6 +43,21 @@ impl Resp {
             connection.try_run(&["AUTH", password])?;
         }
         Ok(connection)
+    }
+
+    /// Waits until so many replicas have all that the server was given before.
+    ///
+    /// # Panics
+    /// When they do not come to have it.
+    #[track_caller]
+    pub fn wait_replicated(&mut self, replicas: i64) {
+        // `WAIT` is about the writes of its own connection, and says yes at once where there are none: one that comes
+        // after all others covers them. Its key is of the slot that the suites' queues have on a cluster.
+        let _ = self.run(&["SET", "{bull}:replicated", "1", "PX", "60000"]);
+        let count = replicas.to_string();
+        wait::until("the replicas have everything", || {
+            (self.run(&["WAIT", &count, "1000"]).int() >= replicas).then_some(())
+        });
     }
 
     /// Runs a command.

@@ -34,6 +34,8 @@ pub(crate) struct Cell {
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
     pub(crate) usage: Usage,
+    /// It has given its turn away, and was not asked since.
+    has_yielded: bool,
     table: ResourceTable,
     wasi: Option<Box<Wasi>>,
     http: Option<Box<Http>>,
@@ -63,6 +65,7 @@ impl Cell {
             started,
             deadline,
             usage: Usage::default(),
+            has_yielded: false,
             table,
             wasi: None,
             http: None,
@@ -99,8 +102,9 @@ impl Cell {
         self.usage.spend(budget, amount, self.template.limits())
     }
 
-    /// Called at every tick of a computing guest: may it go on?
-    pub(crate) fn pulse(&self) -> wasmtime::Result<UpdateDeadline> {
+    /// Called at every tick of a computing guest, and again when its turn comes round: may it go on? Where many compute,
+    /// turns are far between, and one that is overdue by then must not have a whole one more.
+    pub(crate) fn pulse(&mut self) -> wasmtime::Result<UpdateDeadline> {
         if self.attempt.cancel.is_cancelled() {
             return Err(self.asked().into());
         }
@@ -111,7 +115,13 @@ impl Cell {
         if cpu::used() >= limit {
             return Err(Stop::Cpu { limit }.into());
         }
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        self.has_yielded = !self.has_yielded;
+        Ok(if self.has_yielded {
+            // With no tick to go it is asked again as soon as it goes on.
+            UpdateDeadline::YieldCustom(0, Box::pin(tokio::task::yield_now()))
+        } else {
+            UpdateDeadline::Continue(1)
+        })
     }
 
     /// The stop for a deadline that passed.

@@ -154,7 +154,7 @@ impl Template {
         let mut store = Store::new(self.engine.wasmtime(), cell);
         store.limiter(|cell| &mut cell.meter);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|cell| cell.data().pulse());
+        store.epoch_deadline_callback(|mut cell| cell.data_mut().pulse());
         store.set_hostcall_fuel(self.host_call);
         store.set_max_component_handles(self.limits().handles);
         store

@@ -190,7 +190,7 @@ fn a_server_that_moves_behind_its_address_is_found() {
         let info = there.run(&["INFO", "replication"]).text()?;
         (info.contains("master_link_status:up") && info.contains("master_sync_in_progress:0")).then_some(())
     });
-    assert_eq!(outage.redis.client().run(&["WAIT", "1", "10000"]).int(), 1);
+    outage.redis.client().wait_replicated(1);
     there.run(&["REPLICAOF", "NO", "ONE"]);
     outage.redis.down();
     let _ = outage.wait_not_ready();

@@ -85,13 +85,6 @@ impl Load {
     }
 }
 
-/// Everything that was acknowledged is on both replicas.
-fn replicated(master: &RedisNode) {
-    wait::until("the replicas have everything", || {
-        (master.client().run(&["WAIT", "2", "1000"]).int() >= 2).then_some(())
-    });
-}
-
 fn sentinels_as_json(fleet: &RedisSentinels) -> String {
     let url = fleet.url();
     let (hosts, name) = url.trim_start_matches("redis+sentinel://").split_once('/').unwrap();
@@ -123,7 +116,7 @@ fn loses_its_master(loss: Loss, client: Client) {
     let before = fleet.master().unwrap();
     let ledger = Ledger::at(fleet.nodes()[before].port(), "bull", "work");
     let sleeps = load.put_under_way(&ledger);
-    replicated(&fleet.nodes()[before]);
+    fleet.nodes()[before].client().wait_replicated(2);
     match loss {
         Loss::Ordered => fleet.fail_over(),
         Loss::Killed => fleet.nodes()[before].kill(),
@@ -204,9 +197,7 @@ fn a_cluster_node_that_is_killed_is_replaced_by_its_replica() {
     let before = cluster.owner(KEY);
     let ledger = ledger_of(&cluster);
     let sleeps = load.put_under_way(&ledger);
-    wait::until("the replica has everything", || {
-        (cluster.nodes()[before].client().run(&["WAIT", "1", "1000"]).int() >= 1).then_some(())
-    });
+    cluster.nodes()[before].client().wait_replicated(1);
     cluster.node(before).kill();
     wait::within(SETTLED, "the replica has taken over", || (cluster.owner(KEY) != before).then_some(()));
     let ledger = ledger_of(&cluster);

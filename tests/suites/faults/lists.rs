@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use jobcell_tests::fleet::{RedisCluster, RedisNode, RedisSentinels};
+use jobcell_tests::fleet::{RedisCluster, RedisSentinels};
 use jobcell_tests::{Host, RedisServer, Resp, Site, wait};
 use serde_json::json;
 
@@ -123,14 +123,6 @@ fn memory_that_is_full_stops_no_item_that_runs_and_loses_none_that_waits() {
     host.stop();
 }
 
-/// Everything that was acknowledged is on so many replicas.
-fn replicated(master: &RedisNode, replicas: &str) {
-    let wanted = replicas.parse().unwrap();
-    wait::until("the replicas have everything", || {
-        (master.client().run(&["WAIT", replicas, "1000"]).int() >= wanted).then_some(())
-    });
-}
-
 /// How a master is replaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Loss {
@@ -148,7 +140,7 @@ fn another_master(loss: Loss) {
     let before = fleet.master().unwrap();
     let mut items = Items::default();
     let slow = items.put_under_way(&mut fleet.nodes()[before].client());
-    replicated(&fleet.nodes()[before], "2");
+    fleet.nodes()[before].client().wait_replicated(2);
     match loss {
         Loss::Killed => fleet.nodes()[before].kill(),
         Loss::Ordered | Loss::Guarded => fleet.fail_over(),

@@ -233,7 +233,7 @@ async fn a_dead_master_is_replaced_by_its_replica() {
     assert_eq!(ids(&store.claim(&q, &claim(1, NOW)).await.unwrap()), ["1"]);
     let dead = cluster.owner("{bull}:q:meta");
     // What was acknowledged must have reached the replica; else the test would be about asynchronous replication.
-    cluster.nodes()[dead].run(&["WAIT", "1", "5000"]);
+    cluster.nodes()[dead].client().wait_replicated(1);
     cluster.node(dead).kill();
     let error = loop {
         match store.claim(&q, &claim(0, NOW)).await {

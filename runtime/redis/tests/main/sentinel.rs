@@ -65,7 +65,7 @@ async fn a_dead_master_and_then_a_frozen_one_are_followed() {
     store.add(&q, vec![plain("a"), plain("b"), plain("c")], NOW).await.unwrap();
     assert_eq!(take(&store, &q).await, "1");
 
-    fleet.nodes()[0].run(&["WAIT", "2", "5000"]);
+    fleet.nodes()[0].client().wait_replicated(2);
     fleet.nodes()[0].kill();
     let (mut fleet, second) = other_master(fleet, 0).await;
     let writable = Instant::now();
@@ -87,7 +87,7 @@ async fn a_dead_master_and_then_a_frozen_one_are_followed() {
     // Established again, where the master is now.
     while waiter.wait(Duration::from_millis(10)).await.is_err() {}
     let waiting = tokio::spawn(async move { waiter.wait(Duration::from_secs(60)).await });
-    fleet.nodes()[second].run(&["WAIT", "2", "5000"]);
+    fleet.nodes()[second].client().wait_replicated(2);
     fleet.nodes()[second].freeze();
     let deaf = fleet.nodes()[second].port();
     let (mut fleet, third) = blocking(move || {

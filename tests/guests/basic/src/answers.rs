@@ -1,5 +1,6 @@
 //! Handlers that answer, each in one of the ways that a handler can.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use jobcell_sdk::prelude::*;
@@ -266,4 +267,15 @@ pub(crate) fn count_children(_job: Job<Raw>) -> Result<Children, Failure> {
 #[handler]
 pub(crate) fn remaining(_job: Job<Raw>) -> Result<u64, Failure> {
     Ok(u64::try_from(context::remaining().as_millis()).unwrap_or(u64::MAX))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Rounds {
+    rounds: u64,
+}
+
+/// Computes for so many rounds: a load that is honest.
+#[handler]
+pub(crate) fn work(job: Job<Rounds>) -> Result<u64, Failure> {
+    Ok((0..job.data.rounds).fold(0_u64, |sum, round| black_box(sum.wrapping_add(round))))
 }

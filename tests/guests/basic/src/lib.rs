@@ -23,6 +23,7 @@ jobcell_sdk::plugin!(
     answers::update_data,
     answers::count_children,
     answers::remaining,
+    answers::work,
     trials::panic,
     trials::spin,
     trials::recurse,
