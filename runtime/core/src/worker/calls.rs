@@ -59,6 +59,8 @@ impl Calls {
         Box::pin(async move {
             let sent = Instant::now();
             let now = calls.clock.now();
+            // What is claimed with the ends starts after them, by the clock of the job's record as well.
+            let claim = claim.map(|claim| ClaimRequest { now, ..claim });
             // Payloads and results are reference counted, so keeping the batch for a repeat copies little.
             let call = calls.store.finish(&calls.queue, finishes.clone(), claim.as_ref(), now);
             let result = bounded(call).await.and_then(|reply| whole(reply, finishes.len()));
