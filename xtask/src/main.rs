@@ -9,6 +9,7 @@ mod fuzz;
 mod machine;
 mod npm;
 mod parity;
+mod programs;
 mod python;
 mod step;
 mod suites;
@@ -33,6 +34,8 @@ Commands:
   fuzz  [TARGET] [--seconds N] [--keep]
                                    look for inputs that break a promise, each target for N seconds [default: 60]
         --keep                     keep in fuzz/corpus what reaches more code than what is there
+  parity                           compare docs/bullmq.md with what the last whole test run showed; JOBCELL_BLESS=1
+                                   writes it
   guests                           build the handlers and test guests only
 ";
 
@@ -62,6 +65,10 @@ fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         "test" => suites::run(&workspace, rest),
         "bench" => bench::run(&workspace, rest),
         "fuzz" => fuzz::run(&workspace, rest),
+        "parity" => {
+            parity::check(&workspace)?;
+            Ok(ExitCode::SUCCESS)
+        }
         "guests" => {
             machine::ensure(&[machine::WASM_TARGET])?;
             workspace.build_guests()?;

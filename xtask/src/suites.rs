@@ -1,28 +1,20 @@
-//! `cargo xtask test`: every suite, with one line at the end that says how many tests ran.
+//! `cargo xtask test`: every suite, a line for each test program, what failed in full, and one line at the end that says
+//! how many tests ran.
+//!
+//! A test that fails is run again by itself. When it passes then it is called flaky, loudly and with what it said the
+//! first time: a fault of the test or of what it tests, to be looked for, but not one that keeps a change from landing.
 
-use std::io::{BufRead, BufReader, IsTerminal};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::Context;
-
+use crate::programs::{Programs, Shown};
 use crate::workspace::Workspace;
 use crate::{machine, npm, parity, python, step};
 
-/// What the test programs said, added up.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
-    /// What the programs told of their failed tests: thousands of lines may stand between that and the end.
-    failures: Vec<String>,
-    /// Between a program's `failures:` and its result.
-    in_failures: bool,
-}
-
-/// Lines that are repeated of all failures. The whole is further up.
-const FAILURE_LINES_MAX: usize = 400;
+/// Failed tests that are run again. More than that have a cause in common.
+const RETRIED_MAX: usize = 12;
+/// How often each is.
+const RETRIES: usize = 2;
 
 /// Gets what the tests need, builds, and runs them all; a failure in one suite does not keep the others from running.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<ExitCode> {
@@ -39,33 +31,67 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<Exit
 
     println!("▸ running every suite");
     parity::begin(workspace)?;
+    let log = workspace.target.join("tests").join("log.txt");
+    // Who names tests wants to see them.
+    let shown = if args.is_empty() { Shown::Programs } else { Shown::Everything };
     let mut command = test_command(workspace);
     command.arg("--no-fail-fast").args(args);
-    if std::io::stdout().is_terminal() {
-        let has_program_args = args.iter().any(|arg| arg == "--");
-        command.args(if has_program_args {
-            &["--color", "always"][..]
-        } else {
-            &["--", "--color", "always"][..]
-        });
+    let mut ran = Programs::run(&mut command, &log, shown)?;
+    println!("  done in {}; all that was said is in {}", step::elapsed(started), log.display());
+    if ran.ignored > 0 {
+        println!("  {} ignored", ran.ignored);
     }
-    let (tally, success) = tee(&mut command)?;
-    println!("  done in {}", step::elapsed(started));
-    if tally.ignored > 0 {
-        println!("  {} ignored", tally.ignored);
+    if !ran.failures.is_empty() {
+        println!("▸ what failed\n{}", ran.failures.join("\n"));
     }
-    if !tally.failures.is_empty() {
-        println!("▸ what failed, once more\n{}", tally.failures.join("\n"));
-    }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    if !success || tally.failed > 0 || tally.passed == 0 {
-        return Ok(ExitCode::FAILURE);
+    let mut success = ran.success;
+    if !success && args.is_empty() {
+        success = retry(workspace, &mut ran)?;
     }
     // A part of the suites shows a part of the table.
-    if args.is_empty() {
-        parity::check(workspace)?;
+    let parity = if success && args.is_empty() { parity::check(workspace) } else { Ok(()) };
+    println!("{} passed, {} failed", ran.passed, ran.failed);
+    parity?;
+    Ok(if success && ran.failed == 0 && ran.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs what failed again, by itself. True when all of it passed then.
+fn retry(workspace: &Workspace, ran: &mut Programs) -> anyhow::Result<bool> {
+    let failed: usize = ran.failed_targets.iter().map(|target| target.tests.len().max(1)).sum();
+    if failed == 0 || failed > RETRIED_MAX {
+        return Ok(false);
     }
-    Ok(ExitCode::SUCCESS)
+    let log = workspace.target.join("tests").join("log-again.txt");
+    let mut all_passed = true;
+    for target in std::mem::take(&mut ran.failed_targets) {
+        let named = if target.tests.is_empty() { target.flags.join(" ") } else { target.tests.join(", ") };
+        let passed = (0..RETRIES).find_map(|_| {
+            println!("▸ once more, by itself: {named}");
+            let mut command = test_command(workspace);
+            command.args(&target.flags).arg("--no-fail-fast");
+            if !target.tests.is_empty() {
+                command.args(["--", "--exact", "--test-threads=1"]).args(&target.tests);
+            }
+            match Programs::run(&mut command, &log, Shown::Nothing) {
+                Ok(again) if again.success && again.passed as usize >= target.tests.len() => Some(Ok(())),
+                Ok(again) => {
+                    println!("{}", again.failures.join("\n"));
+                    None
+                }
+                Err(fault) => Some(Err(fault)),
+            }
+        });
+        match passed.transpose()? {
+            Some(()) => {
+                println!("▸ FLAKY: {named}: it failed among the others and passed by itself");
+                let count = target.tests.len() as u64;
+                ran.failed = ran.failed.saturating_sub(count);
+                ran.passed += count;
+            }
+            None => all_passed = false,
+        }
+    }
+    Ok(all_passed)
 }
 
 fn test_command(workspace: &Workspace) -> Command {
@@ -79,77 +105,4 @@ fn test_command(workspace: &Workspace) -> Command {
         .env("JOBCELL_RUST_AGENT", workspace.rust_peer())
         .env("JOBCELL_PARITY", parity::results(workspace));
     command
-}
-
-/// Runs the command, passing its output on while adding up the `test result:` lines.
-fn tee(command: &mut Command) -> anyhow::Result<(Tally, bool)> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start `{}`", step::shown(command)))?;
-    let mut tally = Tally::default();
-    let out = child.stdout.take().context("the child's stdout was asked for")?;
-    for line in BufReader::new(out).split(b'\n') {
-        let line = line.context("reading what the tests print")?;
-        let line = String::from_utf8_lossy(&line);
-        tally.add(&line);
-        println!("{line}");
-    }
-    let status = child.wait().context("waiting for the tests")?;
-    Ok((tally, status.success()))
-}
-
-impl Tally {
-    /// Takes in a line such as `test result: ok. 12 passed; 0 failed; 1 ignored; …`.
-    fn add(&mut self, line: &str) {
-        let Some((_, counts)) = line.split_once("test result: ") else {
-            self.in_failures |= line == "failures:";
-            if self.in_failures && self.failures.len() < FAILURE_LINES_MAX {
-                self.failures.push(line.to_owned());
-            }
-            return;
-        };
-        self.in_failures = false;
-        for part in counts.split([';', '.']) {
-            let mut words = part.split_whitespace();
-            let (Some(Ok(count)), Some(what)) = (words.next().map(str::parse::<u64>), words.next()) else {
-                continue;
-            };
-            match what {
-                "passed" => self.passed += count,
-                "failed" => self.failed += count,
-                "ignored" => self.ignored += count,
-                _ => {}
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_of_all_programs_are_added_up() {
-        let mut tally = Tally::default();
-        tally.add(
-            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.11s",
-        );
-        tally.add("test result: \u{1b}[31mFAILED\u{1b}(B\u{1b}[m. 5 passed; 2 failed; 0 ignored; 0 measured");
-        tally.add("test worker::tests::one ... ok");
-        assert_eq!(tally, Tally { passed: 17, failed: 2, ignored: 1, ..Tally::default() });
-    }
-
-    #[test]
-    fn what_a_failed_test_said_is_kept_for_the_end() {
-        let mut tally = Tally::default();
-        let said = ["failures:", "---- a stdout ----", "thread 'a' panicked", "failures:", "    a"];
-        for line in
-            ["test a ... FAILED", ""].iter().chain(&said).chain(&["test result: FAILED. 0 passed; 1 failed"])
-        {
-            tally.add(line);
-        }
-        tally.add("running 3 tests");
-        assert_eq!(tally.failures, said);
-    }
 }

@@ -1,0 +1,236 @@
+//! What `cargo test` says, read while it says it: how many tests of which program passed, and what the failed ones told.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::step;
+
+/// How much of the output is passed on. The whole is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Every line.
+    Everything,
+    /// A line for each program, and each failed test.
+    Programs,
+    /// Nothing.
+    Nothing,
+}
+
+/// What the test programs said, added up.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Programs {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
+    /// What the programs told of their failed tests.
+    pub(crate) failures: Vec<String>,
+    /// The programs that failed.
+    pub(crate) failed_targets: Vec<Target>,
+    /// Whether cargo ended well.
+    pub(crate) success: bool,
+    /// Between a program's `failures:` and its result.
+    in_failures: bool,
+    /// Behind cargo's list of what failed.
+    in_targets: bool,
+    /// The program whose output this is, as cargo names it.
+    program: String,
+    /// Failed tests by the program that they are in.
+    failed_tests: Vec<(String, String)>,
+}
+
+/// A test program that failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// What to tell `cargo test` to run it, besides `--workspace`.
+    pub(crate) flags: Vec<String>,
+    /// Its failed tests; none when it does not say.
+    pub(crate) tests: Vec<String>,
+}
+
+/// Lines that are kept of all failures. The whole is in the log.
+const FAILURE_LINES_MAX: usize = 400;
+/// Often enough that a log does not look dead.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+
+impl Programs {
+    /// Runs this `cargo test`, writing all it says into `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started or read. That tests failed is no error.
+    pub(crate) fn run(command: &mut Command, log: &Path, shown: Shown) -> anyhow::Result<Self> {
+        if let Some(folder) = log.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        let file = File::create(log).with_context(|| format!("writing {}", log.display()))?;
+        let mut file = BufWriter::new(file);
+        // One pipe for both: which program a line belongs to is said on the other stream.
+        let (reader, writer) = std::io::pipe().context("making a pipe")?;
+        command.stdin(Stdio::null()).stdout(writer.try_clone().context("sharing a pipe")?).stderr(writer);
+        let mut child =
+            command.spawn().with_context(|| format!("cannot start `{}`", step::shown(command)))?;
+        // It holds the pipe's other end.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut all = Self::default();
+        let (started, mut next) = (Instant::now(), Instant::now() + HEARTBEAT);
+        loop {
+            match lines.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    writeln!(file, "{line}").with_context(|| format!("writing {}", log.display()))?;
+                    let is_news = all.add(&line);
+                    if shown == Shown::Everything || (shown == Shown::Programs && is_news) {
+                        println!("{line}");
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    println!("  … {} so far, in {}", step::elapsed(started), all.program);
+                    next += HEARTBEAT;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        all.success = child.wait().context("waiting for the tests")?.success();
+        for (program, test) in std::mem::take(&mut all.failed_tests) {
+            if let Some(target) = all.failed_targets.iter_mut().find(|target| target.is(&program)) {
+                target.tests.push(test);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Takes in a line; whether it is one that says how a program or a test ended.
+    fn add(&mut self, line: &str) -> bool {
+        let plain = line.trim();
+        if let Some(program) = plain.strip_prefix("Running ").or(plain.strip_prefix("Doc-tests ")) {
+            program.clone_into(&mut self.program);
+            return true;
+        }
+        if let Some((_, counts)) = line.split_once("test result: ") {
+            self.in_failures = false;
+            self.count(counts);
+            return true;
+        }
+        if self.in_targets
+            && let Some(flags) = plain.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'))
+        {
+            self.failed_targets.push(Target::new(flags));
+            return true;
+        }
+        let names_targets = plain.ends_with("target failed:") || plain.ends_with("targets failed:");
+        self.in_targets |= plain.starts_with("error:") && names_targets;
+        self.in_failures |= line == "failures:";
+        if self.in_failures && self.failures.len() < FAILURE_LINES_MAX {
+            self.failures.push(line.to_owned());
+        }
+        let failed = plain.strip_prefix("test ").and_then(|rest| rest.split_once(" ... FAILED"));
+        if let Some((test, _)) = failed.filter(|_| !self.in_failures) {
+            self.failed_tests
+                .push((self.program.clone(), test.trim_end_matches(" - should panic").to_owned()));
+        }
+        failed.is_some() || plain.starts_with("error")
+    }
+
+    /// Takes in `ok. 12 passed; 0 failed; 1 ignored; …`.
+    fn count(&mut self, counts: &str) {
+        for part in counts.split([';', '.']) {
+            let mut words = part.split_whitespace();
+            let (Some(Ok(count)), Some(what)) = (words.next().map(str::parse::<u64>), words.next()) else {
+                continue;
+            };
+            match what {
+                "passed" => self.passed += count,
+                "failed" => self.failed += count,
+                "ignored" => self.ignored += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Target {
+    /// From what cargo calls it: `-p jobcell-tests --test jobs`.
+    fn new(flags: &str) -> Self {
+        // Without the package, which alone would have other features than the whole workspace.
+        let flags = flags.split_whitespace().map(str::to_owned).filter(|flag| flag != "-p");
+        Self { flags: flags.skip(1).collect(), tests: Vec::new() }
+    }
+
+    /// Whether cargo runs it as this program: `tests/suites/jobs.rs (target/debug/deps/jobs-0123456789abcdef)`.
+    fn is(&self, program: &str) -> bool {
+        match self.flags.as_slice() {
+            [kind, name] if kind != "--bin" => {
+                program.contains(&format!("/{}-", name.replace('-', "_")))
+                    || program.contains(&format!("/{name}-"))
+            }
+            [..] => program.starts_with("unittests "),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> Programs {
+        let mut programs = Programs::default();
+        for line in lines {
+            programs.add(line);
+        }
+        programs
+    }
+
+    #[test]
+    fn results_of_all_programs_are_added_up() {
+        let all = read(&[
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.11s",
+            "test result: \u{1b}[31mFAILED\u{1b}(B\u{1b}[m. 5 passed; 2 failed; 0 ignored; 0 measured",
+            "test worker::tests::one ... ok",
+        ]);
+        assert_eq!((all.passed, all.failed, all.ignored), (17, 2, 1));
+    }
+
+    #[test]
+    fn what_a_failed_test_said_is_kept() {
+        let said = ["failures:", "---- a stdout ----", "thread 'a' panicked", "failures:", "    a"];
+        let mut lines = vec!["test a ... FAILED", ""];
+        lines.extend(said);
+        lines.extend(["test result: FAILED. 0 passed; 1 failed", "running 3 tests"]);
+        assert_eq!(read(&lines).failures, said);
+    }
+
+    #[test]
+    fn a_failed_test_is_found_in_its_program() {
+        let program = "tests/suites/jobs.rs (target/debug/deps/jobs-0123456789abcdef)";
+        let all = read(&[
+            "     Running unittests src/lib.rs (target/debug/deps/jobcell_core-0123456789abcdef)",
+            "test a::b ... ok",
+            &format!("     Running {program}"),
+            "test c::d ... FAILED",
+            "test result: FAILED. 0 passed; 1 failed",
+            "error: 1 target failed:",
+            "    `-p jobcell-tests --test jobs`",
+        ]);
+        assert_eq!(all.failed_tests, [(program.to_owned(), "c::d".to_owned())]);
+        assert_eq!(all.failed_targets, [Target::new("-p jobcell-tests --test jobs")]);
+        let target = &all.failed_targets[0];
+        assert_eq!(target.flags, ["--test", "jobs"]);
+        assert!(target.is(program) && !target.is("tests/other.rs (target/debug/deps/other-01)"));
+        let library = Target::new("-p jobcell-core --lib");
+        assert!(library.is("unittests src/lib.rs (target/debug/deps/jobcell_core-01)"));
+        assert!(!library.is(program));
+    }
+}
