@@ -4,6 +4,7 @@
 //! `cargo xtask bench`, which builds everything in release and says where it is. What is measured and how:
 //! `benches/README.md`.
 
+mod api;
 mod bound;
 mod cell;
 mod latency;
@@ -20,7 +21,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
 /// What is measured, by name.
-const PARTS: [&str; 4] = ["cell", "throughput", "latency", "memory"];
+const PARTS: [&str; 6] = ["cell", "throughput", "latency", "memory", "live", "reads"];
 
 /// How much is measured.
 #[derive(Debug, Clone)]
@@ -70,6 +71,8 @@ async fn main() -> anyhow::Result<()> {
             "throughput" => throughput::measure(&plan).await?,
             "latency" => latency::measure(&plan).await?,
             "memory" => memory::measure().await?,
+            "live" => api::live(&plan).await?,
+            "reads" => api::reads().await?,
             other => bail!("no part {other}"),
         };
         results.insert(part.clone(), result);

@@ -129,6 +129,11 @@ impl Running {
         Ok(Self { child, site: None })
     }
 
+    /// Where its HTTP side is, when it is a host.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.site.as_ref().map(|site| site.listen)
+    }
+
     fn pid(&self) -> u32 {
         self.child.id().unwrap_or(0)
     }

@@ -46,13 +46,23 @@ pub(crate) async fn fill(
     let mut left = jobs;
     while left > 0 {
         let chunk = left.min(CHUNK);
-        let script = add_script();
-        let mut call = script.prepare_invoke();
-        call.key(PREFIX).arg(chunk).arg(now_ms()).arg(name).arg(payload);
-        call.invoke_async::<String>(connection).await.context("filling the queue")?;
+        add(connection, name, payload, chunk).await?;
         left -= chunk;
     }
     Ok(())
+}
+
+/// Puts so many jobs on the queue at once.
+pub(crate) async fn add(
+    connection: &mut MultiplexedConnection,
+    name: &str,
+    payload: &str,
+    jobs: u64,
+) -> anyhow::Result<()> {
+    let script = add_script();
+    let mut call = script.prepare_invoke();
+    call.key(PREFIX).arg(jobs).arg(now_ms()).arg(name).arg(payload);
+    call.invoke_async::<String>(connection).await.context("adding jobs").map(drop)
 }
 
 /// Ends the pause and wakes whoever waits.

@@ -27,7 +27,7 @@ pub struct Target {
 const MIB: u64 = 1 << 20;
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 14] = [
     Target {
         name: "artifact",
         bytes_max: 16 << 10,
@@ -104,6 +104,27 @@ pub const TARGETS: [Target; 11] = [
         short: 20_000,
         memory_max: 128 * MIB,
         run: targets::producer::record,
+    },
+    Target {
+        name: "manifest",
+        bytes_max: 8 << 10,
+        short: 20_000,
+        memory_max: 128 * MIB,
+        run: targets::handler::manifest,
+    },
+    Target {
+        name: "signature",
+        bytes_max: 256,
+        short: 5_000,
+        memory_max: 128 * MIB,
+        run: targets::handler::signature,
+    },
+    Target {
+        name: "wants",
+        bytes_max: 1 << 10,
+        short: 20_000,
+        memory_max: 128 * MIB,
+        run: targets::handler::wants,
     },
 ];
 

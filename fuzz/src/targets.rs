@@ -4,5 +4,6 @@ pub mod address;
 pub mod admission;
 pub mod config;
 pub mod guest;
+pub mod handler;
 pub mod http_rule;
 pub mod producer;

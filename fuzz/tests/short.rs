@@ -44,7 +44,10 @@ macro_rules! targets {
     };
 }
 
-targets!(artifact, component, guest, http_rule, address, config, options, flow, cron, list_item, record);
+targets!(
+    artifact, component, guest, http_rule, address, config, options, flow, cron, list_item, record, manifest,
+    signature, wants
+);
 
 #[test]
 fn every_target_has_its_test_and_every_folder_of_inputs_its_target() {

@@ -8,18 +8,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use jobcell_core::clock::SystemClock;
+use jobcell_core::documents::MemoryDocuments;
 use jobcell_core::event::Silent;
+use jobcell_core::fleet::host_id;
 use jobcell_core::store::SeriesPoints;
 use jobcell_core::worker::{Surroundings, Workers};
 use jobcell_core::{Observer, QueueName, Runner};
-use jobcell_handlers::{LoadError, Loader, Registry, Routes, Source, UnknownHandler};
+use jobcell_handlers::{
+    ChangeError, Controller, Ground, LoadError, Loader, OciRegistries, Plan, Registry, Routes, Setup, Trust,
+    UnknownHandler,
+};
 use jobcell_redis::{ConnectOptions, ListOptions};
 use jobcell_wasm::{BlobStore, CompileCache, Engine, EngineConfig, HttpSender, Secrets, Services, WasmError};
 use serde::Serialize;
 
+use crate::calm;
 use crate::handler::Handler;
+use crate::inspecting::WasmInspect;
 use crate::loader::WasmLoader;
 use crate::native::{NativeFailure, NativeJob, NativeRunner};
 use crate::queue::Queue;
@@ -42,6 +48,8 @@ pub struct Builder {
     http: HttpSender,
     compiled: Option<PathBuf>,
     engine: EngineConfig,
+    trust: Trust,
+    registries: OciRegistries,
     pub(crate) cells: Option<NonZeroUsize>,
     observer: Arc<dyn Observer>,
     burst: bool,
@@ -78,20 +86,41 @@ pub enum StartError {
     Threads(std::io::Error),
 }
 
+// === impl StartError ===
+
+impl StartError {
+    /// Every fault by itself.
+    pub(crate) fn each(&self) -> Vec<String> {
+        match self {
+            Self::Config(faults) => faults.clone(),
+            Self::Handlers(faults) => faults.iter().map(ToString::to_string).collect(),
+            Self::Routes(faults) => faults.iter().map(ToString::to_string).collect(),
+            Self::Store(_) | Self::Wasm(_) | Self::Twice { .. } | Self::Threads(_) => vec![self.to_string()],
+        }
+    }
+}
+
 /// A new set of handlers, on its way into a running host.
 pub(crate) struct Change {
     pub(crate) engine: Engine,
-    pub(crate) loader: Arc<dyn Loader>,
-    pub(crate) sources: Vec<(String, Source)>,
-    pub(crate) routes: HashMap<QueueName, Routes>,
+    pub(crate) setup: Setup,
 }
 
 fn routes(queues: &[Queue]) -> HashMap<QueueName, Routes> {
     queues.iter().map(|queue| (queue.settings.queue.clone(), queue.routes.clone())).collect()
 }
 
-fn sources(handlers: &[Handler]) -> Vec<(String, Source)> {
-    handlers.iter().map(|handler| (handler.name.clone(), handler.source.clone())).collect()
+fn plans(handlers: &[Handler]) -> Vec<Plan> {
+    handlers.iter().map(Handler::plan).collect()
+}
+
+impl From<ChangeError> for StartError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Handlers(faults) => Self::Handlers(faults),
+            ChangeError::Routes(faults) => Self::Routes(faults),
+        }
+    }
 }
 
 fn lines<E: std::fmt::Display>(faults: &[E]) -> String {
@@ -119,6 +148,8 @@ impl Builder {
             http: HttpSender::default(),
             compiled: None,
             engine: EngineConfig::default(),
+            trust: Trust::default(),
+            registries: OciRegistries::default(),
             cells: None,
             observer: Arc::new(Silent),
             burst: false,
@@ -233,6 +264,20 @@ impl Builder {
         self
     }
 
+    /// Whose versions are believed. Default: everybody's.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    /// Who this host is to registries that handlers come from. Default: nobody.
+    #[must_use]
+    pub fn registries(mut self, registries: OciRegistries) -> Self {
+        self.registries = registries;
+        self
+    }
+
     /// Threads that cells run on. Default: one a core.
     #[must_use]
     pub fn cells(mut self, threads: NonZeroUsize) -> Self {
@@ -272,6 +317,8 @@ impl Builder {
             http,
             compiled,
             engine,
+            trust,
+            registries,
             cells,
             observer,
             burst,
@@ -289,26 +336,39 @@ impl Builder {
             !queues.is_empty() && queues.iter().all(|queue| lists.contains_key(&queue.settings.queue));
         let uses = Uses::of(only_lists, handlers.iter().map(|handler| &handler.grants));
         let open = store.open(Layout { series, lists, uses }).await?;
-        let registry = Arc::new(Registry::new(routes(&queues)));
+        let routes = routes(&queues);
+        let registry = Arc::new(Registry::new(routes.clone()));
         for native in natives {
-            registry.insert_native(native).await;
+            registry.insert_native(native);
         }
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let id = host_id(&name, std::process::id(), rand::random());
+        let ground = Ground {
+            registry: Arc::clone(&registry),
+            documents: Arc::clone(&open.documents),
+            inspect: Arc::new(WasmInspect { artifact_max: engine.artifact_max }),
+            clock: Arc::new(SystemClock),
+            observer: Arc::clone(&observer),
+            host: id.clone(),
+        };
+        let controller = Arc::new(Controller::new(ground, Arc::new(MemoryDocuments::default())));
+        controller.tap_with(calm::taps(&open));
         let engine = if handlers.is_empty() {
+            let dangling = registry.dangling();
+            if !dangling.is_empty() {
+                return Err(StartError::Routes(dangling));
+            }
             None
         } else {
             let engine = Engine::new(engine)?;
             let services = services(Some(open.clone()), &observer, secrets, &blobs, http)?;
             let cache = compiled.map(CompileCache::open).transpose()?;
-            let sources = sources(&handlers);
+            let plans = plans(&handlers);
             let loader: Arc<dyn Loader> =
                 Arc::new(WasmLoader::new(engine.clone(), cache, services, handlers));
-            load_all(&registry, &loader, sources).await?;
+            controller.start(Setup { loader, plans, routes, trust, registries }).await?;
             Some(engine)
         };
-        let dangling = registry.dangling();
-        if !dangling.is_empty() {
-            return Err(StartError::Routes(dangling));
-        }
         let threads =
             cells.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let cells = Cells::start(threads).map_err(StartError::Threads)?;
@@ -323,24 +383,30 @@ impl Builder {
         };
         let settings = queues.into_iter().map(|queue| queue.settings).collect();
         let workers = Workers::start(&surroundings, settings, burst);
-        Ok(Runtime { open, observer, registry, engine, workers, _cells: cells })
+        Ok(Runtime { open, observer, registry, controller, id, engine, workers, cells })
     }
 
     /// What a running host takes from this builder: see [`Runtime::change`].
     pub(crate) fn into_change(self, runtime: &Runtime) -> Result<Change, StartError> {
         self.check_names()?;
-        let Self { queues, handlers, secrets, blobs, http, compiled, engine, .. } = self;
+        let Self { queues, handlers, secrets, blobs, http, compiled, engine, trust, registries, .. } = self;
         let engine = runtime.engine.clone().map_or_else(|| Engine::new(engine), Ok)?;
         let services = services(Some(runtime.open.clone()), &runtime.observer, secrets, &blobs, http)?;
         let cache = compiled.map(CompileCache::open).transpose()?;
-        let (routes, sources) = (routes(&queues), sources(&handlers));
+        let (routes, plans) = (routes(&queues), plans(&handlers));
         let loader = Arc::new(WasmLoader::new(engine.clone(), cache, services, handlers));
-        Ok(Change { engine, loader, sources, routes })
+        Ok(Change { engine, setup: Setup { loader, plans, routes, trust, registries } })
     }
 
     /// The queues it will work.
     pub(crate) fn queue_names(&self) -> Vec<QueueName> {
         self.queues.iter().map(|queue| queue.settings.queue.clone()).collect()
+    }
+
+    /// With the jobs that each runs at once at most.
+    pub(crate) fn concurrencies(&self) -> Vec<(QueueName, usize)> {
+        let of = |queue: &Queue| (queue.settings.queue.clone(), queue.settings.concurrency);
+        self.queues.iter().map(of).collect()
     }
 
     fn check_names(&self) -> Result<(), StartError> {
@@ -355,25 +421,6 @@ impl Builder {
         }
         Ok(())
     }
-}
-
-/// Handlers that are loaded side by side: enough to read and link some while one is compiled, and few enough that
-/// hundreds of them are not in memory all at once.
-const LOADS_MAX: usize = 8;
-
-/// Compiling takes a while, so handlers are loaded side by side; every fault is reported.
-async fn load_all(
-    registry: &Arc<Registry>,
-    loader: &Arc<dyn Loader>,
-    sources: Vec<(String, Source)>,
-) -> Result<(), StartError> {
-    let loads = sources.into_iter().map(|(name, source)| {
-        let (registry, loader) = (Arc::clone(registry), Arc::clone(loader));
-        async move { registry.load(&*loader, &name, source).await }
-    });
-    let loads = futures::stream::iter(loads).buffered(LOADS_MAX);
-    let faults: Vec<LoadError> = loads.filter_map(async |loaded| loaded.err()).collect().await;
-    if faults.is_empty() { Ok(()) } else { Err(StartError::Handlers(faults)) }
 }
 
 /// What handlers can be granted. Without a store, what needs one is answered as unavailable.
@@ -394,7 +441,7 @@ pub(crate) fn services(
         observer: Arc::clone(observer),
         ..Services::default()
     };
-    if let Some(OpenStore { store, cache, keyvalue, publisher, prefix }) = open {
+    if let Some(OpenStore { store, cache, keyvalue, publisher, documents: _, prefix }) = open {
         services.store = Some(store);
         services.cache = Some(cache);
         services.keyvalue = Some(keyvalue);

@@ -5,22 +5,28 @@
 //! makes stdout exactly one JSON value. Nothing is ever asked when stdin is not a terminal.
 
 mod args;
+mod build;
 mod console;
+mod dev;
 mod doctor;
 mod enqueue;
 mod exit;
 mod findings;
 mod flow;
 mod handler;
+mod host;
 mod invoke;
 mod jobs;
 mod logs;
 mod payload;
 mod queues;
 mod receipt;
+mod replay;
 mod schedule;
+mod stats;
 #[cfg(test)]
 mod tests;
+mod top;
 mod values;
 
 use std::collections::BTreeSet;
@@ -31,9 +37,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::builder::Builder;
-use crate::config::{self, Config, ConfigError, Environment, FileChoice, Loaded};
+use crate::config::{self, Config, ConfigError, Environment, FileChoice, Loaded, LogFormat};
 use crate::configured;
-use crate::host::{self, RunOptions};
+use crate::host::RunOptions;
 use crate::runtime::Shutdown;
 use crate::stores::OpenStore;
 use args::{Cli, Command, EnqueueArgs, Global, HandlerCommand, RunArgs};
@@ -110,7 +116,20 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
     match command {
         // These need neither config nor store, and work without.
         Command::Completions { shell } => completions(shell, console),
-        Command::Handler(HandlerCommand::Inspect { file }) => handler::inspect_file(&file, console),
+        Command::Handler(HandlerCommand::File(command)) => {
+            let config =
+                |console: &mut Console<'_>| sound(config::load_all(&session(for_store).request()), console);
+            handler::offline(command, config, console)
+        }
+        Command::Build(args) => session(for_store).run(async |_| build::run(&args, console).await),
+        Command::Dev(args) => session(for_host).run(async |loaded| {
+            let request = session(for_host).request();
+            dev::run(loaded, request, &args, environment, console).await
+        }),
+        Command::Handler(HandlerCommand::Version(command)) => session(for_store).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            handler::run(command, &config, environment, console).await
+        }),
         Command::Check => session(for_cells).run(async |loaded| findings::check(loaded, console).await),
         Command::Doctor(args) if args.attack => session(for_cells).run(async |loaded| {
             let config = sound(loaded, console)?;
@@ -124,11 +143,15 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
                 config.limit_to(&args.queues)?;
                 Ok(config)
             };
-            run(config, &args, &reread, console).await
+            run(config, &args, environment, &reread, console).await
         }),
         Command::Invoke(args) => session(for_cells).run(async |loaded| {
             let config = sound(loaded, console)?;
             invoke::run(&config, args, console).await
+        }),
+        Command::Replay(args) => session(for_cells).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            with_store(&config, async |open| replay::run(&config, open, args, console).await).await
         }),
         Command::Enqueue(args) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
@@ -153,6 +176,18 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
         Command::Schedule(command) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
             with_store(&config, async |open| schedule::run(&*open.store, command, console).await).await
+        }),
+        Command::Host(command) => session(for_store).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            host::run(command, &config, environment, console).await
+        }),
+        Command::Stats(args) => session(for_store).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            stats::run(args, &config, environment, console).await
+        }),
+        Command::Top(args) => session(for_store).run(async |loaded| {
+            let config = sound(loaded, console)?;
+            top::run(args, &config, environment).await
         }),
         Command::Queue(command) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
@@ -213,7 +248,8 @@ impl Session<'_> {
     fn run(self, act: impl AsyncFnOnce(Loaded) -> Result<Exit, Failure>) -> Result<Exit, Failure> {
         let loaded = config::load_all(&self.request());
         let Self { global, environment, purpose } = self;
-        logs::start(global, environment, loaded.config.log.format, purpose == Purpose::Host);
+        let format = loaded.config.log.format;
+        logs::start(global, environment, format, purpose == Purpose::Host);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -221,7 +257,16 @@ impl Session<'_> {
         let ended = runtime.block_on(act(loaded));
         // Work that outlives the command, such as a blocked read, is not waited for.
         runtime.shutdown_background();
-        ended
+        match ended {
+            // Whoever collects a host's log as JSON must be able to read why it ended, too.
+            Err(Failure::Told { exit, message })
+                if purpose == Purpose::Host && format == LogFormat::Json && !global.json =>
+            {
+                tracing::error!(exit = exit as u8, "{message}");
+                Ok(exit)
+            }
+            ended => ended,
+        }
     }
 }
 
@@ -232,7 +277,10 @@ fn sound(loaded: Loaded, console: &mut Console<'_>) -> Result<Config, Failure> {
         return Err(ConfigError(faults).into());
     }
     for warning in &config.warnings {
-        console.note(&format!("warning: {warning}"));
+        match config.log.format {
+            LogFormat::Text => console.note(&format!("warning: {warning}")),
+            LogFormat::Json => tracing::warn!("{warning}"),
+        }
     }
     Ok(config)
 }
@@ -250,12 +298,13 @@ async fn with_store(
 async fn run(
     mut config: Config,
     args: &RunArgs,
+    environment: &Environment,
     reread: &(dyn Fn() -> Result<Config, ConfigError> + Sync),
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     config.limit_to(&args.queues)?;
-    let options = RunOptions { burst: args.burst, reread };
-    let Shutdown { given_back, abandoned } = host::run(&config, options).await?;
+    let options = RunOptions { burst: args.burst, environment, reread };
+    let Shutdown { given_back, abandoned } = crate::host::run(&config, options).await?;
     let value = serde_json::json!({ "given_back": given_back, "abandoned": abandoned });
     let words = match (given_back, abandoned) {
         (0, 0) => String::new(),

@@ -6,6 +6,8 @@
 //!
 //! Nothing here looks at the process: the environment comes in as an [`Environment`].
 
+mod build;
+mod canary;
 mod environment;
 mod fault;
 mod forms;
@@ -20,8 +22,11 @@ mod queue;
 mod reader;
 mod redis;
 mod reference;
+mod registries;
 mod secret;
+mod spool;
 mod table;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +36,8 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use build::BuildConfig;
+pub use canary::CanaryConfig;
 pub use environment::Environment;
 pub use fault::{ConfigError, Fault, Origin};
 pub use handler::{HandlerConfig, HandlerSource, Retries};
@@ -42,7 +49,10 @@ pub use places::{BlobsConfig, TrustConfig};
 pub use queue::{ListConfig, Protocol, QueueConfig};
 pub use redis::{RedisConfig, RedisUrl};
 pub use reference::reference;
+pub use registries::RegistryConfig;
 pub use secret::Secret;
+pub use spool::SpoolConfig;
+pub use telemetry::{Sampler, TelemetryConfig, TracesConfig};
 
 use jobcell_core::QueueName;
 pub use jobcell_server::Role;
@@ -71,6 +81,10 @@ pub struct Config {
     pub cells: CellsConfig,
     /// The host's own log.
     pub log: LogConfig,
+    /// Where jobs of the API wait while Redis is away; none refuses them then.
+    pub spool: Option<SpoolConfig>,
+    /// Where traces go.
+    pub telemetry: TelemetryConfig,
     /// The queues to work on, by name.
     pub queues: BTreeMap<String, QueueConfig>,
     /// Those of them that are plain lists, whichever are worked here: jobs may be put on all of them.
@@ -85,6 +99,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Whose handlers are believed.
     pub trust: TrustConfig,
+    /// Logins of registries that handlers come from, by host. Empty when secrets were not wanted.
+    pub registries: BTreeMap<String, RegistryConfig>,
     /// What is no fault but most likely not what was meant.
     pub warnings: Vec<String>,
 }
@@ -143,12 +159,15 @@ static ROOT: Section = Section {
         Entry::section("shutdown", &host::SHUTDOWN),
         Entry::section("cells", &host::CELLS),
         Entry::section("log", &host::LOG),
+        Entry::section("spool", &spool::SPOOL),
+        Entry::section("telemetry", &telemetry::TELEMETRY),
         Entry::named("queues", &queue::QUEUE),
         Entry::named("handlers", &handler::HANDLER),
         Entry::named("secrets", &secret::SECRET),
         Entry::named("blobs", &places::BLOBS),
         Entry::section("http", &http::HTTP),
         Entry::section("trust", &places::TRUST),
+        Entry::named("registries", &registries::REGISTRY),
     ],
 };
 
@@ -175,7 +194,9 @@ pub fn load_all(request: &Request) -> Loaded {
         root.set(&path, Node::new(Value::Text(url.clone()), Origin::Flag("--redis")));
     }
     redis::complete(&mut root, &request.environment, &faults, &mut warnings);
-    let config = Config { file, warnings, ..read(&root, request, &faults) };
+    let mut config = read(&root, request, &faults);
+    warnings.append(&mut config.warnings);
+    let config = Config { file, warnings, ..config };
     Loaded { config, faults: faults.into_sorted() }
 }
 
@@ -260,9 +281,14 @@ fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
         }
         Some(queue)
     });
+    let mut warnings = Vec::new();
+    let group = reader.section("telemetry", &telemetry::TELEMETRY);
+    let telemetry = telemetry::read(&group, &request.environment, &mut warnings);
     Config {
         file: None,
         redis,
+        telemetry,
+        spool: spool::read(&reader.section("spool", &spool::SPOOL)),
         server: host::read_server(&reader.section("server", &host::SERVER)),
         shutdown: host::read_shutdown(&reader.section("shutdown", &host::SHUTDOWN)),
         log: host::read_log(&reader.section("log", &host::LOG)),
@@ -275,9 +301,12 @@ fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
         blobs: collect(&reader, "blobs", &places::BLOBS, |_, group| places::read_blobs(group)),
         http: http::read(&reader.section("http", &http::HTTP), request.secrets),
         trust: places::read_trust(&reader.section("trust", &places::TRUST)),
+        registries: collect(&reader, "registries", &registries::REGISTRY, |_, group| {
+            registries::read(group, &request.environment, request.secrets)
+        }),
         embedded,
         cells,
-        warnings: Vec::new(),
+        warnings,
     }
 }
 
@@ -305,6 +334,8 @@ impl Config {
             ("shutdown", self.shutdown != before.shutdown),
             ("cells", self.cells != before.cells),
             ("log", self.log != before.log),
+            ("spool", self.spool != before.spool),
+            ("telemetry", self.telemetry != before.telemetry),
             ("queues", self.queues.values().map(settings).ne(before.queues.values().map(settings))),
         ];
         differ.into_iter().filter_map(|(section, differs)| differs.then_some(section)).collect()

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use jobcell_core::event::Silent;
 use jobcell_core::worker::QueueSettings;
 use jobcell_core::{Observer, QueueName};
-use jobcell_handlers::{Routes, Source};
+use jobcell_handlers::{OciLogin, OciRegistries, Routes, Source, Trust};
 use jobcell_redis::ListOptions;
 use jobcell_wasm::{EngineConfig, Grants, HttpSender, Services, WasmError};
 
 use crate::builder::{self, Builder, StartError};
-use crate::config::{Config, HandlerConfig, HandlerSource, Protocol, QueueConfig, Retries};
+use crate::config::{Config, HandlerConfig, HandlerSource, Protocol, QueueConfig, RegistryConfig, Retries};
 use crate::handler::Handler;
 use crate::queue::Queue;
 use crate::stores::{Layout, StoreChoice, Uses};
@@ -21,22 +21,19 @@ impl Builder {
     /// A host as the configuration describes it.
     ///
     /// # Errors
-    /// When it asks for something that this version cannot do: all such faults at once.
+    /// When a key of `[trust]` is none, the store's address is wrong, or TLS cannot be set up.
     pub fn configured(config: &Config) -> Result<Self, StartError> {
-        let mut faults: Vec<String> = trust(config).err().into_iter().collect();
         let mut builder = Self::new().compiled(&config.cells.cache).engine(engine(config));
         builder.store = store_choice(config)?;
         // Also those that this host does not work: its handlers may put jobs on them.
         builder.lists = lists(config);
         builder.cells = config.cells.threads.and_then(NonZeroUsize::new);
+        builder = builder.trust(trust(config).map_err(StartError::Config)?).registries(registries(config));
         for queue in config.queues.values() {
             builder = builder.queue(self::queue(queue));
         }
         for handler in config.handlers.values() {
-            match self::handler(handler) {
-                Ok(handler) => builder = builder.handler(handler),
-                Err(found) => faults.extend(found),
-            }
+            builder = builder.handler(self::handler(handler));
         }
         for (name, secret) in &config.secrets {
             builder = builder.secret(name, secret.expose());
@@ -44,33 +41,32 @@ impl Builder {
         for (name, blobs) in &config.blobs {
             builder = builder.blobs(name, &blobs.url);
         }
-        builder = builder.http(HttpSender::new(None, &config.http.ca)?);
-        if faults.is_empty() { Ok(builder) } else { Err(StartError::Config(faults)) }
+        Ok(builder.http(HttpSender::new(None, &config.http.ca)?))
     }
 }
 
-/// What is asked of handlers' signatures.
-pub(crate) fn trust(config: &Config) -> Result<(), String> {
-    if config.trust.require_signature {
-        return Err(
-            "[trust] require-signature = true is not supported by this version, and handlers would run \
-                    unverified; remove it"
-                .to_owned(),
-        );
+/// Whose versions are believed.
+///
+/// # Errors
+/// Every key that is none.
+pub(crate) fn trust(config: &Config) -> Result<Trust, Vec<String>> {
+    let (mut keys, mut faults) = (Vec::new(), Vec::new());
+    for key in &config.trust.keys {
+        match key.parse() {
+            Ok(key) => keys.push(key),
+            Err(fault) => faults.push(format!("[trust] keys: {key:?}: {fault}")),
+        }
     }
-    Ok(())
+    if faults.is_empty() { Ok(Trust::new(config.trust.require_signature, keys)) } else { Err(faults) }
 }
 
-/// What is configured and has no effect in this version, but harms nothing: said when a host starts, and by `check`.
-pub(crate) fn without_effect(config: &Config) -> Vec<String> {
-    let mut said = Vec::new();
-    if !config.trust.keys.is_empty() && !config.trust.require_signature {
-        said.push(
-            "[trust] keys has no effect: this version does not verify signatures, and runs handlers unverified"
-                .to_owned(),
-        );
-    }
-    said
+/// Who this host is to registries that handlers come from.
+fn registries(config: &Config) -> OciRegistries {
+    let login = |of: &RegistryConfig| OciLogin {
+        username: of.username.clone(),
+        password: of.password.expose().to_owned(),
+    };
+    OciRegistries { logins: config.registries.iter().map(|(host, of)| (host.clone(), login(of))).collect() }
 }
 
 /// The engine's settings.
@@ -160,39 +156,36 @@ fn queue(config: &QueueConfig) -> Queue {
     }
 }
 
-/// A handler, or everything that this version cannot do of what it asks for.
-pub(crate) fn handler(config: &HandlerConfig) -> Result<Handler, Vec<String>> {
-    let HandlerConfig { name, source, limits, grants, retries, names } = config;
-    let mut faults = Vec::new();
-    if *retries == Retries::SameVersion {
-        faults.push(format!(
-            "[handlers.{name}] retries = \"same-version\" is not supported by this version; use \"newest\""
-        ));
-    }
-    let unsupported = |what: &str| {
-        format!(
-            "[handlers.{name}] source = {what} is not supported by this version; give the path of a .wasm file"
-        )
-    };
-    let source = match source {
-        HandlerSource::Path(path) => Ok(Source::File(path.clone())),
-        HandlerSource::Store => Err(unsupported("\"store\"")),
-        HandlerSource::Oci(_) => Err(unsupported("\"oci://…\"")),
-    };
-    let source = match source {
-        Ok(source) if faults.is_empty() => source,
-        found => {
-            faults.extend(found.err());
-            return Err(faults);
-        }
-    };
-    Ok(Handler {
-        name: name.clone(),
+/// A handler.
+pub(crate) fn handler(config: &HandlerConfig) -> Handler {
+    let HandlerConfig {
+        name,
         source,
+        limits,
+        grants,
+        retries,
+        names,
+        canary: _,
+        quarantine,
+        watch,
+        record,
+        build: _,
+    } = config;
+    let source = match source {
+        HandlerSource::Path(path) => Source::File(path.clone()),
+        HandlerSource::Store => Source::Store,
+        HandlerSource::Oci(image) => Source::Oci(image.clone()),
+    };
+    Handler {
         limits: limits.clone(),
         grants: grants.clone(),
         names: BTreeMap::clone(names),
-    })
+        same_version: *retries == Retries::SameVersion,
+        quarantine: *quarantine,
+        watch: *watch,
+        record: *record,
+        ..Handler::from(name, source)
+    }
 }
 
 #[cfg(test)]
@@ -206,25 +199,27 @@ mod tests {
     }
 
     #[test]
-    fn what_this_version_cannot_do_is_refused_all_at_once() {
+    fn handlers_from_everywhere_are_taken() {
         let config = config(
-            "[handlers.a]\nsource = \"store\"\nretries = \"same-version\"\n\
-             [trust]\nrequire-signature = true\n\
-             keys = [\"ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"]\n",
+            "[handlers.a]\nsource = \"store\"\nretries = \"same-version\"\nquarantine = 9\n\
+             [handlers.b]\nsource = \"oci://ghcr.io/acme/b:1\"\nwatch = false\n[handlers.c]\nsource = \"c.wasm\"\n",
         );
-        let Err(StartError::Config(faults)) = Builder::configured(&config) else { panic!("it is refused") };
-        assert_eq!(faults.len(), 3, "{faults:#?}");
-        for (fault, part) in faults.iter().zip(["[trust]", "retries", "source"]) {
-            assert!(fault.contains(part) && fault.contains("not supported by this version"), "{fault}");
-        }
-        assert!(without_effect(&config).is_empty(), "what is refused is not also warned of");
+        let plan = |name: &str| handler(&config.handlers[name]).plan();
+        let a = plan("a");
+        assert!(a.is_shared() && a.same_version && a.quarantine == 9 && a.watch);
+        let b = plan("b");
+        assert_eq!((b.source.to_string().as_str(), b.watch), ("oci://ghcr.io/acme/b:1", false));
+        assert_eq!((plan("c").source.to_string().as_str(), plan("c").quarantine), ("c.wasm", 5));
+        assert!(Builder::configured(&config).is_ok());
     }
 
     #[test]
-    fn what_has_no_effect_is_said() {
-        let config = config("[trust]\nkeys = [\"ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"]\n");
-        assert!(Builder::configured(&config).is_ok());
-        let said = without_effect(&config);
-        assert!(said.len() == 1 && said[0].contains("keys"), "{said:?}");
+    fn a_key_that_is_no_point_of_the_curve_is_told() {
+        let key = "ed25519:AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let config = config(&format!("[trust]\nkeys = [\"{key}\"]\n"));
+        match trust(&config) {
+            Err(faults) => assert!(faults.len() == 1 && faults[0].contains(key), "{faults:?}"),
+            Ok(trust) => panic!("{trust:?}"),
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jobcell_core::store::StoreHealth;
+use jobcell_handlers::{Source, file};
 use jobcell_wasm::{AdmitOptions, BlobStore, CompileCache, Engine, EngineReport, HandlerRunner, HandlerSpec};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -90,10 +91,7 @@ impl Findings {
 /// Reaches the store, looks at its policy, opens blob stores and admits every handler.
 pub async fn check(config: &Config) -> Findings {
     let mut findings = Findings::default();
-    for warning in configured::without_effect(config) {
-        findings.push("config", Verdict::Warning, warning);
-    }
-    if let Err(fault) = configured::trust(config) {
+    for fault in configured::trust(config).err().into_iter().flatten() {
         findings.push_unsupported("trust", fault);
     }
     check_store(config, &mut findings).await;
@@ -213,14 +211,7 @@ async fn check_handlers(config: &Config, findings: &mut Findings) {
     };
     for handler in config.handlers.values() {
         let subject = format!("handler {}", handler.name);
-        let known = match configured::handler(handler) {
-            Ok(known) => known,
-            Err(faults) => {
-                faults.into_iter().for_each(|fault| findings.push_unsupported(subject.clone(), fault));
-                continue;
-            }
-        };
-        match check_handler(config, &engine, cache.clone(), known).await {
+        match check_handler(config, &engine, cache.clone(), configured::handler(handler)).await {
             Ok(message) => findings.push(subject, Verdict::Ok, message),
             Err(fault) => {
                 findings.handler_refused = true;
@@ -236,8 +227,12 @@ async fn check_handler(
     cache: Option<CompileCache>,
     handler: Handler,
 ) -> Result<String, String> {
-    let Handler { name, source, limits, grants, names: _ } = handler;
-    let artifact = source.read(&name).await.map_err(|fault| fault.to_string())?;
+    let Handler { name, source, limits, grants, .. } = handler;
+    let Source::File(path) = &source else {
+        // What will run is what is deployed by then; every host checks that before it takes a job.
+        return Ok(format!("from {source}: admitted when it is taken from there"));
+    };
+    let artifact = file::read(&name, path).await.map_err(|fault| fault.to_string())?;
     let options = AdmitOptions { cache, ..AdmitOptions::new(&name, grants.clone()) };
     let admitted = engine.admit(artifact.bytes, options).await.map_err(|fault| fault.to_string())?;
     let services = configured::services(config, &grants).map_err(|fault| fault.to_string())?;

@@ -1,30 +1,49 @@
 //! `jobcell run`: a runtime with its HTTP side, steered by signals.
 
+mod asked;
 mod condition;
+mod portrait;
 mod signals;
+mod supervisor;
 
 use std::sync::Arc;
 
+use jobcell_core::fleet::{Fleet, HostStatus};
 use jobcell_core::{QueueName, SystemClock};
 use jobcell_handlers::Changed;
-use jobcell_server::{Api, Metrics, Pages, Server, ServerError, Token};
-use tokio::sync::watch;
+use jobcell_server::{Api, Audit, Metrics, Pages, Reloaded, Server, ServerError, Token};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::builder::{Builder, StartError};
-use crate::config::{Config, ConfigError, TokenConfig};
-use crate::configured;
+use crate::config::{Config, ConfigError, Environment, TokenConfig};
+use crate::fleet::local::Announced;
+use crate::fleet::{self, Member, Portrait};
 use crate::runtime::{Runtime, Shutdown};
+use crate::spool::{Spool, SpoolFault};
+pub use crate::telemetry::TelemetryError;
+use crate::telemetry::{Traces, Voices};
+use crate::versions::Versions;
+use asked::Steering;
+pub(crate) use asked::{Ask, Asked};
 use condition::Condition;
-use signals::{Asked, Signals};
+use portrait::HostPortrait;
+use signals::Signals;
+use supervisor::{Supervisor, Vitals};
 
 /// What `run` is told besides the configuration.
 pub struct RunOptions<'a> {
     /// End when every queue has nothing waiting, delayed or running.
     pub burst: bool,
+    /// What the process was started with: who supervises it.
+    pub environment: &'a Environment,
     /// Reads the configuration again, when HUP asks for it.
     pub reread: &'a (dyn Fn() -> Result<Config, ConfigError> + Sync),
 }
+
+/// Requests to the host that may wait for their turn.
+const ASKS_MAX: usize = 16;
 
 /// Why a host does not run.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +54,12 @@ pub enum HostError {
     /// It cannot listen.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// Traces cannot be collected.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// Its spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolFault),
     /// It cannot listen to signals.
     #[error("signals cannot be listened to: {0}")]
     Signals(std::io::Error),
@@ -51,28 +76,56 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
     let server = Server::bind(config.server.listen).await?;
     let address = server.local_addr();
     let metrics = Arc::new(Metrics::new());
-    let builder = Builder::configured(config)?.observer(Arc::clone(&metrics) as Arc<_>).burst(options.burst);
+    let traces = config.telemetry.traces.as_ref().map(|traces| Traces::start(traces, &address.to_string()));
+    let traces = traces.transpose()?;
+    let voices = Voices { metrics: Arc::clone(&metrics), tracer: traces.as_ref().map(Traces::tracer) };
+    let builder = Builder::configured(config)?.observer(Arc::new(voices)).burst(options.burst);
     let queues = builder.queue_names();
+    let worked = builder.concurrencies();
     queues.iter().for_each(|queue| metrics.announce(queue));
     let mut runtime = builder.start().await?;
-    let condition = Arc::new(Condition::new(&runtime, config.redis.is_some(), queues));
+    let condition = Arc::new(
+        Condition::new(&runtime, config.redis.is_some(), queues)
+            .with_spans(traces.as_ref().map(Traces::spans)),
+    );
+    let portrait = HostPortrait::new(&runtime, Arc::clone(&condition), worked, config.cells.max, address);
+    let host = portrait.id().to_owned();
+    let portrait: Arc<dyn Portrait> = Arc::new(portrait);
+    let (asks, mut asked) = mpsc::channel(ASKS_MAX);
+    let spool = match config.spool.as_ref().filter(|_| config.redis.is_some()) {
+        Some(spool) => Some(Spool::open(spool, config.lists.keys().cloned(), Arc::clone(&metrics)).await?),
+        None => None,
+    };
+    let forwarding = spool.as_ref().map(|spool| {
+        let store = Arc::clone(&runtime.open.store);
+        AbortOnDropHandle::new(tokio::spawn(Arc::clone(spool).forward(store)))
+    });
+    let steering = Steering { asks: asks.clone(), portrait: Arc::clone(&portrait) };
     let pages = Pages {
         health: Arc::clone(&condition) as _,
         gauges: Arc::clone(&condition) as _,
+        api: Some(api(&runtime, config, condition.queues(), steering, spool.as_ref(), &metrics)),
         metrics,
-        api: Some(api(&runtime, config, condition.queues())),
     };
     let (stop_server, mut stopped) = watch::channel(false);
     let serving = tokio::spawn(server.serve(pages, async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     }));
     condition.log_store().await;
-    announce(&runtime, &condition, address);
-    for warning in configured::without_effect(config) {
-        tracing::warn!("{warning}");
-    }
+    let supervisor = Supervisor::of(options.environment);
+    let status = announce(&runtime, &condition, address);
+    supervisor.ready(&status);
+    let telling = fleet::follow_handlers(Arc::clone(&portrait), runtime.controller().listen());
+    let _telling = AbortOnDropHandle::new(tokio::spawn(telling));
+    let member = Member::join(Fleet::new(Arc::clone(&runtime.open.documents)), portrait, asks);
+    // Whoever uses Redis finds the host by its document there.
+    let announced =
+        config.redis.is_none().then(|| Announced::write(&config.embedded.path, address)).flatten();
+    tracing::debug!(host, "joined the fleet");
+    let _watchdog = supervisor.watch(vitals(&runtime, config));
     let shutdown = {
-        let steered = steer(&mut runtime, &condition, &mut signals, config, options.reread);
+        let ears = Ears { signals: &mut signals, asked: &mut asked };
+        let steered = steer(&mut runtime, &condition, ears, (config, &supervisor), options.reread);
         tokio::select! {
             shutdown = steered => shutdown,
             never = condition.warn_of_paused(), if options.burst => match never {},
@@ -81,30 +134,66 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
     stop_server.send_replace(true);
     // It ends by itself, bounded; an abort would cut answers short.
     let _ = serving.await;
+    // What it holds is forwarded by the next run.
+    drop((announced, forwarding));
+    member.leave().await;
     runtime.close().await;
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
     let Shutdown { given_back, abandoned } = shutdown;
     tracing::info!(given_back, abandoned, "stopped");
     Ok(shutdown)
 }
 
 /// The API to the jobs of this host's store.
-fn api(runtime: &Runtime, config: &Config, queues: &[QueueName]) -> Api {
+fn api(
+    runtime: &Runtime,
+    config: &Config,
+    queues: &[QueueName],
+    steering: Steering,
+    spool: Option<&Arc<Spool>>,
+    metrics: &Arc<Metrics>,
+) -> Api {
     let token = |token: &TokenConfig| Token {
         name: token.name.clone(),
         role: token.role,
         sha256: token.sha256,
         tenant: token.tenant.clone(),
     };
+    let HostStatus { id, name, .. } = steering.portrait.status();
+    let versions = Versions::of_host(Arc::clone(runtime.controller()), id, name, config);
+    let (documents, redaction) = (&runtime.open.documents, Arc::new(config.server.redaction.clone()));
+    let (shared, metrics) = (Arc::clone(documents), Arc::clone(metrics));
     Api {
+        fleet: Fleet::new(Arc::clone(documents)),
+        audit: Arc::new(Audit::new(shared, Arc::new(SystemClock), Arc::clone(&redaction), metrics)),
+        redaction,
+        control: Some(Arc::new(steering)),
+        spool: spool.map(|spool| Arc::clone(spool) as _),
+        dashboard: config.server.dashboard.clone(),
         store: Arc::clone(&runtime.open.store),
         clock: Arc::new(SystemClock),
         queues: queues.to_vec(),
         prefix: runtime.open.prefix.clone(),
         tokens: config.server.tokens.iter().map(token).collect(),
+        handlers: Some(Arc::new(versions)),
     }
 }
 
-fn announce(runtime: &Runtime, condition: &Condition, address: std::net::SocketAddr) {
+/// What must be alive for the host to be.
+fn vitals(runtime: &Runtime, config: &Config) -> Vitals {
+    let lock =
+        |queue: &QueueName| config.queues.get(queue.as_str()).map(|queue| queue.lock).unwrap_or_default();
+    let pulses = runtime.workers.pulses().iter();
+    Vitals {
+        workers: pulses.map(|(queue, pulse)| (queue.clone(), Arc::clone(pulse), lock(queue))).collect(),
+        cells: runtime.cells.handle(),
+    }
+}
+
+/// Says that the host takes jobs, and returns it as a line of status.
+fn announce(runtime: &Runtime, condition: &Condition, address: std::net::SocketAddr) -> String {
     let handlers: Vec<String> =
         runtime.handlers().list().into_iter().map(|h| format!("{}@{}", h.name, h.version)).collect();
     let queues: Vec<&str> = condition.queues().iter().map(QueueName::as_str).collect();
@@ -114,28 +203,47 @@ fn announce(runtime: &Runtime, condition: &Condition, address: std::net::SocketA
         url = format!("http://{address}"),
         "ready"
     );
+    format!("taking jobs of {}; http://{address}", queues.join(", "))
 }
 
-/// Waits for the workers' end while signals come in.
+/// What a host listens to.
+struct Ears<'a> {
+    signals: &'a mut Signals,
+    /// The fleet and the API.
+    asked: &'a mut mpsc::Receiver<Ask>,
+}
+
+impl Ears<'_> {
+    /// What is asked next. Cancel safe.
+    async fn next(&mut self) -> Ask {
+        tokio::select! {
+            asked = self.signals.next() => Ask { asked, done: None },
+            Some(ask) = self.asked.recv() => ask,
+        }
+    }
+}
+
+/// Waits for the workers' end while signals, orders and requests come in.
 async fn steer(
     runtime: &mut Runtime,
     condition: &Condition,
-    signals: &mut Signals,
-    config: &Config,
+    mut ears: Ears<'_>,
+    (config, supervisor): (&Config, &Supervisor),
     reread: &(dyn Fn() -> Result<Config, ConfigError> + Sync),
 ) -> Shutdown {
     let grace = config.shutdown.grace;
     let mut give_back_at: Option<Instant> = None;
     loop {
-        let asked = tokio::select! {
+        let Ask { asked, done } = tokio::select! {
             shutdown = runtime.ended() => return shutdown,
-            asked = signals.next() => asked,
+            ask = ears.next() => ask,
             () = sleep_until(give_back_at.unwrap_or_else(Instant::now)), if give_back_at.is_some() => {
                 tracing::warn!(?grace, "the grace is over: giving unfinished jobs back");
                 runtime.give_back();
                 return runtime.ended().await;
             }
         };
+        let mut answer = Ok(Reloaded::default());
         match asked {
             Asked::Stop if give_back_at.is_some() => {
                 tracing::warn!("asked to stop again: giving unfinished jobs back");
@@ -145,6 +253,7 @@ async fn steer(
             Asked::Stop => {
                 tracing::info!(?grace, "stopping: no new jobs; waiting for those that run");
                 condition.set_stopping();
+                supervisor.stopping(grace);
                 runtime.drain();
                 give_back_at = Some(Instant::now() + grace);
             }
@@ -154,46 +263,60 @@ async fn steer(
                 tracing::info!("quiet: no new jobs; CONT goes on");
                 runtime.quiet();
                 condition.set_quiet(true);
+                supervisor.status("quiet: taking no jobs");
             }
             Asked::Unquiet => {
                 tracing::info!("taking jobs again");
                 runtime.unquiet();
                 condition.set_quiet(false);
+                supervisor.status("taking jobs");
             }
-            Asked::Reload => reload(runtime, config, reread).await,
+            Asked::Reload => {
+                supervisor.reloading();
+                answer = reload(runtime, config, reread).await;
+                supervisor.ready("taking jobs");
+            }
+        }
+        if let Some(done) = done {
+            // Whoever asked may not wait for it any more.
+            let _ = done.send(answer);
         }
     }
 }
 
-/// Takes handlers and routes from the configuration as it is now; on any fault everything stays as it was.
+/// Takes handlers and routes from the configuration as it is now, whoever asks for it; on any fault everything stays as
+/// it was, and all faults are told.
 async fn reload(
     runtime: &mut Runtime,
     before: &Config,
     reread: &(dyn Fn() -> Result<Config, ConfigError> + Sync),
-) {
-    let config = match reread() {
-        Ok(config) => config,
-        Err(faults) => {
-            tracing::error!(%faults, "configuration not changed; the one before goes on");
-            return;
-        }
-    };
+) -> Result<Reloaded, Vec<String>> {
+    let config = reread().map_err(|faults| {
+        tracing::error!(%faults, "configuration not changed; the one before goes on");
+        let ConfigError(faults) = faults;
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+    })?;
     let changed = match Builder::configured(&config) {
         Ok(builder) => runtime.change(builder).await,
         Err(fault) => Err(fault),
     };
-    match changed {
-        Ok(changes) if changes.is_empty() => tracing::info!("read again: no handler has another version"),
-        Ok(changes) => {
-            for Changed { handler, from, to } in changes {
-                tracing::info!(handler, from = from.as_deref(), to = to.as_deref(), "handler changed");
-            }
-        }
-        Err(fault) => tracing::error!(%fault, "handlers not changed; those before go on"),
+    let changes = changed.map_err(|fault| {
+        tracing::error!(%fault, "handlers not changed; those before go on");
+        fault.each()
+    })?;
+    if changes.is_empty() {
+        tracing::info!("read again: no handler has another version");
     }
-    for section in config.needing_restart(before) {
+    let mut handlers = Vec::new();
+    for Changed { handler, from, to } in changes {
+        tracing::info!(handler, from = from.as_deref(), to = to.as_deref(), "handler changed");
+        handlers.push(handler);
+    }
+    let needs_restart: Vec<String> = config.needing_restart(before).into_iter().map(str::to_owned).collect();
+    for section in &needs_restart {
         tracing::warn!(section, "changed in the configuration; takes effect when the host is started anew");
     }
+    Ok(Reloaded { handlers, needs_restart })
 }
 
 #[cfg(test)]
@@ -250,13 +373,21 @@ mod tests {
         let config = load(&Request { file, ..Request::default() }).unwrap();
         let (log, _guard) = Log::start();
         // Without queues a burst ends at once.
-        run(&config, RunOptions { burst: true, reread: &|| Err(ConfigError(Vec::new())) }).await.unwrap();
+        run(
+            &config,
+            RunOptions {
+                burst: true,
+                environment: &Environment::default(),
+                reread: &|| Err(ConfigError(Vec::new())),
+            },
+        )
+        .await
+        .unwrap();
         let stopped = log.lines("stopped");
         assert_eq!(stopped.len(), 1, "{stopped:?}");
         for part in ["INFO", "given_back=0", "abandoned=0"] {
             assert!(stopped[0].contains(part), "{stopped:?}");
         }
-        assert_eq!(log.lines("[trust] keys has no effect").len(), 1);
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jobcell_core::{Attempt, AttemptIo, Clock, Job, JobId, Outcome, QueueName, Receipt, Report, SystemClock};
-use jobcell_handlers::{Artifact, ArtifactError, LoadError, Loader};
+use jobcell_handlers::{Artifact, ArtifactError, LoadError, Loader, Source, file};
 use jobcell_wasm::{Engine, EngineConfig, WasmError};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -97,6 +97,14 @@ pub enum InvokeError {
     /// It cannot be read or is refused.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The handler's versions are not files of this machine.
+    #[error("handler {name:?} comes from {from}; give the .wasm file of the version to run")]
+    Elsewhere {
+        /// The handler.
+        name: String,
+        /// Where from.
+        from: String,
+    },
     /// The engine cannot be set up.
     #[error(transparent)]
     Wasm(#[from] WasmError),
@@ -116,7 +124,10 @@ pub async fn invoke(
 ) -> Result<Invoked, InvokeError> {
     let handler = find(config, target)?;
     let name = handler.name.clone();
-    let artifact = handler.source.read(&name).await.map_err(|fault| match (target, fault) {
+    let Source::File(path) = &handler.source else {
+        return Err(InvokeError::Elsewhere { name, from: handler.source.to_string() });
+    };
+    let artifact = file::read(&name, path).await.map_err(|fault| match (target, fault) {
         (Target::File(_), ArtifactError::Unreadable { path, cause, .. }) => {
             InvokeError::Unreadable { path, cause }
         }
@@ -167,7 +178,7 @@ fn find(config: &Config, target: &Target) -> Result<Handler, InvokeError> {
                 };
                 return Err(InvokeError::Unknown { name: name.clone(), known });
             };
-            configured::handler(handler).map_err(|faults| StartError::Config(faults).into())
+            Ok(configured::handler(handler))
         }
         Target::File(file) => {
             let same = |handler: &&HandlerConfig| match &handler.source {
@@ -178,9 +189,7 @@ fn find(config: &Config, target: &Target) -> Result<Handler, InvokeError> {
                 file.file_stem().map_or_else(|| "handler".to_owned(), |stem| stem.to_string_lossy().into())
             };
             match config.handlers.values().find(same) {
-                Some(handler) => {
-                    configured::handler(handler).map_err(|faults| StartError::Config(faults).into())
-                }
+                Some(handler) => Ok(configured::handler(handler)),
                 None => Ok(Handler::wasm(name(), file)),
             }
         }
@@ -202,7 +211,8 @@ fn job(invocation: &Invocation, now: u64) -> Job {
     job
 }
 
-fn describe(invoked: &mut Invoked, outcome: Outcome) {
+/// Says how it ended.
+pub(crate) fn describe(invoked: &mut Invoked, outcome: Outcome) {
     match outcome {
         Outcome::Complete(result) if result.is_empty() => invoked.result = Some(serde_json::Value::Null),
         Outcome::Complete(result) => match serde_json::from_slice(&result) {

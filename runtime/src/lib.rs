@@ -31,24 +31,35 @@ pub mod cli;
 pub mod config;
 
 mod builder;
+mod calm;
 mod configured;
 #[doc(hidden)]
 pub mod diagnose;
+mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handler;
 #[doc(hidden)]
 pub mod host;
+mod inspecting;
 #[doc(hidden)]
 pub mod invoke;
 mod loader;
+mod narrowing;
 mod native;
+mod project;
 mod queue;
+#[doc(hidden)]
+pub mod replay;
 mod runtime;
+mod spool;
 mod stores;
+mod telemetry;
+mod versions;
 
 pub use builder::{Builder, StartError};
 pub use handler::Handler;
+pub use jobcell_core::recordings::Record;
 pub use jobcell_core::store::{AddedFlow, Flow, NewJob, Parent};
 pub use jobcell_core::wait::Ending;
 pub use jobcell_core::{Backoff, BackoffKind, Event, JobOptions, Keep, Observer};

@@ -1,4 +1,4 @@
-//! Loads Wasm handlers for the registry: admits them against their grants, compiles and links them.
+//! Loads Wasm handlers for the registry: admits them against their grants, compiles, links and warms them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::attempt::LogLimits;
-use jobcell_core::{Attempt, Report, Runner};
-use jobcell_handlers::{Artifact, LoadError, Loader};
+use jobcell_core::{Attempt, Report, Runner, StopCause};
+use jobcell_handlers::{Artifact, Blame, LoadError, Loader, Manifest};
 use jobcell_wasm::{
     AdmitError, AdmitOptions, Admitted, CompileCache, Engine, HandlerRunner, HandlerSpec, Services,
 };
 
 use crate::handler::Handler;
+use crate::narrowing::narrowed;
 
 /// How often an admission is tried that breaks off by no fault of the artifact.
 const TRIES: u32 = 3;
@@ -57,21 +58,60 @@ impl WasmLoader {
 #[async_trait]
 impl Loader for WasmLoader {
     async fn load(&self, name: &str, artifact: Artifact) -> Result<Arc<dyn Runner>, LoadError> {
-        let refused = |reason: String| LoadError::Refused {
+        let refused = |reason: String, blame| LoadError::Refused {
             handler: name.to_owned(),
             reason: without_name(name, &reason),
+            blame,
         };
         let Some(Handler { limits, grants, names, .. }) = self.handlers.get(name).cloned() else {
-            return Err(refused(format!("it is not configured; add [handlers.{name}]")));
+            return Err(refused(format!("it is not configured; add [handlers.{name}]"), Blame::Host));
+        };
+        let manifest = Manifest::read(&artifact.bytes);
+        // A component that does not say what it wants, wants everything that it imports.
+        let grants = match manifest.as_ref().ok().and_then(|manifest| manifest.as_ref()?.wants.as_ref()) {
+            Some(wants) => narrowed(&grants, wants).map_err(|fault| refused(fault, Blame::Host))?,
+            None => grants,
         };
         let spec = HandlerSpec { name: name.to_owned(), limits, grants };
         let options =
             AdmitOptions { cache: self.cache.clone(), ..AdmitOptions::new(name, spec.grants.clone()) };
-        let admitted =
-            self.admit(name, artifact.bytes, options).await.map_err(|fault| refused(fault.to_string()))?;
+        let admitted = self.admit(name, artifact.bytes, options).await;
+        let admitted = admitted.map_err(|fault| refused(fault.to_string(), blame(&fault)))?;
+        // Only now: of what is no component at all, admission tells more.
+        manifest.map_err(|fault| refused(fault.to_string(), Blame::Bytes))?;
         let runner = HandlerRunner::new(&self.engine, &admitted, spec, self.services.clone())
-            .map_err(|fault| refused(fault.to_string()))?;
+            .map_err(|fault| refused(fault.to_string(), Blame::Host))?;
+        runner.warm().await.map_err(|stopped| {
+            let reason =
+                format!("it breaks before its first job, while its cell is made: {}", stopped.reason);
+            refused(reason, blame_of_start(stopped.cause))
+        })?;
         Ok(if names.is_empty() { Arc::new(runner) } else { Arc::new(Renaming { inner: runner, names }) })
+    }
+}
+
+/// Whose fault it is that an artifact is not admitted.
+fn blame(fault: &AdmitError) -> Blame {
+    match fault {
+        AdmitError::Precompiled
+        | AdmitError::CoreModule
+        | AdmitError::NotWasm { .. }
+        | AdmitError::Malformed { .. }
+        | AdmitError::OtherWorld { .. } => Blame::Bytes,
+        // The compiler process does not start, or was killed: the machine is short of something.
+        AdmitError::Compiler { .. } => Blame::Passing,
+        fault if fault.is_transient() => Blame::Passing,
+        // Another host may have other limits, other grants, or be of a newer version.
+        _ => Blame::Host,
+    }
+}
+
+/// Whose fault it is that a first cell cannot be made. What breaks a bound may keep to a larger one elsewhere.
+fn blame_of_start(cause: StopCause) -> Blame {
+    match cause {
+        StopCause::Trap | StopCause::Panic | StopCause::Abi => Blame::Bytes,
+        StopCause::Host => Blame::Passing,
+        _ => Blame::Host,
     }
 }
 
@@ -107,6 +147,10 @@ impl Runner for Renaming {
         self.inner.log_limits()
     }
 
+    fn plays(&self) -> bool {
+        self.inner.plays()
+    }
+
     async fn run(&self, mut attempt: Attempt) -> Report {
         if let Some(name) = self.names.get(&attempt.job.name) {
             Arc::make_mut(&mut attempt.job).name.clone_from(name);
@@ -125,7 +169,7 @@ mod tests {
     fn a_refusal_names_its_handler_once() {
         let told = |reason: String| {
             let reason = without_name("a", &reason);
-            LoadError::Refused { handler: "a".to_owned(), reason }.to_string()
+            LoadError::Refused { handler: "a".to_owned(), reason, blame: Blame::Host }.to_string()
         };
         let ungranted = AdmitError::NotGranted {
             handler: "a".to_owned(),

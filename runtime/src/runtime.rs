@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use jobcell_core::clock::SystemClock;
 use jobcell_core::event::{Event, SwapKind};
+use jobcell_core::fleet::HostHandler;
 use jobcell_core::store::{Added, AddedFlow, Flow, NewJob};
 use jobcell_core::wait::{self, Ending};
 use jobcell_core::worker::{Ended, Phase, Workers};
 use jobcell_core::{Admin, Clock, JobId, NameError, Observer, QueueName, StoreError};
-use jobcell_handlers::{ChangeError, Changed, Registry};
+use jobcell_handlers::{Changed, Controller, Registry};
 use jobcell_wasm::Engine;
 use tokio::time::timeout;
 
 use crate::builder::{Builder, StartError};
+use crate::fleet::Running;
 use crate::stores::OpenStore;
 
 /// A running host. Dropping it ends its attempts and lets go of their jobs without waiting; [`Runtime::shutdown`] does
@@ -23,11 +25,15 @@ pub struct Runtime {
     /// The store with what goes beside it, for handlers that come later.
     pub(crate) open: OpenStore,
     pub(crate) observer: Arc<dyn Observer>,
+    /// What moves the handlers.
+    pub(crate) controller: Arc<Controller>,
+    /// Of this run of the host, in the fleet.
+    pub(crate) id: String,
     /// None when every handler is native.
     pub(crate) engine: Option<Engine>,
     pub(crate) workers: Workers,
     // After the workers: attempts run on it.
-    pub(crate) _cells: Cells,
+    pub(crate) cells: Cells,
 }
 
 /// Why a call on a [`Runtime`] failed.
@@ -112,18 +118,38 @@ impl Runtime {
         &self.registry
     }
 
-    /// Takes handlers, their limits and grants, secrets, blob stores and routes from this builder in place of those
-    /// that run. All or nothing. Its store, queue settings and threads are not looked at: those need a restart.
+    /// Tells what this host runs of each handler, for the others of its fleet.
+    pub(crate) fn running_handlers(&self) -> Running {
+        let (registry, controller) = (Arc::clone(&self.registry), Arc::clone(&self.controller));
+        Arc::new(move || {
+            // Those that come with the program have no versions that anybody moves.
+            let of = |active| HostHandler { active, ..HostHandler::default() };
+            let native = registry.list().into_iter().map(|handler| (handler.name, of(handler.digest)));
+            native.chain(controller.statuses()).collect()
+        })
+    }
+
+    /// What moves the handlers: deploys, canaries, rollbacks, and how this host stands with them.
+    #[must_use]
+    pub fn controller(&self) -> &Arc<Controller> {
+        &self.controller
+    }
+
+    /// The id of this host in its fleet: another one at each start.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Takes handlers, their limits and grants, secrets, blob stores, keys that are trusted and routes from this builder in
+    /// place of those that run. All or nothing. Its store, queue settings and threads are not looked at: those need a
+    /// restart.
     ///
     /// # Errors
     /// Everything that stands against it; what runs goes on then.
     pub async fn change(&mut self, builder: Builder) -> Result<Vec<Changed>, StartError> {
         let change = builder.into_change(self)?;
-        let changed = match self.registry.change(&*change.loader, change.sources, change.routes).await {
-            Ok(changed) => changed,
-            Err(ChangeError::Handlers(faults)) => return Err(StartError::Handlers(faults)),
-            Err(ChangeError::Routes(faults)) => return Err(StartError::Routes(faults)),
-        };
+        let changed = self.controller.change(change.setup).await?;
         self.engine = Some(change.engine);
         for Changed { handler, from, to } in &changed {
             if let Some(kind) = SwapKind::between(from.as_deref(), to.as_deref()) {
@@ -181,6 +207,7 @@ impl Runtime {
 
     /// Closes the store. For callers that waited for [`Self::ended`] themselves.
     pub async fn close(self) {
+        self.controller.stop().await;
         self.open.store.close().await;
     }
 }

@@ -10,11 +10,11 @@ use jobcell_core::cache::Cache;
 use jobcell_core::keyvalue::KeyValue;
 use jobcell_core::publish::Publisher;
 use jobcell_core::store::SeriesPoints;
-use jobcell_core::{Admin, QueueName};
+use jobcell_core::{Admin, Documents, QueueName};
 use jobcell_embedded::{EmbeddedOptions, EmbeddedStore, InProcessPublisher};
 use jobcell_redis::{
-    BullStore, ConnectError, ConnectOptions, ListOptions, ListStore, Redis, RedisCache, RedisKeyValue,
-    RedisPublisher, StoreOptions,
+    BullStore, ConnectError, ConnectOptions, ListOptions, ListStore, Redis, RedisCache, RedisDocuments,
+    RedisKeyValue, RedisPublisher, StoreOptions,
 };
 use jobcell_wasm::Grants;
 use routed::{Beside, RoutedStore};
@@ -30,6 +30,8 @@ pub struct OpenStore {
     pub keyvalue: Arc<dyn KeyValue>,
     /// Behind the `publish` capability.
     pub publisher: Arc<dyn Publisher>,
+    /// What hosts share besides jobs: wanted versions, each other, who did what.
+    pub documents: Arc<dyn Documents>,
     /// What the keys of jobs begin with.
     pub prefix: String,
 }
@@ -152,6 +154,7 @@ async fn open_embedded(directory: PathBuf, series: SeriesPoints) -> Result<OpenS
     Ok(OpenStore {
         cache: Arc::new(store.cache()),
         keyvalue: Arc::new(store.keyvalue()),
+        documents: Arc::new(store.documents()),
         publisher: Arc::new(InProcessPublisher::default()),
         store: Arc::new(store),
         prefix: "bull".to_owned(),
@@ -169,13 +172,19 @@ async fn open_redis(connect: ConnectOptions, layout: Layout) -> Result<OpenStore
     });
     let lists: BTreeMap<_, _> = lists.collect::<Result<_, _>>()?;
     let (cache, keyvalue) = (RedisCache::new(redis.clone()), RedisKeyValue::new(redis.clone()));
-    let publisher = RedisPublisher::new(redis);
-    let beside =
-        Beside { uses, cache: cache.clone(), keyvalue: keyvalue.clone(), publisher: publisher.clone() };
+    let (publisher, documents) = (RedisPublisher::new(redis.clone()), RedisDocuments::new(redis));
+    let beside = Beside {
+        uses,
+        cache: cache.clone(),
+        keyvalue: keyvalue.clone(),
+        publisher: publisher.clone(),
+        documents: documents.clone(),
+    };
     Ok(OpenStore {
         store: Arc::new(RoutedStore { bull, lists, beside }),
         cache: Arc::new(cache),
         keyvalue: Arc::new(keyvalue),
+        documents: Arc::new(documents),
         publisher: Arc::new(publisher),
         prefix,
     })

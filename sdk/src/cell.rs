@@ -94,8 +94,13 @@ fn retry_after(reason: String, delay: Duration) -> types::Failure {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_component {
-    ($plugin:path) => {
+    ($plugin:path, $manifest:literal) => {
         const _: () = {
+            // A custom section: it takes no memory, and nothing in the cell can read it.
+            #[used]
+            #[unsafe(link_section = "jobcell:manifest")]
+            static MANIFEST: [u8; $manifest.len()] = *$manifest;
+
             struct Component;
 
             impl $crate::cell::Guest for Component {

@@ -112,5 +112,5 @@ pub use plugin::{Handler, Plugin};
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_component {
-    ($plugin:path) => {};
+    ($plugin:path, $manifest:literal) => {};
 }

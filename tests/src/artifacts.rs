@@ -119,7 +119,11 @@ fn from_environment(variable: &str) -> Option<PathBuf> {
 }
 
 /// Cargo's target folder: the test program is `<target>/debug/deps/<name>`.
-fn target() -> PathBuf {
+///
+/// # Panics
+/// When the test program is somewhere else.
+#[must_use]
+pub fn target() -> PathBuf {
     let program = std::env::current_exe().expect("the test program's own path");
     program.ancestors().nth(3).expect("a test program in a target folder").to_owned()
 }

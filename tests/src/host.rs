@@ -36,8 +36,28 @@ impl Host {
     #[must_use]
     #[track_caller]
     pub fn start_with(site: &Site, args: &[&str]) -> Self {
-        let mut host = Self::launch(site, args);
-        wait::within(READY, "the host is ready", || {
+        Self::start_as(site, &[&["run"], args].concat())
+    }
+
+    /// Starts it by these words, such as `dev`, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it ends, or is not ready in time.
+    #[must_use]
+    #[track_caller]
+    pub fn start_as(site: &Site, words: &[&str]) -> Self {
+        Self::start_within(site, words, READY)
+    }
+
+    /// The same where it takes longer than usual.
+    ///
+    /// # Panics
+    /// When it ends, or is not ready in time.
+    #[must_use]
+    #[track_caller]
+    pub fn start_within(site: &Site, words: &[&str], limit: Duration) -> Self {
+        let mut host = Self::launch_as(site, words);
+        wait::within(limit, "the host is ready", || {
             if let Some(status) = host.process.try_status() {
                 panic!("the host ended before it was ready: {status}");
             }
@@ -49,9 +69,13 @@ impl Host {
     /// Starts it without waiting for anything.
     #[must_use]
     pub fn launch(site: &Site, args: &[&str]) -> Self {
+        Self::launch_as(site, &[&["run"], args].concat())
+    }
+
+    fn launch_as(site: &Site, words: &[&str]) -> Self {
         let mut command = site.command();
-        command.arg("run").args(args).stdout(Stdio::piped());
-        let mut process = Process::start("jobcell run", &mut command);
+        command.args(words).stdout(Stdio::piped());
+        let mut process = Process::start(&format!("jobcell {}", words.join(" ")), &mut command);
         process.keep_stdout();
         Self { process, port: site.port() }
     }

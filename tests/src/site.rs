@@ -184,6 +184,13 @@ impl Site {
         Ran::run(self.command().args(args), None)
     }
 
+    /// Runs one command to its end with these variables in its environment.
+    #[track_caller]
+    #[must_use]
+    pub fn cli_as(&self, environment: &[(&str, &str)], args: &[&str]) -> Ran {
+        Ran::run(self.command().envs(environment.iter().copied()).args(args), None)
+    }
+
     /// Runs one command to its end with this on stdin.
     #[track_caller]
     #[must_use]

@@ -16,4 +16,5 @@ mod poison;
 mod queues;
 mod receipts;
 mod refusals;
+mod replays;
 mod schedules;

@@ -1,14 +1,16 @@
 //! `cargo xtask demo`: a donation, from the payment provider's webhook to the thank-you message.
 //!
 //! Three handlers run real input in their cells: a signed webhook (and a forged one), a photograph, and a message to
-//! a receiver that is down at first. What the jobs become is compared with what they should become; the demo
-//! succeeds only when all of it is as expected.
+//! a receiver that is down at first. Then a handler gets a new version in the middle of a full queue, and the old one
+//! back. What the jobs become is compared with what they should become; the demo succeeds only when all of it is as
+//! expected.
 
 mod host;
 mod receiver;
 mod site;
 mod story;
 mod stripe;
+mod swap;
 
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -63,10 +65,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<Ex
     let receiver = Receiver::start().context("listening for the notification on loopback")?;
     let site = Site::make(workspace, receiver.port(), options.redis.as_deref())?;
     take_photo(workspace, &site)?;
+    swap::prepare(workspace, &site)?;
 
     println!("\nThe donation flow, on {}", site.store());
-    let host = Host::start(&site)?;
-    let outcome = story::tell(&host, &site, &receiver);
+    let mut host = Host::start(&site)?;
+    let outcome = tell(&mut host, &site, &receiver);
     host.stop()?;
     let unexpected = outcome?;
     if !unexpected.is_empty() {
@@ -84,6 +87,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<Ex
         return site.serve();
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The whole story, and everything in it that was not as expected.
+fn tell(host: &mut Host<'_>, site: &Site, receiver: &Receiver) -> anyhow::Result<Vec<String>> {
+    let mut unexpected = story::tell(host, site, receiver)?;
+    unexpected.extend(swap::tell(host, site)?);
+    Ok(unexpected)
 }
 
 /// The photograph that the media handler gets, made by its own sample.

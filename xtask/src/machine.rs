@@ -57,6 +57,17 @@ pub(crate) const REDIS: Need = Need::Program(&Program {
     dnf: "redis",
 });
 
+/// Where handlers come from in the tests of registries. Elsewhere than on Debian the program is called `registry`.
+pub(crate) const REGISTRY: Need = Need::Program(&Program {
+    name: "docker-registry",
+    command: "docker-registry",
+    probe: VERSION,
+    at_least: None,
+    apt: "docker-registry",
+    brew: "docker-registry",
+    dnf: "docker-distribution",
+});
+
 /// Runs the BullMQ peers.
 pub(crate) const NODE: Need = Need::Program(&Program {
     name: "node",
@@ -89,6 +100,17 @@ pub(crate) const PYTHON: Need = Need::Program(&Program {
     apt: "python3-venv",
     brew: "python",
     dnf: "python3",
+});
+
+/// Shows the dashboard's pages. Other systems' packages of it have other names on the PATH.
+pub(crate) const CHROMIUM: Need = Need::Program(&Program {
+    name: "chromium",
+    command: "chromium",
+    probe: VERSION,
+    at_least: Some((Version(114, 0), "the dashboard, which uses popovers,")),
+    apt: "chromium",
+    brew: "chromium",
+    dnf: "chromium",
 });
 
 /// Gets whatever of this is missing.

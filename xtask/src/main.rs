@@ -9,6 +9,7 @@ mod fuzz;
 mod machine;
 mod npm;
 mod parity;
+mod picture;
 mod programs;
 mod python;
 mod step;
@@ -36,6 +37,7 @@ Commands:
         --keep                     keep in fuzz/corpus what reaches more code than what is there
   parity                           compare docs/bullmq.md with what the last whole test run showed; JOBCELL_BLESS=1
                                    writes it
+  picture                          take the picture of the dashboard in docs anew
   guests                           build the handlers and test guests only
 ";
 
@@ -69,6 +71,7 @@ fn run(args: &[String]) -> anyhow::Result<ExitCode> {
             parity::check(&workspace)?;
             Ok(ExitCode::SUCCESS)
         }
+        "picture" => picture::run(&workspace),
         "guests" => {
             machine::ensure(&[machine::WASM_TARGET])?;
             workspace.build_guests()?;

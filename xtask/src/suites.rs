@@ -20,6 +20,7 @@ const RETRIES: usize = 2;
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     machine::ensure(&[machine::WASM_TARGET, machine::REDIS, machine::NODE, machine::NPM, machine::PYTHON])?;
+    machine::ensure(&[machine::REGISTRY, machine::CHROMIUM])?;
     npm::ensure(workspace)?;
     python::ensure(workspace)?;
     workspace.build_guests()?;

@@ -1,7 +1,7 @@
 //! One run of a job, as a [`crate::Runner`] sees it, and what the run says while it goes on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,9 +10,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Millis;
+use crate::effects::Tape;
 use crate::job::Job;
 use crate::names::QueueName;
 use crate::outcome::StopCause;
+use crate::trace::{Note, Trace};
 
 /// One run of a job.
 #[derive(Clone)]
@@ -65,6 +67,8 @@ pub struct AttemptIo {
     /// Wakes whoever waits for `asked`.
     ask: Notify,
     redact: OnceLock<Arc<dyn Redact>>,
+    /// What follows the attempt; another one when the same job is run again under the same claim.
+    trace: RwLock<Option<Arc<dyn Trace>>>,
 }
 
 /// Takes out of a text what must not be written down.
@@ -90,6 +94,7 @@ struct State {
     progress: Option<Bytes>,
     data: Option<Bytes>,
     stop: Option<StopCause>,
+    tape: Option<Tape>,
 }
 
 /// What an attempt left in its log, and what it did not.
@@ -155,6 +160,43 @@ impl AttemptIo {
         self.redact.get_or_init(|| redact);
     }
 
+    /// Has what happens from now on followed by this.
+    pub fn follow_with(&self, trace: Arc<dyn Trace>) {
+        // Replaced in one piece, so a panic elsewhere cannot have broken it.
+        *self.trace.write().unwrap_or_else(PoisonError::into_inner) = Some(trace);
+    }
+
+    /// What follows the attempt.
+    #[must_use]
+    pub fn trace(&self) -> Option<Arc<dyn Trace>> {
+        self.trace.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells whoever follows the attempt.
+    pub fn note(&self, note: Note<'_>) {
+        if let Some(trace) = self.trace() {
+            trace.note(note);
+        }
+    }
+
+    /// The text without what must not be written down; none when there is nothing to take out.
+    #[must_use]
+    pub fn redacted(&self, text: &str) -> Option<String> {
+        self.redact.get()?.redact(text)
+    }
+
+    /// Has the effects of the run that begins next recorded, or answered from a recording; see [`crate::effects`]. Each run
+    /// needs a tape of its own.
+    pub fn set_tape(&self, tape: Tape) {
+        self.state().tape = Some(tape);
+    }
+
+    /// Takes the tape for the run that begins.
+    #[must_use]
+    pub fn take_tape(&self) -> Option<Tape> {
+        self.state().tape.take()
+    }
+
     /// Adds a line to the job's log. Over the limits it is cut or dropped, which one more line then says.
     pub fn log(&self, line: &str) {
         let redacted = self.redact.get().and_then(|redact| {
@@ -163,21 +205,27 @@ impl AttemptIo {
             redact.redact(cut(line, looked_at))
         });
         let line = redacted.as_deref().unwrap_or(line);
-        {
+        let line_bytes = self.state().limits.line_bytes;
+        // Cleaned before it is counted: an escape has several times the bytes of what it stands for.
+        let cleaned = clean(cut(line, line_bytes));
+        let kept = cut(&cleaned, line_bytes);
+        let is_kept = {
             let mut state = self.state();
-            // Cleaned before it is counted: an escape has several times the bytes of what it stands for.
-            let cleaned = clean(cut(line, state.limits.line_bytes));
-            let kept = cut(&cleaned, state.limits.line_bytes);
             let full =
                 state.lines_total >= state.limits.lines || state.bytes + kept.len() > state.limits.bytes;
-            if full || !state.keeps_pace() {
-                state.drop_line(line, full);
-            } else {
+            let is_kept = !full && state.keeps_pace();
+            if is_kept {
                 state.bytes += kept.len();
                 state.bytes_dropped += line.len().saturating_sub(kept.len());
                 state.lines_total += 1;
                 state.lines.push(kept.to_owned());
+            } else {
+                state.drop_line(line, full);
             }
+            is_kept
+        };
+        if is_kept {
+            self.note(Note::Line(kept));
         }
         self.changed.notify_one();
     }

@@ -1,12 +1,14 @@
 //! Everything the runtime can say about itself, as one type: logs and metrics are both made from it, so that they
 //! cannot disagree.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::names::{JobId, QueueName};
 use crate::outcome::StopCause;
 use crate::runner::Receipt;
 use crate::store::Refusal;
+use crate::trace::{Begins, Trace, TraceId};
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub enum Event {
         attempt: u64,
         /// What it cost.
         receipt: Receipt,
+        /// The trace it was followed by.
+        trace: Option<TraceId>,
     },
     /// The end of an attempt was not written; its result is dropped. [`Event::Ended`] came before it all the same.
     Refused {
@@ -99,11 +103,30 @@ pub enum SwapKind {
     Change,
     /// It is gone.
     Remove,
+    /// A part of its jobs goes to another version.
+    Canary,
+    /// The version that had a part of its jobs has all of them.
+    Promote,
+    /// The version before takes its jobs again, or the one on trial takes no more: somebody, or the numbers, said so.
+    Rollback,
+    /// A version broke so often that none of its jobs goes there any more.
+    Quarantine,
 }
 
 // === impl SwapKind ===
 
 impl SwapKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 7] = [
+        Self::Load,
+        Self::Change,
+        Self::Remove,
+        Self::Canary,
+        Self::Promote,
+        Self::Rollback,
+        Self::Quarantine,
+    ];
+
     /// What leads from one version to the other, where none is no handler. None when there is nothing on either side.
     #[must_use]
     pub fn between(from: Option<&str>, to: Option<&str>) -> Option<Self> {
@@ -122,6 +145,10 @@ impl SwapKind {
             Self::Load => "load",
             Self::Change => "change",
             Self::Remove => "remove",
+            Self::Canary => "canary",
+            Self::Promote => "promote",
+            Self::Rollback => "rollback",
+            Self::Quarantine => "quarantine",
         }
     }
 }
@@ -130,6 +157,11 @@ impl SwapKind {
 pub trait Observer: Send + Sync + 'static {
     /// Takes note.
     fn on(&self, event: &Event);
+
+    /// An attempt begins: what follows it through the host. Nobody by default. Called on the hot path: must not block.
+    fn follow(&self, _: &Begins<'_>) -> Option<Arc<dyn Trace>> {
+        None
+    }
 }
 
 /// Hears nothing.

@@ -118,6 +118,10 @@ pub struct Job {
     pub stacktrace: Vec<String>,
     /// How often in a row its attempts broke in the same way, while it is tried again.
     pub crashes: Option<Crashes>,
+    /// The digest of the version that ran the attempt before, while the job is tried again: who must not mix versions
+    /// runs it with that one. None before the first attempt has failed, after a job has ended, and where no artifact
+    /// ran it.
+    pub pinned: Option<String>,
     /// Set by the store: the next worker must fail the job with this reason without running it.
     pub deferred_failure: Option<String>,
     /// When it was last started.
@@ -155,6 +159,7 @@ impl Job {
             failed_reason: None,
             stacktrace: Vec::new(),
             crashes: None,
+            pinned: None,
             deferred_failure: None,
             processed_on: None,
             finished_on: None,

@@ -101,6 +101,12 @@ impl Fingerprint {
         Self(Sha1::digest(value).into())
     }
 
+    /// One that was made before.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 20]) -> Self {
+        Self(bytes)
+    }
+
     /// In lower-case hexadecimal.
     #[must_use]
     pub fn to_hex(self) -> String {

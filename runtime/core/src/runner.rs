@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::attempt::{Attempt, LogLimits};
+use crate::job::Job;
 use crate::names::QueueName;
 use crate::outcome::Outcome;
 pub use crate::receipt::Receipt;
@@ -19,12 +20,23 @@ pub trait Runner: Send + Sync + 'static {
     /// The version: the first 12 hex digits of the artifact's digest, or `native`.
     fn version(&self) -> &str;
 
+    /// The whole digest of that artifact, `sha256:` and 64 hex digits; none where there is no artifact.
+    fn digest(&self) -> Option<&str> {
+        None
+    }
+
     /// The longest one attempt may take.
     fn deadline(&self) -> Duration;
 
     /// What one attempt may leave in its job's log.
     fn log_limits(&self) -> LogLimits {
         LogLimits::default()
+    }
+
+    /// Whether an attempt with a tape that plays ([`crate::effects::Tape::Play`]) touches nothing outside. A runner that
+    /// says so never looks further than the recording; what wraps another one passes its answer on.
+    fn plays(&self) -> bool {
+        false
     }
 
     /// Runs one attempt to its outcome. It must end soon after `attempt.cancel` fires or `attempt.deadline` passes;
@@ -43,8 +55,9 @@ pub struct Report {
 
 /// Finds who runs a job.
 pub trait Router: Send + Sync + 'static {
-    /// The runner for jobs of this name in this queue, chosen anew for every attempt.
-    fn route(&self, queue: &QueueName, job_name: &str) -> Route;
+    /// The runner for this job of this queue, chosen anew for every attempt: by the job's name which handler, by its id
+    /// and the version that ran it last which version. Called on the hot path: must not block.
+    fn route(&self, queue: &QueueName, job: &Job) -> Route;
 }
 
 /// What a [`Router`] found.

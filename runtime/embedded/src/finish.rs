@@ -131,7 +131,7 @@ fn write_cost(
     number: u32,
     id: &JobId,
     record: &mut Record,
-    Finish { verdict, receipt, crashes, .. }: &Finish,
+    Finish { verdict, receipt, crashes, digest, .. }: &Finish,
 ) -> Result<()> {
     let stays = match verdict {
         Verdict::Complete { keep, .. } | Verdict::Fail { keep, .. } => keeps(keep),
@@ -143,6 +143,9 @@ fn write_cost(
         CrashNote::Leave => {}
         CrashNote::Forget => record.crashes = None,
         CrashNote::Set(crashes) => record.crashes = Some(crashes.to_string()),
+    }
+    if matches!(verdict, Verdict::Retry { .. }) && digest.is_some() {
+        record.digest.clone_from(digest);
     }
     let Some(ReceiptNote { json, keep }) = receipt.as_ref().filter(|_| stays) else { return Ok(()) };
     let written =
@@ -238,6 +241,7 @@ fn complete(
     keep: &Keep,
     now: Millis,
 ) -> Result<()> {
+    record.digest = None;
     // Before its parent hears of it: a job that was kept back may be a child of the same parent.
     tx.owner_finished(number, id, &record, now)?;
     if let Some(parent) = record.parent.clone() {
@@ -272,6 +276,7 @@ pub(crate) fn fail(
     }
     record.deferred_failure = None;
     record.crashes = None;
+    record.digest = None;
     record.failed_reason = Some(reason.to_owned());
     end(tx, number, id, record, JobState::Failed, keep, now)?;
     tx.tell(number, "failed", &[("jobId", id.as_str()), ("failedReason", reason), ("prev", prev)]);

@@ -30,6 +30,7 @@ mod cancel;
 mod children;
 mod claim;
 mod dedup;
+mod documents;
 mod error;
 mod events;
 mod file;
@@ -56,6 +57,7 @@ mod writer;
 
 pub use cache::EmbeddedCache;
 pub use children::PREFIX;
+pub use documents::EmbeddedDocuments;
 pub use error::EmbeddedError;
 pub use keyvalue::EmbeddedKeyValue;
 pub use open::EmbeddedOptions;

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jobcell_core::documents::MemoryDocuments;
 use jobcell_core::store::SeriesPoints;
 use jobcell_core::{Clock, SystemClock};
 
@@ -102,6 +103,8 @@ pub(crate) struct Shared {
     pub(crate) clocks: Clocks,
     pub(crate) workers: Workers,
     pub(crate) series: SeriesPoints,
+    /// Documents that are only true while this process runs.
+    pub(crate) fleeting: MemoryDocuments,
 }
 
 impl Shared {
@@ -119,8 +122,10 @@ impl Shared {
             None => Clocks { wall: Arc::new(SystemClock), steady: Arc::new(SteadyClock::start()) },
         };
         let (locks, signals) = (Locks::default(), Signals::default());
-        let workers = Workers::default();
-        let shared = Self { directory: path.to_owned(), file, locks, signals, clocks, workers, series };
+        let (workers, fleeting) = (Workers::default(), MemoryDocuments::default());
+        let directory_path = path.to_owned();
+        let shared =
+            Self { directory: directory_path, file, locks, signals, clocks, workers, series, fleeting };
         shared.look_around().map_err(|fault| {
             let error = fault.into_store_error(&database);
             EmbeddedError::database(&database, redb::Error::Corrupted(error.to_string()))

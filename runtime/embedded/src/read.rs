@@ -25,7 +25,7 @@ const PAGE_MAX: u64 = 1000;
 
 /// One state of the store.
 pub(crate) struct View {
-    read: ReadTransaction,
+    pub(crate) read: ReadTransaction,
 }
 
 /// The job of a record; inner errors are about the job, outer ones about the store.

@@ -31,6 +31,9 @@ pub(crate) struct Record {
     /// [`jobcell_core::crash::Crashes`] as text.
     #[serde(rename = "b", skip_serializing_if = "Option::is_none")]
     pub(crate) crashes: Option<String>,
+    /// The version that ran the attempt before.
+    #[serde(rename = "v", skip_serializing_if = "Option::is_none")]
+    pub(crate) digest: Option<String>,
     #[serde(rename = "f", skip_serializing_if = "Option::is_none")]
     pub(crate) deferred_failure: Option<String>,
     #[serde(rename = "o", skip_serializing_if = "Option::is_none")]
@@ -183,6 +186,7 @@ impl Record {
             failed_reason: self.failed_reason.clone(),
             stacktrace: Vec::new(),
             crashes: self.crashes.as_ref().and_then(|crashes| crashes.parse().ok()),
+            pinned: self.digest.clone(),
             deferred_failure: self.deferred_failure.clone(),
             processed_on: self.processed_on,
             finished_on: self.finished_on,

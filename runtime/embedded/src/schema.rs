@@ -11,9 +11,10 @@ use redb::TableDefinition;
 pub(crate) const FORMAT: u64 = 1;
 
 /// How many tables there are.
-pub(crate) const TABLES: usize = 18;
+pub(crate) const TABLES: usize = 22;
 
-/// Facts about the file itself: `format`; `events`, a number that no event of a queue to be made may have.
+/// Facts about the file itself: `format`; `events`, a number that no event of a queue to be made may have;
+/// `documents:FOLDER`, the revision of a folder.
 pub(crate) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 /// Queue name → [`crate::queue::Queue`].
 pub(crate) const QUEUES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("queues");
@@ -54,6 +55,17 @@ pub(crate) const VALUES: TableDefinition<'static, (&str, &str), (u64, &[u8])> =
     TableDefinition::new("values");
 /// (bucket, place) → key: the keys of a bucket in the order in which they were made.
 pub(crate) const VALUE_KEYS: TableDefinition<'static, (&str, u64), &str> = TableDefinition::new("value_keys");
+
+/// (folder, name) → (revision, when it expires, content) of a document.
+pub(crate) const DOCUMENTS: TableDefinition<'static, (&str, &str), (u64, u64, &[u8])> =
+    TableDefinition::new("documents");
+/// (when it expires, folder, name): what to sweep out of [`DOCUMENTS`].
+pub(crate) const DOCUMENTS_DUE: TableDefinition<'static, (u64, &str, &str), ()> =
+    TableDefinition::new("documents_due");
+/// Digest → what it is the digest of.
+pub(crate) const BLOBS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("blobs");
+/// (log, number) → an entry of it. Numbers count up by one.
+pub(crate) const ENTRIES: TableDefinition<'static, (&str, u64), &[u8]> = TableDefinition::new("entries");
 
 /// Something an attempt left with its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use jobcell_core::{Clock, Millis, QueueName};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::tx::Effect;
+use crate::tx::Effects;
 use crate::workers::Presence;
 
 /// What a waiting worker needs to know.
@@ -30,13 +30,17 @@ pub(crate) struct Signal {
     pub(crate) events: watch::Sender<u64>,
 }
 
-/// The signals of all queues that somebody asked for.
+/// The signals of all queues that somebody asked for, and of documents.
 #[derive(Debug, Default)]
-pub(crate) struct Signals(Mutex<HashMap<QueueName, Signal>>);
+pub(crate) struct Signals {
+    queues: Mutex<HashMap<QueueName, Signal>>,
+    /// Counts the transactions that changed documents.
+    pub(crate) documents: watch::Sender<u64>,
+}
 
 impl Signals {
     pub(crate) fn of(&self, queue: &QueueName) -> Signal {
-        let mut signals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut signals = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Signal { work: watch::Sender::new(Hint::default()), events: watch::Sender::new(0) };
         signals.entry(queue.clone()).or_insert_with(new).clone()
     }
@@ -47,8 +51,11 @@ impl Signals {
     }
 
     /// Tells what a transaction did. Only called once it is on disk.
-    pub(crate) fn tell(&self, effects: &[Effect]) {
-        for effect in effects {
+    pub(crate) fn tell(&self, effects: &Effects) {
+        if effects.documents {
+            self.documents.send_modify(|times| *times += 1);
+        }
+        for effect in &effects.queues {
             let signal = self.of(&effect.queue);
             signal.work.send_if_modified(|hint| effect.change(hint));
             if let Some(last) = effect.last_event {

@@ -19,6 +19,7 @@ use tokio::time::timeout_at;
 use crate::add::{self, Checked};
 use crate::cache::EmbeddedCache;
 use crate::children::{Child, PREFIX};
+use crate::documents::EmbeddedDocuments;
 use crate::error::{EmbeddedError, Result};
 use crate::flow::Node;
 use crate::keyvalue::EmbeddedKeyValue;
@@ -69,6 +70,12 @@ impl EmbeddedStore {
     #[must_use]
     pub fn keyvalue(&self) -> EmbeddedKeyValue {
         EmbeddedKeyValue::new(self.clone())
+    }
+
+    /// What hosts share, in the same database.
+    #[must_use]
+    pub fn documents(&self) -> EmbeddedDocuments {
+        EmbeddedDocuments::new(self.clone())
     }
 
     /// Where the store is.

@@ -37,6 +37,10 @@ pub(crate) struct Tables<'t> {
     pub(crate) cache_due: Table<'t, (u64, &'static str), ()>,
     pub(crate) values: Table<'t, (&'static str, &'static str), (u64, &'static [u8])>,
     pub(crate) value_keys: Table<'t, (&'static str, u64), &'static str>,
+    pub(crate) documents: Table<'t, (&'static str, &'static str), (u64, u64, &'static [u8])>,
+    pub(crate) documents_due: Table<'t, (u64, &'static str, &'static str), ()>,
+    pub(crate) blobs: Table<'t, &'static str, &'static [u8]>,
+    pub(crate) entries: Table<'t, (&'static str, u64), &'static [u8]>,
 }
 
 /// A queue that this transaction has looked at.
@@ -50,7 +54,15 @@ struct Open {
     delayed_changed: bool,
 }
 
-/// What is to be told about one queue once the transaction is on disk.
+/// What is to be told once the transaction is on disk.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub(crate) queues: Vec<Effect>,
+    /// Some folder of documents has another revision.
+    pub(crate) documents: bool,
+}
+
+/// What is to be told about one queue.
 pub(crate) struct Effect {
     pub(crate) queue: QueueName,
     pub(crate) work: bool,
@@ -68,6 +80,7 @@ pub(crate) struct Tx<'t> {
     locks: Overlay<'t>,
     shared: &'t Shared,
     changes: u64,
+    documents_changed: bool,
 }
 
 /// The clocks a store reads by itself.
@@ -99,6 +112,10 @@ impl<'t> Tables<'t> {
             cache_due: transaction.open_table(schema::CACHE_DUE)?,
             values: transaction.open_table(schema::VALUES)?,
             value_keys: transaction.open_table(schema::VALUE_KEYS)?,
+            documents: transaction.open_table(schema::DOCUMENTS)?,
+            documents_due: transaction.open_table(schema::DOCUMENTS_DUE)?,
+            blobs: transaction.open_table(schema::BLOBS)?,
+            entries: transaction.open_table(schema::ENTRIES)?,
         })
     }
 }
@@ -117,12 +134,13 @@ impl<'t> Tx<'t> {
             locks: shared.locks.overlay(),
             shared,
             changes: 0,
+            documents_changed: false,
         })
     }
 
     /// Writes what was gathered. Gives the locks to apply and the effects to tell once the transaction is on disk.
-    pub(crate) fn flush(mut self) -> Result<(Changes, Vec<Effect>)> {
-        let mut effects = Vec::new();
+    pub(crate) fn flush(mut self) -> Result<(Changes, Effects)> {
+        let mut effects = Effects { documents: self.documents_changed, ..Effects::default() };
         for (number, mut open) in std::mem::take(&mut self.open) {
             let mut last_event = None;
             if !open.told.is_empty() {
@@ -135,7 +153,7 @@ impl<'t> Tx<'t> {
             }
             let due = if open.delayed_changed { Some(self.next_due(number)?) } else { None };
             let Open { name: queue, queue: state, work, .. } = open;
-            effects.push(Effect { queue, work: work && !state.paused, due, last_event });
+            effects.queues.push(Effect { queue, work: work && !state.paused, due, last_event });
         }
         Ok((self.locks.into_changes(), effects))
     }
@@ -152,6 +170,11 @@ impl<'t> Tx<'t> {
     /// Makes the writer undo this transaction if the running verb fails.
     pub(crate) fn note_change(&mut self) {
         self.changes += 1;
+    }
+
+    /// Tells those who wait for documents, once this is on disk.
+    pub(crate) fn documents_changed(&mut self) {
+        self.documents_changed = true;
     }
 
     /// How many changes were made so far.

@@ -1,48 +1,55 @@
-//! The active version of every handler, and the router over them.
+//! The versions of every handler that this host runs, and the router over them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
-use jobcell_core::{QueueName, Route, Router, Runner};
-use tokio::sync::Mutex;
+use jobcell_core::{Job, QueueName, Route, Router, Runner};
+use tokio::sync::Notify;
 
-use crate::artifact::{Artifact, ArtifactError, Digest, Source};
+use crate::canary::{Canary, picks};
+use crate::digest::Digest;
+use crate::loaded::Loaded;
 use crate::routes::{Routes, UnknownHandler};
 
-/// Turns an artifact into something that runs: admits, compiles and links it.
-#[async_trait]
-pub trait Loader: Send + Sync + 'static {
-    /// Loads this version of this handler.
-    ///
-    /// # Errors
-    /// When it is refused; nothing of it stays behind.
-    async fn load(&self, handler: &str, artifact: Artifact) -> Result<Arc<dyn Runner>, LoadError>;
-}
+/// How long a job waits whose handler has no version yet. Long enough that a queue of such jobs costs nearly nothing,
+/// short enough that the first deploy is not waited for long.
+const FIRST_DEPLOY: Duration = Duration::from_secs(1);
+/// How long a retry waits for the version that it is to run on.
+const PIN: Duration = Duration::from_millis(200);
+/// Versions asked for by retries at once. What does not fit is asked for again by the job's next turn.
+const PINS_MAX: usize = 64;
 
-/// A handler's version cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// Its bytes cannot be had.
-    #[error(transparent)]
-    Artifact(#[from] ArtifactError),
-    /// It is refused; the text names the handler, the reason and the fix.
-    #[error("handler {handler:?} is refused: {reason}")]
-    Refused {
-        /// The handler.
-        handler: String,
-        /// Why.
-        reason: String,
-    },
-}
+/// What stands in place of a version where a handler has none yet.
+pub const WAITING: &str = "-";
 
-/// What is active under a name.
+/// A version in its place: with what is handed to workers, which may do more than run it.
 #[derive(Clone)]
-struct Active {
-    runner: Arc<dyn Runner>,
-    /// None for a native handler.
-    source: Option<(Source, Digest)>,
+pub struct Slot {
+    /// The version.
+    pub loaded: Arc<Loaded>,
+    /// What runs an attempt on it.
+    pub runner: Arc<dyn Runner>,
+}
+
+/// What this host runs of one handler. Changed as a whole: an attempt sees one state of it and never a mix.
+#[derive(Clone, Default)]
+pub struct Slots {
+    /// Runs new jobs. None before the first deploy.
+    pub active: Option<Slot>,
+    /// Runs a share of them.
+    pub canary: Option<(Canary, Slot)>,
+    /// Ran them before: kept, so that going back needs no loading.
+    pub previous: Option<Slot>,
+    /// Run retries of jobs that began on them.
+    pub pinned: Vec<Slot>,
+    /// Whether a retry runs on the version of the attempt before.
+    pub same_version: bool,
+    /// Versions that retries cannot have: quarantined, refused, forgotten. Digests as texts.
+    pub barred: BTreeSet<String>,
+    /// Told when a retry waits for a version that is not there, and whatever [`Loaded`] tells.
+    pub news: Arc<Notify>,
 }
 
 /// What a listing shows of a handler.
@@ -50,10 +57,21 @@ struct Active {
 pub struct HandlerState {
     /// Its name.
     pub name: String,
-    /// The active version: 12 hex digits, or `native`.
+    /// The active version: 12 hex digits, `native`, or `-` before the first deploy.
     pub version: String,
     /// The whole digest; none for a native handler.
     pub digest: Option<String>,
+}
+
+/// One version of a handler on this host, and what it is there for.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct VersionState {
+    /// The handler.
+    pub handler: String,
+    /// The version: 12 hex digits, or `native`.
+    pub version: String,
+    /// `active`, `canary`, `previous`, `pinned`, or `draining` while attempts of it still run.
+    pub state: &'static str,
 }
 
 /// What a change did to one handler.
@@ -67,25 +85,10 @@ pub struct Changed {
     pub to: Option<String>,
 }
 
-/// A change that was not made.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// Handlers that cannot be read or are refused: all of them.
-    #[error("{}", lines(.0))]
-    Handlers(Vec<LoadError>),
-    /// Routes that would lead to handlers that do not exist: all of them.
-    #[error("{}", lines(.0))]
-    Routes(Vec<UnknownHandler>),
-}
-
-fn lines<E: std::fmt::Display>(faults: &[E]) -> String {
-    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
 /// Handlers and the routes to them: together, because a route must never be seen without its handler.
 #[derive(Clone, Default)]
 struct Set {
-    active: HashMap<String, Active>,
+    handlers: HashMap<String, Arc<Slots>>,
     routes: HashMap<QueueName, Routes>,
 }
 
@@ -95,121 +98,295 @@ pub struct Registry {
     set: ArcSwap<Set>,
     /// One change at a time.
     changing: Mutex<()>,
+    /// Versions that were replaced and may still run.
+    replaced: Mutex<Vec<Weak<Loaded>>>,
+    /// Versions that retries wait for: handler and digest.
+    pins: Mutex<BTreeSet<(String, String)>>,
 }
+
+// === impl Slot ===
+
+impl Slot {
+    /// A version that is run as it is.
+    #[must_use]
+    pub fn plain(loaded: Arc<Loaded>) -> Self {
+        Self { runner: Arc::clone(&loaded) as _, loaded }
+    }
+}
+
+// === impl Slots ===
+
+impl Slots {
+    /// Every version with what it is there for.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Slot)> {
+        let active = self.active.iter().map(|slot| ("active", slot));
+        let canary = self.canary.iter().map(|(_, slot)| ("canary", slot));
+        let previous = self.previous.iter().map(|slot| ("previous", slot));
+        active.chain(canary).chain(previous).chain(self.pinned.iter().map(|slot| ("pinned", slot)))
+    }
+
+    /// The slot of this version.
+    #[must_use]
+    pub fn find(&self, digest: Digest) -> Option<&Slot> {
+        self.iter().map(|(_, slot)| slot).find(|slot| slot.loaded.is(digest))
+    }
+
+    /// The active version for messages.
+    fn version(&self) -> Option<String> {
+        self.active.as_ref().map(|slot| slot.runner.version().to_owned())
+    }
+
+    /// Tells each version whether it takes new jobs, and whether there is another one to run them.
+    fn settle(&self) {
+        for (state, slot) in self.iter() {
+            let fallback = if state == "active" { &self.previous } else { &self.active };
+            slot.loaded.settle(matches!(state, "active" | "canary"), fallback.is_some());
+        }
+    }
+}
+
+// === impl Registry ===
 
 impl Registry {
     /// With these routes and no handlers yet.
     #[must_use]
     pub fn new(routes: HashMap<QueueName, Routes>) -> Self {
         Self {
-            set: ArcSwap::from_pointee(Set { active: HashMap::new(), routes }),
+            set: ArcSwap::from_pointee(Set { handlers: HashMap::new(), routes }),
             changing: Mutex::default(),
+            replaced: Mutex::default(),
+            pins: Mutex::default(),
         }
     }
 
     /// Registers a runner that needs no loading, as the embedding program brings it.
-    pub async fn insert_native(&self, runner: Arc<dyn Runner>) {
-        let _changing = self.changing.lock().await;
-        self.replace(runner.handler().to_owned(), Active { runner, source: None });
+    pub fn insert_native(&self, runner: Arc<dyn Runner>) {
+        let handler = runner.handler().to_owned();
+        let active = Some(Slot::plain(Loaded::native(runner)));
+        self.serve(&handler, Slots { active, ..Slots::default() });
     }
 
-    /// Loads the handler from its source and makes it active.
-    ///
-    /// # Errors
-    /// When it cannot be read or is refused; what was active before stays.
-    pub async fn load(&self, loader: &dyn Loader, handler: &str, source: Source) -> Result<(), LoadError> {
-        let _changing = self.changing.lock().await;
-        let active = load_one(loader, handler, source).await?;
-        self.replace(handler.to_owned(), active);
-        Ok(())
+    /// Puts these versions of a handler in place of those it had. Jobs that run finish on the version they started with.
+    pub fn serve(&self, handler: &str, slots: Slots) {
+        slots.settle();
+        let _changing = lock(&self.changing);
+        let mut set = Set::clone(&self.set.load());
+        let before = set.handlers.insert(handler.to_owned(), Arc::new(slots));
+        self.set.store(Arc::new(set));
+        self.replace(before);
     }
 
-    /// Puts another set of handlers and routes in place of this one: native handlers stay, the given sources are read
-    /// and loaded anew, everything else goes. All or nothing; jobs that run finish on the version they started with.
+    /// Puts another set of handlers and routes in place of this one: native handlers stay, everything else that is not
+    /// given goes. All or nothing.
     ///
     /// # Errors
-    /// Every handler that cannot be loaded, or every route that would lead nowhere. What was active stays.
-    pub async fn change(
+    /// Every route that would lead nowhere. Nothing was changed then.
+    pub fn change(
         &self,
-        loader: &dyn Loader,
-        sources: Vec<(String, Source)>,
+        handlers: HashMap<String, Slots>,
         routes: HashMap<QueueName, Routes>,
-    ) -> Result<Vec<Changed>, ChangeError> {
-        let _changing = self.changing.lock().await;
+    ) -> Result<Vec<Changed>, Vec<UnknownHandler>> {
+        let _changing = lock(&self.changing);
         let before = self.set.load_full();
-        let mut after: HashMap<String, Active> = before
-            .active
+        let is_native =
+            |slots: &Slots| slots.active.as_ref().is_some_and(|slot| slot.loaded.version().is_none());
+        let mut after: HashMap<String, Arc<Slots>> = before
+            .handlers
             .iter()
-            .filter(|(_, active)| active.source.is_none())
-            .map(|(name, active)| (name.clone(), active.clone()))
+            .filter(|(_, slots)| is_native(slots))
+            .map(|(name, slots)| (name.clone(), Arc::clone(slots)))
             .collect();
-        let mut faults = Vec::new();
-        for (handler, source) in sources {
-            match load_one(loader, &handler, source).await {
-                Ok(active) => drop(after.insert(handler, active)),
-                Err(fault) => faults.push(fault),
-            }
-        }
-        if !faults.is_empty() {
-            return Err(ChangeError::Handlers(faults));
+        for (name, slots) in handlers {
+            slots.settle();
+            after.insert(name, Arc::new(slots));
         }
         let dangling = dangling(&routes, &after);
         if !dangling.is_empty() {
-            return Err(ChangeError::Routes(dangling));
+            return Err(dangling);
         }
-        let changes = changes(&before.active, &after);
-        self.set.store(Arc::new(Set { active: after, routes }));
+        let changes = changes(&before.handlers, &after);
+        let replaced: Vec<Arc<Slots>> = before
+            .handlers
+            .iter()
+            .filter(|(name, slots)| after.get(*name).is_none_or(|now| !Arc::ptr_eq(now, slots)))
+            .map(|(_, slots)| Arc::clone(slots))
+            .collect();
+        self.set.store(Arc::new(Set { handlers: after, routes }));
+        drop(before);
+        self.replace(replaced);
         Ok(changes)
     }
 
-    fn replace(&self, handler: String, active: Active) {
-        let mut set = Set::clone(&self.set.load());
-        set.active.insert(handler, active);
-        self.set.store(Arc::new(set));
+    /// Remembers what may still run.
+    fn replace(&self, before: impl IntoIterator<Item = Arc<Slots>>) {
+        let mut replaced = lock(&self.replaced);
+        for slots in before {
+            replaced.extend(slots.iter().map(|(_, slot)| Arc::downgrade(&slot.loaded)));
+        }
+        replaced.retain(|version| version.strong_count() > 0);
+        replaced.sort_unstable_by_key(|version| version.as_ptr().addr());
+        replaced.dedup_by(|a, b| Weak::ptr_eq(a, b));
+    }
+
+    /// What this host runs of a handler.
+    #[must_use]
+    pub fn slots(&self, handler: &str) -> Option<Arc<Slots>> {
+        self.set.load().handlers.get(handler).cloned()
     }
 
     /// The active version of a handler.
     #[must_use]
     pub fn runner(&self, handler: &str) -> Option<Arc<dyn Runner>> {
-        self.set.load().active.get(handler).map(|active| Arc::clone(&active.runner))
+        let set = self.set.load();
+        set.handlers.get(handler)?.active.as_ref().map(|slot| Arc::clone(&slot.runner))
     }
 
     /// Every handler, by name.
     #[must_use]
     pub fn list(&self) -> Vec<HandlerState> {
         let set = self.set.load();
-        let by_name: BTreeMap<_, _> = set.active.iter().collect();
+        let by_name: BTreeMap<_, _> = set.handlers.iter().collect();
         by_name
             .into_iter()
-            .map(|(name, active)| HandlerState {
+            .map(|(name, slots)| HandlerState {
                 name: name.clone(),
-                version: active.runner.version().to_owned(),
-                digest: active.source.as_ref().map(|(_, digest)| digest.to_string()),
+                version: slots.version().unwrap_or_else(|| WAITING.to_owned()),
+                digest: slots.active.as_ref().and_then(|slot| slot.loaded.version()).map(|d| d.to_string()),
             })
             .collect()
+    }
+
+    /// Every version of every handler that takes memory here, those that only finish their attempts included.
+    #[must_use]
+    pub fn versions(&self) -> Vec<VersionState> {
+        let set = self.set.load_full();
+        let mut seen = Vec::new();
+        let mut versions = Vec::new();
+        let mut add = |handler: &str, loaded: &Arc<Loaded>, state| {
+            if !seen.contains(&Arc::as_ptr(loaded)) {
+                seen.push(Arc::as_ptr(loaded));
+                let version = Runner::version(&**loaded).to_owned();
+                versions.push(VersionState { handler: handler.to_owned(), version, state });
+            }
+        };
+        let by_name: BTreeMap<_, _> = set.handlers.iter().collect();
+        for (handler, slots) in by_name {
+            slots.iter().for_each(|(state, slot)| add(handler, &slot.loaded, state));
+        }
+        // Taken out of the lock: the last of them may end while it is looked at.
+        let draining: Vec<Arc<Loaded>> = lock(&self.replaced).iter().filter_map(Weak::upgrade).collect();
+        for loaded in &draining {
+            add(loaded.handler(), loaded, "draining");
+        }
+        versions
+    }
+
+    /// Versions of the handler that take no new jobs and still run attempts.
+    #[must_use]
+    pub fn draining(&self, handler: &str) -> Vec<Digest> {
+        let slots = self.slots(handler);
+        let is_in_place = |loaded: &Loaded| {
+            slots.iter().any(|slots| slots.iter().any(|(_, slot)| loaded.same(&slot.loaded)))
+        };
+        let replaced: Vec<Arc<Loaded>> = lock(&self.replaced).iter().filter_map(Weak::upgrade).collect();
+        let replaced = replaced.iter().filter(|loaded| loaded.handler() == handler && !is_in_place(loaded));
+        let outgoing = slots.iter().flat_map(|slots| slots.iter());
+        let outgoing = outgoing
+            .filter(|(state, slot)| !matches!(*state, "active" | "canary") && slot.loaded.running() > 0)
+            .map(|(_, slot)| &slot.loaded);
+        let mut draining: Vec<Digest> =
+            replaced.chain(outgoing).filter_map(|loaded| loaded.version()).collect();
+        draining.sort_unstable();
+        draining.dedup();
+        draining
+    }
+
+    /// A version of the handler that is still in memory although nothing new runs on it.
+    pub(crate) fn still_there(&self, handler: &str, digest: Digest) -> Option<Arc<Loaded>> {
+        let replaced: Vec<Arc<Loaded>> = lock(&self.replaced).iter().filter_map(Weak::upgrade).collect();
+        replaced.into_iter().find(|loaded| loaded.handler() == handler && loaded.is(digest))
     }
 
     /// Routes that lead nowhere.
     #[must_use]
     pub fn dangling(&self) -> Vec<UnknownHandler> {
         let set = self.set.load();
-        dangling(&set.routes, &set.active)
+        dangling(&set.routes, &set.handlers)
+    }
+
+    /// The queues whose jobs may go to this handler.
+    #[must_use]
+    pub fn queues_of(&self, handler: &str) -> Vec<QueueName> {
+        let set = self.set.load();
+        let leads = |routes: &Routes| routes.iter().any(|(_, to)| to == handler);
+        let mut queues: Vec<_> =
+            set.routes.iter().filter(|(_, routes)| leads(routes)).map(|(queue, _)| queue.clone()).collect();
+        queues.sort();
+        queues
+    }
+
+    /// Takes the versions of the handler that retries wait for.
+    pub(crate) fn take_pins(&self, handler: &str) -> Vec<String> {
+        let mut pins = lock(&self.pins);
+        let (asked, others) = std::mem::take(&mut *pins).into_iter().partition(|(of, _)| of == handler);
+        *pins = others;
+        let asked: BTreeSet<(String, String)> = asked;
+        asked.into_iter().map(|(_, digest)| digest).collect()
+    }
+
+    fn ask_pin(&self, handler: &str, slots: &Slots, digest: &str) {
+        let mut pins = lock(&self.pins);
+        if pins.len() < PINS_MAX && pins.insert((handler.to_owned(), digest.to_owned())) {
+            slots.news.notify_one();
+        }
+    }
+
+    /// Which version of the handler runs this job.
+    fn choose(&self, handler: &str, slots: &Slots, queue: &QueueName, job: &Job) -> Route {
+        if slots.same_version
+            && let Some(before) = job.pinned.as_deref()
+            && !slots.barred.contains(before)
+        {
+            let slot = slots.iter().map(|(_, slot)| slot).find(|slot| slot.runner.digest() == Some(before));
+            let is_native = slots.active.as_ref().is_some_and(|slot| slot.runner.digest().is_none());
+            match slot {
+                Some(slot) => return to(slot),
+                None if is_native => {}
+                None => {
+                    self.ask_pin(handler, slots, before);
+                    return Route::Later(PIN);
+                }
+            }
+        }
+        let canary = slots.canary.as_ref().filter(|(canary, slot)| {
+            slot.loaded.fault().is_none() && picks(canary, queue.as_str(), job.id.as_str())
+        });
+        match canary.map(|(_, slot)| slot).or(slots.active.as_ref()) {
+            Some(slot) => to(slot),
+            None => Route::Later(FIRST_DEPLOY),
+        }
     }
 }
 
-async fn load_one(loader: &dyn Loader, handler: &str, source: Source) -> Result<Active, LoadError> {
-    let artifact = source.read(handler).await?;
-    let digest = artifact.digest;
-    let runner = loader.load(handler, artifact).await?;
-    Ok(Active { runner, source: Some((source, digest)) })
+fn to(slot: &Slot) -> Route {
+    slot.loaded.touch();
+    Route::To(Arc::clone(&slot.runner))
 }
 
-fn dangling(routes: &HashMap<QueueName, Routes>, active: &HashMap<String, Active>) -> Vec<UnknownHandler> {
-    let mut known: Vec<String> = active.keys().cloned().collect();
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change leaves the state whole, so a panic elsewhere cannot have broken it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn dangling(
+    routes: &HashMap<QueueName, Routes>,
+    handlers: &HashMap<String, Arc<Slots>>,
+) -> Vec<UnknownHandler> {
+    let mut known: Vec<String> = handlers.keys().cloned().collect();
     known.sort();
     let mut dangling = Vec::new();
     for (queue, routes) in routes {
-        for (job_name, handler) in routes.iter().filter(|(_, handler)| !active.contains_key(*handler)) {
+        for (job_name, handler) in routes.iter().filter(|(_, handler)| !handlers.contains_key(*handler)) {
             dangling.push(UnknownHandler {
                 queue: queue.clone(),
                 job_name: job_name.to_owned(),
@@ -222,10 +399,9 @@ fn dangling(routes: &HashMap<QueueName, Routes>, active: &HashMap<String, Active
 }
 
 /// Handlers that came, went or have another version, by name.
-fn changes(before: &HashMap<String, Active>, after: &HashMap<String, Active>) -> Vec<Changed> {
-    let version =
-        |set: &HashMap<String, Active>, name: &str| set.get(name).map(|a| a.runner.version().to_owned());
-    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+fn changes(before: &HashMap<String, Arc<Slots>>, after: &HashMap<String, Arc<Slots>>) -> Vec<Changed> {
+    let version = |set: &HashMap<String, Arc<Slots>>, name: &str| set.get(name).and_then(|s| s.version());
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     names
         .into_iter()
         .map(|name| Changed { handler: name.clone(), from: version(before, name), to: version(after, name) })
@@ -234,135 +410,23 @@ fn changes(before: &HashMap<String, Active>, after: &HashMap<String, Active>) ->
 }
 
 impl Router for Registry {
-    fn route(&self, queue: &QueueName, job_name: &str) -> Route {
+    fn route(&self, queue: &QueueName, job: &Job) -> Route {
         let set = self.set.load();
         let Some(routes) = set.routes.get(queue) else {
-            return Route::Nobody(Routes::none().nobody(queue, job_name));
+            return Route::Nobody(Routes::none().nobody(queue, &job.name));
         };
-        let Some(handler) = routes.handler(job_name) else {
-            return Route::Nobody(routes.nobody(queue, job_name));
+        let Some(handler) = routes.handler(&job.name) else {
+            return Route::Nobody(routes.nobody(queue, &job.name));
         };
-        match set.active.get(handler) {
-            Some(active) => Route::To(Arc::clone(&active.runner)),
+        match set.handlers.get(handler) {
+            Some(slots) => self.choose(handler, slots, queue, job),
             None => Route::Nobody(format!(
-                "jobs named {job_name:?} in queue {queue:?} go to handler {handler:?}, which is not loaded on this host"
+                "jobs named {:?} in queue {queue:?} go to handler {handler:?}, which is not loaded on this host",
+                job.name
             )),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use jobcell_core::{Attempt, Outcome, Receipt, Report};
-
-    use super::*;
-
-    struct Named(String, String);
-
-    #[async_trait]
-    impl Runner for Named {
-        fn handler(&self) -> &str {
-            &self.0
-        }
-        fn version(&self) -> &str {
-            &self.1
-        }
-        fn deadline(&self) -> Duration {
-            Duration::from_secs(1)
-        }
-        async fn run(&self, _: Attempt) -> Report {
-            Report { outcome: Outcome::Requeue, receipt: Receipt::default() }
-        }
-    }
-
-    /// Refuses artifacts that start with `bad`.
-    struct Fake;
-
-    #[async_trait]
-    impl Loader for Fake {
-        async fn load(&self, handler: &str, artifact: Artifact) -> Result<Arc<dyn Runner>, LoadError> {
-            if artifact.bytes.starts_with(b"bad") {
-                return Err(LoadError::Refused { handler: handler.to_owned(), reason: "bad".to_owned() });
-            }
-            Ok(Arc::new(Named(handler.to_owned(), artifact.digest.short())))
-        }
-    }
-
-    fn queue() -> QueueName {
-        QueueName::new("q").unwrap()
-    }
-
-    fn version(route: Route) -> String {
-        match route {
-            Route::To(runner) => runner.version().to_owned(),
-            Route::Nobody(text) => panic!("{text}"),
-            Route::Later(_) => panic!("later"),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_change_is_made_whole_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, other) = (dir.path().join("a.wasm"), dir.path().join("b.wasm"));
-        let routes = || HashMap::from([(queue(), Routes::all("a"))]);
-        let registry = Registry::new(routes());
-        std::fs::write(&file, "one").unwrap();
-        std::fs::write(&other, "bad").unwrap();
-        registry.load(&Fake, "a", Source::File(file.clone())).await.unwrap();
-        let one = version(registry.route(&queue(), "x"));
-        let a = || ("a".to_owned(), Source::File(file.clone()));
-
-        assert_eq!(registry.change(&Fake, vec![a()], routes()).await.unwrap(), [], "nothing changed");
-
-        std::fs::write(&file, "two").unwrap();
-        let both = vec![a(), ("b".to_owned(), Source::File(other.clone()))];
-        let fault = registry.change(&Fake, both, routes()).await.unwrap_err();
-        assert!(fault.to_string().contains("\"b\" is refused"), "{fault}");
-        assert_eq!(version(registry.route(&queue(), "x")), one, "one bad handler keeps all");
-
-        let nowhere = HashMap::from([(queue(), Routes::all("c"))]);
-        assert!(matches!(registry.change(&Fake, vec![a()], nowhere).await, Err(ChangeError::Routes(_))));
-        assert_eq!(version(registry.route(&queue(), "x")), one);
-
-        let changes = registry.change(&Fake, vec![a()], routes()).await.unwrap();
-        assert_eq!(changes[0].from, Some(one));
-        assert_eq!(Some(version(registry.route(&queue(), "x"))), changes[0].to);
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn no_job_is_told_that_nobody_takes_it_while_the_set_changes() {
-        let dir = tempfile::tempdir().unwrap();
-        let source = |name: &str| {
-            let file = dir.path().join(name);
-            std::fs::write(&file, name).unwrap();
-            vec![(name.to_owned(), Source::File(file))]
-        };
-        let routes = |name: &str| HashMap::from([(queue(), Routes::all(name))]);
-        let registry = Arc::new(Registry::new(routes("a")));
-        registry.change(&Fake, source("a"), routes("a")).await.unwrap();
-        let (done, reader) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), Arc::clone(&registry));
-        let stop = Arc::clone(&done);
-        let reading = tokio::task::spawn_blocking(move || {
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                version(reader.route(&queue(), "x"));
-            }
-        });
-        for i in 0..500 {
-            let name = ["a", "b"][i % 2];
-            registry.change(&Fake, source(name), routes(name)).await.unwrap();
-        }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-        reading.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_route_to_nowhere_is_reported_and_answered() {
-        let registry = Registry::new(HashMap::from([(queue(), Routes::none().with("x", "a"))]));
-        registry.insert_native(Arc::new(Named("b".into(), "native".into()))).await;
-        assert_eq!(registry.dangling()[0].known, ["b"]);
-        assert!(matches!(registry.route(&queue(), "x"), Route::Nobody(text) if text.contains("not loaded")));
-        assert!(matches!(registry.route(&queue(), "y"), Route::Nobody(text) if text.contains("\"x\"")));
-    }
-}
+mod tests;

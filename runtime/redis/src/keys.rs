@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use jobcell_core::documents::{Folder, Log};
 use jobcell_core::keyvalue::Bucket;
 use jobcell_core::names::key_part;
 use jobcell_core::{JobId, QueueName};
@@ -62,6 +63,39 @@ pub(crate) const JOB_KEYS: [(&str, KeyType); 7] = [
     (":failed", "hash"),
     (":unsuccessful", "zset"),
 ];
+
+/// The keys of what hosts share: `jobcell-fleet/{:<prefix>}/…`, which no queue can have.
+#[derive(Debug, Clone)]
+pub(crate) struct FleetKeys {
+    base: String,
+}
+
+// === impl FleetKeys ===
+
+impl FleetKeys {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self { base: fleet_base(prefix) }
+    }
+
+    /// The documents by name, the stream of changes, and the names of those that expire by when.
+    pub(crate) fn folder(&self, folder: Folder) -> [String; 3] {
+        let (base, folder) = (&self.base, folder.as_str());
+        [format!("{base}{folder}"), format!("{base}{folder}:changes"), format!("{base}{folder}:expiries")]
+    }
+
+    pub(crate) fn blob(&self, digest: &str) -> String {
+        format!("{}blob:{digest}", self.base)
+    }
+
+    pub(crate) fn log(&self, log: &Log) -> String {
+        format!("{}log:{}", self.base, log.key())
+    }
+
+    /// A pattern that all of them match.
+    pub(crate) fn pattern(&self) -> String {
+        format!("{}*", literally(&self.base))
+    }
+}
 
 // === impl Keys ===
 
@@ -151,6 +185,12 @@ pub(crate) fn cache_base(prefix: &str) -> String {
 /// What every key of a bucket begins with. It has no braces: those of the bucket's name are the first.
 pub(crate) fn bucket_base(prefix: &str) -> String {
     format!("jobcell-kv/{}/", key_part(prefix))
+}
+
+/// What every key of what hosts share begins with. Its braces are the first, so that all of it is in one slot of a
+/// cluster, whether the prefix has braces or not.
+fn fleet_base(prefix: &str) -> String {
+    format!("jobcell-fleet/{{:{}}}/", key_part(prefix))
 }
 
 /// A pattern that only this text matches, for `SCAN` and for ACL rules.

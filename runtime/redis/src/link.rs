@@ -1,9 +1,9 @@
 //! Redis as everything else here sees it: somewhere to send commands, however it is run.
 //!
 //! Connections of a process: one that all calls share to each server it uses (one server or master; each master of a
-//! cluster), one to each sentinel, one to each queue whose worker waits, and up to eight for readers of events. More
-//! than one for calls would gain nothing: Redis runs them one by one, and they share system calls by travelling
-//! together.
+//! cluster), one to each sentinel, one to each queue whose worker waits, up to eight for readers of events, and as many
+//! for those that wait for documents to change or carry blobs. More than one for calls would gain nothing: Redis runs
+//! them one by one, and they share system calls by travelling together.
 
 mod backoff;
 mod cluster;
@@ -11,6 +11,7 @@ mod dedicated;
 mod keep;
 mod map;
 mod node;
+mod readers;
 mod sentinel;
 pub(crate) mod slots;
 
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 pub(crate) use dedicated::{Broken, Dedicated, Seated};
 pub(crate) use node::{Link, Seat};
+pub(crate) use readers::Readers;
 
 use crate::connect::{ConnectError, ConnectOptions, Place, into_result};
 use crate::error;

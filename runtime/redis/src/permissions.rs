@@ -265,6 +265,7 @@ pub(crate) mod tests {
             list::needs::tests::needs(),
             crate::cache::needs("bull"),
             crate::keyvalue::needs("bull"),
+            crate::documents::needs("bull"),
             crate::publish::needs("c"),
         ]
     }

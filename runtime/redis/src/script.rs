@@ -53,6 +53,7 @@ const METRICS: Module = Module("metrics", include_str!("lua/metrics.lua"));
 const SLOTS: Module = Module("slots", include_str!("lua/slots.lua"));
 const CANCELS: Module = Module("cancels", include_str!("lua/cancels.lua"));
 const LISTS: Module = Module("lists", include_str!("lua/lists.lua"));
+const FLEET: Module = Module("fleet", include_str!("lua/fleet.lua"));
 const BUCKET: Module = Module("bucket", include_str!("lua/bucket.lua"));
 
 macro_rules! scripts {
@@ -104,6 +105,11 @@ scripts! {
     KV_DELETE = [] "kv_delete.lua";
     KV_INCREMENT = [BUCKET] "kv_increment.lua";
     KV_SWAP = [BUCKET] "kv_swap.lua";
+    FLEET_GET = [FLEET] "fleet_get.lua";
+    FLEET_LIST = [FLEET] "fleet_list.lua";
+    FLEET_PUT = [FLEET] "fleet_put.lua";
+    FLEET_REMOVE = [FLEET] "fleet_remove.lua";
+    FLEET_APPEND = [FLEET] "fleet_append.lua";
 }
 
 // === impl Script ===
@@ -254,7 +260,7 @@ mod tests {
             assert!(last.contains("return") || in_lines || last == "end", "{file} returns nothing: {last:?}");
             for Module(name, _) in [
                 QUEUES, FAMILY, TREES, GIVEN, JOBS, DEDUP, RETENTION, RECORDED, OUTCOME, MISFITS, METRICS,
-                SLOTS, LISTS, BUCKET, CANCELS,
+                SLOTS, LISTS, BUCKET, CANCELS, FLEET,
             ] {
                 let used = script.text.contains(&format!("lib.{name}."));
                 let made = script.text.contains(&format!("name == '{name}'"));

@@ -1,10 +1,14 @@
 //! Job options as people write them: in the spelling of BullMQ's documentation, which differs from the stored one. They
 //! are read strictly: a misspelt option would silently be none.
 
-use jobcell_core::options::{Backoff, Deduplication, JobOptions, ParentRef};
-use jobcell_core::{Keep, Millis};
+mod shapes;
+
+use jobcell_core::Millis;
+use jobcell_core::options::{Deduplication, JobOptions};
 use serde::Deserialize;
 use utoipa::ToSchema;
+
+use shapes::{BackoffInput, BackoffShape, KeepInput, KeepShape, ParentInput, ParentShape};
 
 /// What a producer may ask of a job, as BullMQ's documentation spells it.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -14,8 +18,8 @@ pub struct OptionsInput {
     /// How often the job is tried in all. Default once.
     attempts: Option<u64>,
     /// How long to wait between attempts: milliseconds, or `{type: "fixed" | "exponential", delay, jitter}`.
-    #[schema(value_type = Option<serde_json::Value>)]
-    backoff: Option<Backoff>,
+    #[schema(value_type = Option<BackoffShape>)]
+    backoff: Option<BackoffInput>,
     /// Milliseconds to wait before the job may start.
     delay: Option<u64>,
     /// 0 is none and runs first; else 1 (highest) to 2 097 151.
@@ -28,11 +32,11 @@ pub struct OptionsInput {
     /// When the producer made the job, in milliseconds since 1970.
     timestamp: Option<Millis>,
     /// Whether and which completed jobs stay: a boolean, a number to keep, or `{count, age}`.
-    #[schema(value_type = Option<serde_json::Value>)]
-    remove_on_complete: Option<Keep>,
+    #[schema(value_type = Option<KeepShape>)]
+    remove_on_complete: Option<KeepInput>,
     /// The same for failed ones.
-    #[schema(value_type = Option<serde_json::Value>)]
-    remove_on_fail: Option<Keep>,
+    #[schema(value_type = Option<KeepShape>)]
+    remove_on_fail: Option<KeepInput>,
     /// How many stack traces are kept.
     stack_trace_limit: Option<u64>,
     /// How many log lines are kept.
@@ -40,8 +44,8 @@ pub struct OptionsInput {
     /// Bytes that the payload may have.
     pub size_limit: Option<usize>,
     /// The parent in a flow: `{id, queue: "PREFIX:QUEUE"}`.
-    #[schema(value_type = Option<serde_json::Value>)]
-    parent: Option<ParentRef>,
+    #[schema(value_type = Option<ParentShape>)]
+    parent: Option<ParentInput>,
     /// Jobs with the same deduplication id are one.
     deduplication: Option<DeduplicationInput>,
     /// The producer's telemetry context.
@@ -101,17 +105,17 @@ impl From<OptionsInput> for JobOptions {
         let telemetry = given.telemetry.unwrap_or_default();
         Self {
             attempts: given.attempts.unwrap_or(0),
-            backoff: given.backoff,
+            backoff: given.backoff.map(|BackoffInput(backoff)| backoff),
             delay: given.delay.unwrap_or(0),
             priority: given.priority.unwrap_or(0),
             lifo: given.lifo.unwrap_or(false),
             job_id: given.job_id,
             timestamp: given.timestamp,
-            remove_on_complete: given.remove_on_complete,
-            remove_on_fail: given.remove_on_fail,
+            remove_on_complete: given.remove_on_complete.map(|KeepInput(keep)| keep),
+            remove_on_fail: given.remove_on_fail.map(|KeepInput(keep)| keep),
             stack_trace_limit: given.stack_trace_limit,
             keep_logs: given.keep_logs,
-            parent: given.parent,
+            parent: given.parent.map(|ParentInput(parent)| parent),
             deduplication: given.deduplication.map(Deduplication::from),
             telemetry: telemetry.metadata,
             omit_context: telemetry.omit_context,

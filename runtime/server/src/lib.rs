@@ -17,25 +17,41 @@
 //! ```
 
 mod api;
+mod audit;
+mod control;
+mod dashboard;
+mod handlers;
 mod health;
 mod input;
 mod listen;
 mod metrics;
 mod problem;
+mod redact;
+mod request;
 mod routes;
+mod seats;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod view;
 
 pub use api::{Api, Role, Token, openapi};
+pub use audit::{Act, Audit, AuditEntry, Via};
+pub use control::{Control, Reloaded};
+pub use dashboard::DashboardOptions;
+pub use handlers::{Author, CanaryLimits, Change, Deployment, Handlers, HandlersError, HandlersFault, Then};
 pub use health::{
     HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus, Status, StoreReport,
     WorkerReport,
 };
 pub use input::{DeduplicationInput, OptionsInput, TelemetryInput};
 pub use listen::{Server, ServerError};
-pub use metrics::{Gauges, HandlerGauge, HostGauges, Metrics, QueueGauges, StoreGauges, queue_gauges};
+pub use metrics::{
+    Gauges, HandlerGauge, HostGauges, Metrics, QueueGauges, SpanCounts, StoreGauges, queue_gauges,
+};
+pub use redact::{PathError, Redaction};
 pub use routes::Pages;
+pub use spool::{Spool, SpoolError};
 pub use tree::{Tree, tree};
-pub use view::{JobView, LimitsView, QueueView, RateView, SchedulerView, raw};
+pub use view::{AttemptView, JobView, LimitsView, QueueView, RateView, SchedulerView, raw};

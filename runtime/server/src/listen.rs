@@ -8,20 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
 use crate::routes::{Pages, router};
+use crate::seats::{CONNECTIONS_MAX, Seat, Seats, holding};
 
 /// Listens and serves.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    connections_max: usize,
 }
 
 /// Why the server does not start.
@@ -55,8 +60,6 @@ fn cause(error: &io::Error, address: &SocketAddr) -> String {
     }
 }
 
-/// Connections at the same time; more wait in the backlog. Clients of live updates hold one each.
-const CONNECTIONS_MAX: usize = 1024;
 /// How long a client may take for the head of a request, also for the next one on an open connection.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// How long one connection is used: a client that reads slower than this keeps no place for ever.
@@ -65,6 +68,10 @@ const CONNECTION_MAX: Duration = Duration::from_secs(300);
 const CLOSE_MAX: Duration = Duration::from_secs(3);
 /// The pause after a failed accept, which most often means that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is at the other end of a connection: a client, or the proxy before it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 // === impl ServerError ===
 
@@ -88,7 +95,7 @@ impl Server {
         let fault = |source| ServerError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(fault)?;
         let address = listener.local_addr().map_err(fault)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, connections_max: CONNECTIONS_MAX })
     }
 
     /// The address, with the port that was given for port 0.
@@ -97,12 +104,18 @@ impl Server {
         self.address
     }
 
+    /// With room for so many connections.
+    #[cfg(test)]
+    pub(crate) fn with_connections(self, connections_max: usize) -> Self {
+        Self { connections_max, ..self }
+    }
+
     /// Serves these pages until `shutdown` is done, then lets open answers finish for up to 3 s.
     ///
     /// Cancel safety: a dropped future stops accepting and cuts open connections.
     pub async fn serve(self, pages: Pages, shutdown: impl Future<Output = ()>) {
-        let Self { listener, address } = self;
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let Self { listener, address, connections_max } = self;
+        let seats = Seats::new(connections_max);
         let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
         let router = router(pages, address.ip().is_loopback(), &closing);
         // Also when this future is dropped.
@@ -112,12 +125,17 @@ impl Server {
             let accepted = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                accepted = accept(&listener, &places) => accepted,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, place)) => {
-                    connections.spawn(connection(stream, router.clone(), closing.clone(), place));
-                }
+                Ok((stream, from)) => match seats.take() {
+                    Some(seat) => {
+                        let stream = (stream, Peer(from));
+                        connections.spawn(connection(stream, router.clone(), closing.clone(), seat));
+                    }
+                    // Closed at once: every other connection is being answered.
+                    None => tracing::debug!(most = connections_max, "a connection too many was closed"),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -133,30 +151,25 @@ impl Server {
     }
 }
 
-/// A place first, then a connection: without one clients wait in the backlog.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
-}
-
 async fn connection(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, Peer),
     router: Router,
     closing: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    seat: Arc<Seat>,
 ) {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
-    let service = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        let (asking, router) = (seat.ask(), router.clone());
+        async move { router.oneshot(request.map(Body::new)).await.map(|response| holding(response, asking)) }
+    });
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let mut ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = closing.cancelled() => None,
         () = tokio::time::sleep(CONNECTION_MAX) => None,
+        () = seat.must_leave() => return,
     };
     if ended.is_none() {
         // What was asked is answered; what takes too long is cut.

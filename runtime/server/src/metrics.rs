@@ -1,6 +1,7 @@
 //! What is counted, under the names of the public contract.
 //!
 //! Labels are bounded: queues and handlers are those of the configuration, everything else is one of a few words.
+//! Versions come and go, and what was counted for those that are gone is dropped after a while (`retired`).
 //! Counting happens for every job, so the series of a job are looked up once and kept (`series`); how queues stand is
 //! asked for at each scrape (`scrape`).
 //!
@@ -8,40 +9,54 @@
 //! `jobcell_ends_refused_total{queue,reason}`, or in `jobcell_locks_lost_total` when the lock was known to be lost
 //! before the attempt ended: such a job runs again, and is counted again.
 
+mod process;
+mod retired;
 mod scrape;
 mod series;
+mod spool;
 mod text;
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use jobcell_core::event::{Event, Observer};
+use jobcell_core::event::{Event, Observer, SwapKind};
 use jobcell_core::store::Refusal;
 use jobcell_core::{QueueName, Receipt, StopCause};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
+use tokio::time::Instant;
 
-pub use scrape::{Gauges, HandlerGauge, HostGauges, QueueGauges, StoreGauges, queue_gauges};
+pub use scrape::{Gauges, HandlerGauge, HostGauges, QueueGauges, SpanCounts, StoreGauges, queue_gauges};
 
 pub(crate) use scrape::Scrape;
 pub(crate) use text::Format;
 
+use process::Start;
+use retired::{ByHandler, Retired, VersionName};
 use series::JobSeries;
+use spool::SpoolSeries;
 
 /// Counts what happens. Give it to a host as its [`Observer`]; [`crate::Server`] shows it at `/metrics`.
 #[derive(Debug)]
 pub struct Metrics {
     jobs: JobSeries,
     cell_start: Histogram,
-    traps: Family<TrapLabels, Counter>,
-    denied: Family<DeniedLabels, Counter>,
-    swaps: Family<SwapLabels, Counter>,
+    traps: ByHandler<TrapLabels>,
+    denied: ByHandler<DeniedLabels>,
+    swaps: ByHandler<SwapLabels>,
     ends_refused: Family<RefusedLabels, Counter>,
     locks_lost: Counter,
     stalled: Counter,
+    audit_lost: Counter,
+    spool: SpoolSeries,
     store_seconds: Family<StoreLabels, Histogram, fn() -> Histogram>,
+    store_errors: Family<StoreLabels, Counter>,
+    start: Start,
+    retired: Mutex<Retired>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,13 +109,41 @@ impl Metrics {
         Self {
             jobs: JobSeries::new(),
             cell_start: Histogram::new(CELL_START_SECONDS),
-            traps: Family::default(),
-            denied: Family::default(),
-            swaps: Family::default(),
+            traps: ByHandler::new(),
+            denied: ByHandler::new(),
+            swaps: ByHandler::new(),
             ends_refused: Family::default(),
             locks_lost: Counter::default(),
             stalled: Counter::default(),
+            audit_lost: Counter::default(),
+            spool: SpoolSeries::default(),
             store_seconds: Family::new_with_constructor(|| Histogram::new(STORE_SECONDS)),
+            store_errors: Family::default(),
+            start: Start::now(),
+            retired: Mutex::default(),
+        }
+    }
+
+    /// Shows the series of handlers that are loaded from zero on, so that the first change or trap is seen as one, and drops
+    /// what was counted for versions that have not been among them for a while.
+    fn settle(&self, loaded: &HashSet<VersionName>, now: Instant) {
+        for (handler, _) in loaded {
+            for kind in SwapKind::ALL {
+                self.swaps.announce(handler, &SwapLabels { handler: handler.clone(), kind: kind.as_str() });
+            }
+            for reason in StopCause::ALL.into_iter().filter_map(trap) {
+                self.traps.announce(handler, &TrapLabels { handler: handler.clone(), reason });
+            }
+        }
+        let mut counted = self.jobs.versions();
+        // What nobody takes is no handler's, and stays.
+        counted.retain(|(handler, _)| handler != series::NOBODY);
+        let gone = self.retired.lock().unwrap_or_else(PoisonError::into_inner).look(counted, loaded, now);
+        self.jobs.forget(&gone);
+        for handler in &gone.handlers {
+            self.traps.forget(handler);
+            self.denied.forget(handler);
+            self.swaps.forget(handler);
         }
     }
 
@@ -119,13 +162,16 @@ impl Metrics {
 
     /// Hands out every metric: name without the `_total` that the encoder gives counters, help, values.
     fn each(&self, mut take: impl FnMut(&str, &str, &dyn EncodeMetric) -> fmt::Result) -> fmt::Result {
-        let Self { jobs, cell_start, traps, denied, swaps, ends_refused, locks_lost, stalled, store_seconds } =
-            self;
+        let Self { jobs, cell_start, traps, denied, swaps, ends_refused, locks_lost, stalled, .. } = self;
+        let Self { audit_lost, spool, .. } = self;
+        let Self { store_seconds, store_errors, start: _, retired: _, .. } = self;
         jobs.each(&mut take)?;
         take("jobcell_cell_start_seconds", "Time to make a cell.", cell_start)?;
-        take("jobcell_traps", "Attempts that were stopped or broke, by reason.", traps)?;
-        take("jobcell_denied", "Things that handlers asked for and were not granted.", denied)?;
-        take("jobcell_swaps", "Handlers loaded, changed or removed while the host runs.", swaps)?;
+        take("jobcell_traps", "Attempts that were stopped or broke, by reason.", &traps.family)?;
+        take("jobcell_denied", "Things that handlers asked for and were not granted.", &denied.family)?;
+        let help = "Changes of handlers while the host runs, by kind: load, change, remove, canary, promote, rollback, \
+                    quarantine.";
+        take("jobcell_swaps", help, &swaps.family)?;
         let help = "Ends of attempts that the store did not take; the result was dropped.";
         take("jobcell_ends_refused", help, ends_refused)?;
         let help = "Locks that ran out or were taken while their job ran; its result was dropped.";
@@ -133,7 +179,10 @@ impl Metrics {
         let help =
             "Jobs recovered after their lock ran out: their host vanished, or was cut off from the store.";
         take("jobcell_stalled", help, stalled)?;
-        take("jobcell_store_seconds", "Time for a call to the store, by command.", store_seconds)
+        take("jobcell_audit_lost", "Entries that the audit could not keep; the log has them.", audit_lost)?;
+        spool.each(&mut take)?;
+        take("jobcell_store_seconds", "Time for a call to the store, by command.", store_seconds)?;
+        take("jobcell_store_errors", "Calls to the store that failed, by command.", store_errors)
     }
 }
 
@@ -144,7 +193,7 @@ impl Observer for Metrics {
             Event::Ended { queue, handler, version, outcome, stop, receipt, .. } => {
                 self.ended(queue, (handler, version), outcome, receipt);
                 if let Some(reason) = stop.and_then(trap) {
-                    self.traps.get_or_create(&TrapLabels { handler: handler.clone(), reason }).inc();
+                    self.traps.count(handler, &TrapLabels { handler: handler.clone(), reason });
                 }
             }
             Event::Refused { queue, refusal, id: _ } => {
@@ -153,16 +202,19 @@ impl Observer for Metrics {
             }
             Event::LockLost { .. } => drop(self.locks_lost.inc()),
             Event::Stalled { .. } => drop(self.stalled.inc()),
-            Event::StoreCall { verb, took, ok: _ } => {
+            Event::StoreCall { verb, took, ok } => {
                 let labels = StoreLabels { command: verb };
+                if !ok {
+                    self.store_errors.get_or_create(&labels).inc();
+                }
                 self.store_seconds.get_or_create(&labels).observe(took.as_secs_f64());
             }
             Event::Denied { handler, capability } => {
-                self.denied.get_or_create(&DeniedLabels { handler: handler.clone(), capability }).inc();
+                self.denied.count(handler, &DeniedLabels { handler: handler.clone(), capability });
             }
             Event::Swapped { handler, kind } => {
                 let labels = SwapLabels { handler: handler.clone(), kind: kind.as_str() };
-                self.swaps.get_or_create(&labels).inc();
+                self.swaps.count(handler, &labels);
             }
             // Events of later versions of the core are counted once this crate knows them.
             _ => {}

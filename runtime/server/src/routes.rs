@@ -12,10 +12,13 @@ use axum::routing::get;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api};
+use crate::api::{self, Api, Opened};
+use crate::dashboard;
 use crate::health::Health;
 use crate::metrics::{Format, Gauges, Metrics, Scrape};
 use crate::problem::Problem;
+use crate::request;
+use crate::seats::{self, ANSWERS_MAX, Places};
 
 /// What the pages show.
 pub struct Pages {
@@ -50,8 +53,13 @@ struct Readiness {
 pub(crate) fn router(pages: Pages, loopback: bool, closing: &CancellationToken) -> Router {
     let Pages { health, gauges, metrics, api } = pages;
     let [livez, readyz, health_page, metrics_page] = ROUTES;
-    let api = api.map_or_else(Router::new, |api| api::router(api, loopback, closing.clone()));
-    Router::new()
+    let mut prefix = String::new();
+    let api = api.map_or_else(Router::new, |api| {
+        let Opened { router, desk, access, dashboard } = api::opened(api, loopback, closing.clone());
+        prefix = dashboard.root();
+        router.merge(dashboard::router(desk, access, Arc::clone(&health), &dashboard))
+    });
+    let router = Router::new()
         .route(livez, get(alive))
         .route(readyz, get(ready))
         .route(health_page, get(healthy))
@@ -61,6 +69,24 @@ pub(crate) fn router(pages: Pages, loopback: bool, closing: &CancellationToken) 
         .merge(api)
         .fallback(no_page)
         .layer(middleware::from_fn(bounded))
+        .layer(middleware::from_fn_with_state(Places::new(ANSWERS_MAX), placed))
+        .layer(middleware::from_fn(request::identified));
+    if prefix.is_empty() {
+        return router;
+    }
+    let below = middleware::from_fn_with_state(Arc::<str>::from(prefix), below);
+    Router::new().fallback_service(router).layer(below)
+}
+
+/// Takes the prefix away before anything is looked at. A proxy may have done so already: both are answered.
+async fn below(State(prefix): State<Arc<str>>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let rest = path.strip_prefix(&*prefix).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+    let rest = rest.map(|rest| if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") });
+    if let Some(uri) = rest.and_then(|rest| rest.parse::<Uri>().ok()) {
+        *request.uri_mut() = uri;
+    }
+    next.run(request).await
 }
 
 /// The process answers: nothing else is asked, so that a lost Redis restarts no host.
@@ -115,14 +141,27 @@ async fn no_method(method: Method, uri: Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}; use GET", uri.path()))
 }
 
+/// Gives an answer a place, unless it is for a probe: those are always answered.
+async fn placed(State(places): State<Places>, request: Request, next: Next) -> Response {
+    if ROUTES.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let Some(place) = places.take() else {
+        let detail = format!("{ANSWERS_MAX} requests are being answered already; come back in a second");
+        return Problem::busy(detail).into_response();
+    };
+    seats::holding(next.run(request).await, place)
+}
+
 /// Refuses declared bodies over the limit before anything is read, and marks every answer as fresh and as what it says
 /// it is.
 async fn bounded(request: Request, next: Next) -> Response {
+    let limit = api::body_bytes_max(&request);
     let length = request.headers().get(header::CONTENT_LENGTH);
     let declared: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let mut response = match declared {
-        Some(bytes) if bytes > api::BODY_BYTES_MAX as u64 => {
-            let detail = format!("the body has {bytes} bytes; the limit is {}", api::BODY_BYTES_MAX);
+        Some(bytes) if bytes > limit as u64 => {
+            let detail = format!("the body has {bytes} bytes; the limit is {limit}");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()
         }
         Some(_) | None => next.run(request).await,

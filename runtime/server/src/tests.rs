@@ -60,6 +60,9 @@ impl Gauges for Fake {
     fn host(&self) -> HostGauges {
         HostGauges {
             cells_active: 2,
+            cells_max: 8,
+            build: ("0.1.0", "48.0.8"),
+            spans: SpanCounts { sent: 5, dropped: 1, failed: 0 },
             last_polls: BTreeMap::from([(queue_name(), Duration::from_millis(1250))]),
             handlers: vec![HandlerGauge {
                 handler: "media".to_owned(),
@@ -77,7 +80,7 @@ impl Gauges for Fake {
         let mut counts = Counts::default();
         counts.0.insert(jobcell_core::JobState::Waiting, 3);
         let queue = QueueGauges { counts, oldest: Duration::from_millis(1500), paused: true };
-        StoreGauges { up: true, queues: BTreeMap::from([(queue_name(), queue)]) }
+        StoreGauges { up: true, warnings: 2, hosts: Some(3), queues: BTreeMap::from([(queue_name(), queue)]) }
     }
 }
 
@@ -95,11 +98,16 @@ struct Running {
 
 impl Running {
     async fn start(fake: Fake) -> Self {
+        Self::start_with(fake, seats::CONNECTIONS_MAX).await
+    }
+
+    /// With room for so many connections.
+    async fn start_with(fake: Fake, connections: usize) -> Self {
         let (fake, metrics) = (Arc::new(fake), Arc::new(Metrics::new()));
         let (health, gauges): (Arc<dyn Health>, Arc<dyn Gauges>) =
             (Arc::clone(&fake) as _, Arc::clone(&fake) as _);
         let pages = Pages { health, gauges, metrics: Arc::clone(&metrics), api: None };
-        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_connections(connections);
         let (address, stop) = (server.local_addr(), CancellationToken::new());
         let task = tokio::spawn(server.serve(pages, stop.clone().cancelled_owned()));
         Self { address, metrics, fake, stop, task }
@@ -198,6 +206,48 @@ async fn a_client_that_sends_no_whole_head_is_cut() {
 }
 
 #[tokio::test]
+async fn silent_connections_keep_no_probe_out() {
+    let running = Running::start_with(Fake::default(), 20).await;
+    // Some send nothing, some half a head, and one has been answered and waits.
+    let mut kept = TcpStream::connect(running.address).await.unwrap();
+    kept.write_all(b"GET /livez HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    kept.read_exact(&mut [0; 12]).await.unwrap();
+    let mut silent = Vec::new();
+    for n in 0..100 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        if n % 2 == 0 {
+            // One that had to make room already is cut.
+            let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nhost:").await;
+        }
+        silent.push(stream);
+        if n % 10 == 0 {
+            let (head, _) = timeout(PATIENCE, running.ask("GET /readyz")).await.expect("it is answered");
+            assert!(head.starts_with("http/1.1 200"), "{head}");
+        }
+    }
+    // Those that came first have made room.
+    let mut rest = Vec::new();
+    let cut = timeout(PATIENCE, silent[0].read_to_end(&mut rest)).await;
+    assert!(cut.is_ok(), "the first is still there");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_has_the_id_of_its_request() {
+    let running = Running::start(Fake::default()).await;
+    for request in ["GET /livez", "GET /nothing", "POST /health", "GET /metrics"] {
+        let (head, _) = running.ask(request).await;
+        assert!(head.contains("x-request-id: "), "{request}: {head}");
+        let (head, _) = running.ask(&format!("{request} HTTP/1.1\r\nx-request-id: mine-1\r\nx:")).await;
+        assert!(head.contains("x-request-id: mine-1\r\n") || head.starts_with("http/1.1 400"), "{head}");
+        let long = "a".repeat(500);
+        let (head, _) = running.ask(&format!("{request} HTTP/1.1\r\nx-request-id: {long}\r\nx:")).await;
+        assert!(!head.contains(&long) && head.contains("x-request-id: "), "{head}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn stopping_answers_what_was_asked_and_closes_idle_connections() {
     let running = Running::start(Fake::default()).await;
     let mut idle = TcpStream::connect(running.address).await.unwrap();
@@ -226,6 +276,7 @@ fn ended(handler: &str, outcome: &'static str, stop: Option<StopCause>) -> Event
             memory_peak_bytes: 1 << 20,
             ..Receipt::default()
         },
+        trace: None,
     }
 }
 
@@ -252,7 +303,7 @@ fn everything_happens(metrics: &Metrics) {
 }
 
 /// Every name of the public contract that has a source, as its `TYPE` line in Prometheus text.
-const CONTRACT: [&str; 20] = [
+const CONTRACT: [&str; 39] = [
     "jobcell_jobs_total counter",
     "jobcell_job_seconds histogram",
     "jobcell_queue_jobs gauge",
@@ -273,6 +324,25 @@ const CONTRACT: [&str; 20] = [
     "jobcell_store_up gauge",
     "jobcell_worker_last_poll_seconds gauge",
     "jobcell_paused gauge",
+    "jobcell_store_errors_total counter",
+    "jobcell_store_warnings gauge",
+    "jobcell_hosts gauge",
+    "jobcell_cells_max gauge",
+    "jobcell_build_info gauge",
+    "jobcell_spans_total counter",
+    "jobcell_memory_limit_bytes gauge",
+    "process_cpu_seconds_total counter",
+    "process_start_time_seconds gauge",
+    "process_resident_memory_bytes gauge",
+    "process_open_fds gauge",
+    "process_max_fds gauge",
+    "jobcell_audit_lost_total counter",
+    "jobcell_spool_kept_total counter",
+    "jobcell_spool_forwarded_total counter",
+    "jobcell_spool_refused_total counter",
+    "jobcell_spool_full_total counter",
+    "jobcell_spool_jobs gauge",
+    "jobcell_spool_bytes gauge",
 ];
 
 #[tokio::test]
@@ -300,7 +370,7 @@ async fn the_metrics_page_keeps_the_contract() {
         format!("jobcell_paused{{{queue}}} 1"),
         "jobcell_cell_start_seconds_count 4".to_owned(),
         r#"jobcell_cell_cpu_seconds_total{handler="media",version="0123456789ab"} 0.006"#.to_owned(),
-        r#"jobcell_cell_memory_peak_bytes_count{handler="media"} 4"#.to_owned(),
+        r#"jobcell_cell_memory_peak_bytes_count{handler="media",version="0123456789ab"} 4"#.to_owned(),
         "jobcell_cells_active 2".to_owned(),
         r#"jobcell_traps_total{handler="media",reason="memory"} 1"#.to_owned(),
         r#"jobcell_denied_total{handler="media",capability="http"} 1"#.to_owned(),
@@ -313,6 +383,11 @@ async fn the_metrics_page_keeps_the_contract() {
         r#"jobcell_store_seconds_count{command="claim"} 1"#.to_owned(),
         "jobcell_store_up 1".to_owned(),
         format!("jobcell_worker_last_poll_seconds{{{queue}}} 1.25"),
+        "jobcell_hosts 3".to_owned(),
+        "jobcell_cells_max 8".to_owned(),
+        "jobcell_store_warnings 2".to_owned(),
+        r#"jobcell_build_info{version="0.1.0",wasmtime="48.0.8"} 1"#.to_owned(),
+        r#"jobcell_spans_total{result="dropped"} 1"#.to_owned(),
     ] {
         assert!(page.lines().any(|shown| shown == line), "missing {line}\n{page}");
     }

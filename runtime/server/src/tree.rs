@@ -130,7 +130,7 @@ fn foreign(key: String, what: &'static str) -> Tree {
 }
 
 /// The queue and the id in a full key.
-fn place_of(prefix: &str, key: &str) -> Option<(QueueName, JobId)> {
+pub(crate) fn place_of(prefix: &str, key: &str) -> Option<(QueueName, JobId)> {
     let (queue, id) = key.strip_prefix(prefix)?.strip_prefix(':')?.split_once(':')?;
     Some((QueueName::new(queue).ok()?, JobId::new(id).ok()?))
 }

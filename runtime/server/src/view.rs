@@ -1,5 +1,7 @@
 //! Jobs, queues and schedulers as the API and `--json` of the command line show them: in BullMQ's words.
 
+mod attempts;
+
 use jobcell_core::options::JobOptions;
 use jobcell_core::schedule::{Rule, Timetable};
 use jobcell_core::store::{Counts, Limits, RateLimit, Scheduler, SchedulerSpec};
@@ -7,6 +9,9 @@ use jobcell_core::{Job, JobState, Millis, QueueName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+
+use crate::redact::Redaction;
+pub use attempts::AttemptView;
 
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,6 +65,9 @@ pub struct JobView {
     pub parent_key: Option<String>,
     /// The deduplication id it owns.
     pub deduplication_id: Option<String>,
+    /// What is known of its last attempts, oldest first: those whose receipts are kept. Only when one job is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<AttemptView>>,
 }
 
 /// The states of a job, for the document.
@@ -200,7 +208,24 @@ impl JobView {
             stalled_counter: job.stalled_count,
             parent_key: job.parent_key.clone(),
             deduplication_id: job.deduplication_id.clone(),
+            attempts: None,
         }
+    }
+}
+
+impl JobView {
+    /// The same without what nobody is shown.
+    #[must_use]
+    pub fn redacted(mut self, redaction: &Redaction) -> Self {
+        if redaction.is_empty() {
+            return self;
+        }
+        let of = |part, text: Box<RawValue>| redaction.of_part(part, text);
+        self.data = of("data", self.data);
+        self.opts = of("opts", self.opts);
+        self.progress = self.progress.map(|progress| of("progress", progress));
+        self.returnvalue = self.returnvalue.map(|result| of("returnvalue", result));
+        self
     }
 }
 
@@ -251,6 +276,15 @@ impl SchedulerView {
             data: data.as_deref().map(raw),
             opts: options.clone(),
         }
+    }
+}
+
+impl SchedulerView {
+    /// The same without what nobody is shown.
+    #[must_use]
+    pub fn redacted(mut self, redaction: &Redaction) -> Self {
+        self.data = self.data.map(|data| redaction.of_part("data", data));
+        self
     }
 }
 

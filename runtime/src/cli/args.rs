@@ -1,5 +1,8 @@
 //! What can be typed.
 
+mod handler;
+mod host;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +13,11 @@ use jobcell_core::store::RateLimit;
 use jobcell_core::{JobState, Keep};
 
 use super::values;
+pub(super) use handler::{
+    BuildArgs, CanaryArgs, ChangeArgs, DeployArgs, DevArgs, FileCommand, HandlerCommand, HostArgs,
+    VersionCommand, VersionPlace,
+};
+pub(super) use host::{ChosenHosts, HostCommand, WatchArgs};
 
 /// Runs jobs from queues in WebAssembly sandboxes.
 #[derive(Debug, Parser)]
@@ -49,6 +57,10 @@ pub(super) struct Global {
 pub(super) enum Command {
     /// Run the host: workers, health and metrics
     Run(RunArgs),
+    /// Run the host on the embedded store, and build and swap handlers when their sources change
+    Dev(DevArgs),
+    /// Build a handler's project for the cell
+    Build(BuildArgs),
     /// Check the config, the store and every handler, and print all faults at once
     Check,
     /// Put a job on a queue and print its id
@@ -65,11 +77,20 @@ pub(super) enum Command {
     /// Make jobs again and again, at equal distances or at the times of a cron expression
     #[command(subcommand)]
     Schedule(ScheduleCommand),
-    /// Look at handlers
+    /// Look at handlers, deploy versions of them, move between versions, sign and check
     #[command(subcommand)]
     Handler(HandlerCommand),
+    /// Look at the hosts of the fleet, quiet and stop them
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// Print how queues, handlers and hosts stand, and how much they do a second
+    Stats(WatchArgs),
+    /// Watch queues, handlers and hosts on the terminal
+    Top(WatchArgs),
     /// Run one job in a cell with no store, and print outcome, log and cost
     Invoke(InvokeArgs),
+    /// Run a recorded attempt of a job again, answered from its recording, and print what differs
+    Replay(ReplayArgs),
     /// Report what this machine offers and what needs mending, or attack it
     Doctor(DoctorArgs),
     /// Print the completion script of a shell
@@ -496,14 +517,18 @@ pub(super) struct ScheduleSetArgs {
     pub(super) tenant: Option<String>,
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum HandlerCommand {
-    /// Show what a component imports, the grants it wants, its size, digest and WIT version; works offline
-    Inspect {
-        /// The component
-        #[arg(value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-    },
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// The queue
+    pub(super) queue: String,
+    /// The job's id
+    pub(super) id: String,
+    /// This attempt in place of the newest that is recorded: 1 is the first
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) attempt: Option<u64>,
+    /// Another component in place of the version that ran it, under the same limits and grants
+    #[arg(long, value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
+    pub(super) with: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

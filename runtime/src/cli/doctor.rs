@@ -1,5 +1,7 @@
 //! `jobcell doctor --attack`: what came of the hostile guests, row by row.
 
+use jobcell_hostile::Verdict;
+
 use super::args::DoctorArgs;
 use super::console::{Console, table, visible};
 use super::exit::{Exit, Failure};
@@ -42,7 +44,19 @@ pub(super) async fn attack(
 }
 
 fn describe(report: &AttackReport) -> String {
-    let AttackReport { held, failed, engine, guest_bytes, profiles, rows, bouts, took_ms, .. } = report;
+    let AttackReport {
+        held,
+        not_reached,
+        failed,
+        late_max_ms,
+        engine,
+        guest_bytes,
+        profiles,
+        rows,
+        bouts,
+        took_ms,
+        ..
+    } = report;
     let mut shown = format!(
         "engine    wasmtime {}, {} cells, guests of {} KiB in this program\n",
         engine.wasmtime,
@@ -53,19 +67,28 @@ fn describe(report: &AttackReport) -> String {
         shown += &format!("attacked  {}\n", of_profile(profile));
     }
     shown.push('\n');
-    let titles = ["row", "what", ">held", ">failed", "ended by", ">longest", ">after the deadline"];
+    let titles =
+        ["row", "what", ">held", ">not reached", ">failed", "ended by", ">longest", ">after the deadline"];
     shown += &table(&titles, &rows.iter().map(of_row).collect::<Vec<_>>());
     for bout in bouts {
-        if let jobcell_hostile::Verdict::Failed(faults) = &bout.verdict {
-            for fault in faults {
-                let place = format!("{} {} under {}", bout.row, bout.guest, bout.profile);
-                shown += &format!("\nFAILED  {place}: {}", visible(fault));
-            }
+        let (word, said) = match &bout.verdict {
+            Verdict::Held => continue,
+            Verdict::NotReached(why) => ("not reached", why),
+            Verdict::Failed(faults) => ("FAILED", faults),
+        };
+        for what in said {
+            let place = format!("{} {} under {}", bout.row, bout.guest, bout.profile);
+            shown += &format!("\n{word:<12} {place}: {}", visible(what));
         }
     }
     let mib = |bytes: u64| bytes >> 20;
+    let unreached = match not_reached {
+        0 => String::new(),
+        n => format!("; {n} more did not come to their attack under these limits and grants"),
+    };
     shown += &format!(
-        "\nmemory    {} MiB before, {} MiB at most, {} MiB after\nheld      {held} of {} in {:.0} s\n",
+        "\nmemory    {} MiB before, {} MiB at most, {} MiB after\nheld      {held} of {} in {:.0} s{unreached}; \
+         an end up to {late_max_ms} ms after its deadline counts as held\n",
         mib(report.memory_before_bytes),
         mib(report.memory_peak_bytes),
         mib(report.memory_after_bytes),
@@ -84,12 +107,13 @@ fn of_profile(profile: &Attacked) -> String {
 }
 
 fn of_row(row: &RowReport) -> Vec<String> {
-    let RowReport { row, what, held, failed, ends, longest_ms, latest_ms } = row;
+    let RowReport { row, what, held, not_reached, failed, ends, longest_ms, latest_ms } = row;
     let ends: Vec<String> = ends.iter().map(|(end, n)| format!("{end} {n}")).collect();
     vec![
         (*row).to_owned(),
         (*what).to_owned(),
         held.to_string(),
+        not_reached.to_string(),
         failed.to_string(),
         ends.join(", "),
         format!("{longest_ms} ms"),

@@ -9,6 +9,7 @@ use crate::builder::StartError;
 use crate::config::ConfigError;
 use crate::host::HostError;
 use crate::invoke::InvokeError;
+use crate::replay::ReplayError;
 use crate::stores::OpenError;
 
 /// The exit codes. Scripts depend on them.
@@ -120,8 +121,28 @@ impl From<HostError> for Failure {
     fn from(error: HostError) -> Self {
         match error {
             HostError::Start(error) => error.into(),
-            HostError::Server(_) | HostError::Signals(_) => Self::failed(error.to_string()),
+            HostError::Server(_) | HostError::Telemetry(_) | HostError::Spool(_) | HostError::Signals(_) => {
+                Self::failed(error.to_string())
+            }
         }
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
+        let exit = match error {
+            ReplayError::Config(error) => return error.into(),
+            ReplayError::Store(error) => return error.into(),
+            ReplayError::NoHandler(_) | ReplayError::Unreadable { .. } => Exit::Usage,
+            ReplayError::Load(_) => Exit::Refused,
+            ReplayError::NotRecorded { .. }
+            | ReplayError::NoSuchAttempt { .. }
+            | ReplayError::NoJob { .. }
+            | ReplayError::Payload(_)
+            | ReplayError::NoVersion { .. }
+            | ReplayError::Wasm(_) => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 
@@ -129,7 +150,9 @@ impl From<InvokeError> for Failure {
     fn from(error: InvokeError) -> Self {
         let exit = match error {
             InvokeError::Config(error) => return error.into(),
-            InvokeError::Unknown { .. } | InvokeError::Unreadable { .. } => Exit::Usage,
+            InvokeError::Unknown { .. } | InvokeError::Unreadable { .. } | InvokeError::Elsewhere { .. } => {
+                Exit::Usage
+            }
             InvokeError::Load(_) => Exit::Refused,
             InvokeError::Wasm(_) => Exit::Failed,
         };

@@ -88,7 +88,7 @@ fn invocation(args: InvokeArgs, console: &mut Console<'_>) -> Result<Invocation,
     })
 }
 
-fn describe(invoked: &Invoked) -> String {
+pub(super) fn describe(invoked: &Invoked) -> String {
     let Invoked { handler, version, outcome, result, reason, stopped_by, backtrace, logs, progress, receipt } =
         invoked;
     let mut shown = format!("handler   {handler}@{version}\noutcome   {outcome}");

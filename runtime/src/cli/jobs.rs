@@ -5,7 +5,7 @@ mod receipts;
 
 use std::fmt::Write;
 
-use jobcell_core::store::{Page, Removed};
+use jobcell_core::store::{AttemptReceipt, Page, Removed};
 use jobcell_core::{Admin, Clock, Job, JobId, JobState, QueueName, Store, StoreError, SystemClock};
 use jobcell_server::JobView;
 
@@ -88,7 +88,9 @@ async fn get(store: &dyn Store, place: &JobPlace, console: &mut Console<'_>) -> 
     let (queue, id) = named(place)?;
     let Some(job) = store.get(&queue, &id).await? else { return Err(missing(store, &queue, &id).await) };
     let state = store.state(&queue, &id).await?;
-    console.answer(&JobView::new(&job, &queue, state), |_| describe(&job, &queue, state))
+    let receipts = store.receipts(&queue, &id).await?;
+    let view = JobView::new(&job, &queue, state).with_attempts(&receipts);
+    console.answer(&view, |_| describe(&job, &queue, state, &receipts))
 }
 
 async fn list(
@@ -206,7 +208,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn describe(job: &Job, queue: &QueueName, state: Option<JobState>) -> String {
+fn describe(job: &Job, queue: &QueueName, state: Option<JobState>, receipts: &[AttemptReceipt]) -> String {
     let mut rows: Vec<(&str, String)> = vec![
         ("id", job.id.to_string()),
         ("name", job.name.clone()),
@@ -223,6 +225,7 @@ fn describe(job: &Job, queue: &QueueName, state: Option<JobState>) -> String {
     let tried =
         format!("{} of {}, started {}", job.attempts_made, job.options.attempts_max(), job.attempts_started);
     some("attempts", Some(tried));
+    some("versions", (!receipts.is_empty()).then(|| receipts::versions(receipts)));
     some("stalled", (job.stalled_count > 0).then(|| job.stalled_count.to_string()));
     some("priority", (job.priority > 0).then(|| job.priority.to_string()));
     some("tenant", job.options.tenant.clone());

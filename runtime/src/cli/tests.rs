@@ -1,6 +1,7 @@
 //! Whole commands, from their words to exit code and output, over a real store in a directory of their own.
 
 mod administration;
+mod handlers;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -103,6 +104,8 @@ fn the_definitions_are_sound_and_name_what_exists() {
     let names: Vec<String> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
     let expected = [
         "run",
+        "dev",
+        "build",
         "check",
         "enqueue",
         "job",
@@ -110,7 +113,11 @@ fn the_definitions_are_sound_and_name_what_exists() {
         "queue",
         "schedule",
         "handler",
+        "host",
+        "stats",
+        "top",
         "invoke",
+        "replay",
         "doctor",
         "completions",
     ];

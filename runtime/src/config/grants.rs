@@ -102,11 +102,18 @@ const PRIVATE: Key<bool> = Key::value(
     SWITCH,
     "false",
     "Lets the host be on this machine or its own network; needs one exact host. Link-local addresses and those of \
-     instance metadata are never reached.",
+     instance metadata are reached only where the URL spells that very address.",
+);
+const TRACE: Key<bool> = Key::value(
+    "trace",
+    SWITCH,
+    "false",
+    "Lets requests carry the trace context of their attempt (`traceparent`, `tracestate`), where traces are collected. It \
+     tells the far end which requests belong together, so grant it to services of your own.",
 );
 static HTTP_SECTION: Section = Section {
     about: "Where outgoing requests may go.",
-    keys: &[URL.entry(), METHODS.entry(), HTTP_SECRETS.entry(), PRIVATE.entry()],
+    keys: &[URL.entry(), METHODS.entry(), HTTP_SECRETS.entry(), PRIVATE.entry(), TRACE.entry()],
 };
 
 /// What grants may name: what the rest of the configuration declares.
@@ -142,10 +149,10 @@ fn read_rule(reader: &Reader<'_>, declared: &Declared<'_>) -> Option<HttpRule> {
     let (methods, secrets) = (reader.get(&METHODS), reader.get(&HTTP_SECRETS).unwrap_or_default());
     let named = secrets.iter().map(RuleSecret::name);
     reader.refuse_undeclared(HTTP_SECRETS.name, "[secrets]", named, &declared.secrets);
-    let private = reader.value(&PRIVATE);
+    let (private, trace) = (reader.value(&PRIVATE), reader.value(&TRACE));
     let url = reader.get(&URL)?;
     match HttpRule::new(&url, methods, secrets, private) {
-        Ok(rule) => Some(rule),
+        Ok(rule) => Some(rule.with_trace(trace)),
         Err(error) => {
             // What a cause quotes of a URL with an '@' may be a part of a password.
             let is_safe = !url.contains('@') || !error.why.contains('"');

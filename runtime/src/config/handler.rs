@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use jobcell_core::recordings::Record;
+use jobcell_handlers::OciImage;
 use jobcell_wasm::{Grants, Limits};
 
-use super::forms::{Form, NAMES, choice, resolve, scheme_of, text};
+use super::build::{self, BuildConfig};
+use super::canary::{self, CanaryConfig};
+use super::forms::{COUNT_OR_NONE, Form, NAMES, SWITCH, choice, resolve, scheme_of, text};
 use super::grants::Declared;
 use super::limits::Ceilings;
 use super::node::Node;
@@ -28,6 +32,16 @@ pub struct HandlerConfig {
     pub retries: Retries,
     /// The names that the handler is given in place of those that producers use.
     pub names: BTreeMap<String, String>,
+    /// How canaries of it are begun and judged.
+    pub canary: CanaryConfig,
+    /// Different jobs that have to break in the same way before their version is quarantined; 0 never.
+    pub quarantine: u32,
+    /// Whether changes of its file, or of what its tag means, are taken while the host runs.
+    pub watch: bool,
+    /// Which attempts are recorded and kept.
+    pub record: Record,
+    /// How `dev` builds it, where it is no Cargo package.
+    pub build: Option<BuildConfig>,
 }
 
 /// Where a component comes from.
@@ -37,8 +51,8 @@ pub enum HandlerSource {
     Path(PathBuf),
     /// What was deployed into the store.
     Store,
-    /// An OCI registry: `host/repository@sha256:…`.
-    Oci(String),
+    /// An OCI registry: `host/repository:tag` or `host/repository@sha256:…`.
+    Oci(OciImage),
 }
 
 /// Which version of a handler runs a retry.
@@ -54,21 +68,48 @@ const SOURCE: Key<HandlerSource> = Key::new(
     "source",
     Form {
         name: "source",
-        expects: "a path such as \"handlers/media.wasm\", \"store\", or \"oci://host/repository@sha256:DIGEST\"",
+        expects: "a path such as \"handlers/media.wasm\", \"store\", or \"oci://host/repository:TAG\"",
         read: source,
     },
     Absent::Required,
-    "Where the component comes from: a `.wasm` file, a directory, `\"store\"` (what was deployed), or an OCI registry. \
-     The last needs a digest, so that what runs cannot change unseen.",
+    "Where its versions come from: a `.wasm` file, a directory that holds `NAME.wasm`, `\"store\"` (what is deployed, for the \
+     whole fleet), or an OCI registry, `\"oci://host/repository:TAG\"` or `\"…@sha256:DIGEST\"`. Named by its digest, what \
+     runs cannot change unseen. A signature is looked for in `NAME.wasm.sig`, or in the manifest's annotation \
+     `dev.jobcell.signature`.",
 );
 const LIMITS: Entry = Entry::section("limits", &limits::LIMITS);
 const GRANTS: Entry = Entry::section("grants", &grants::GRANTS);
+const BUILD: Entry = Entry::section("build", &build::BUILD);
 const RETRIES: Key<Retries> = Key::value(
     "retries",
     Form { name: "word", expects: "\"newest\" or \"same-version\"", read: retries },
     "\"newest\"",
-    "The version that runs a retry. The default lets a corrected handler finish what the faulty one failed; this \
-     version refuses the other.",
+    "The version that runs a retry. The default lets a corrected handler finish what the faulty one failed. With the other, \
+     a retry runs on the version of the attempt before, as long as that is kept and not quarantined.",
+);
+const CANARY: Entry = Entry::section("canary", &canary::CANARY);
+const QUARANTINED: Key<u64> = Key::value(
+    "quarantine",
+    COUNT_OR_NONE,
+    "5",
+    "So many different jobs that break in the same way, and one in four attempts, quarantine their version where there is \
+     another one to go back to: their jobs run on that one and use no attempt. 0 is never.",
+);
+const WATCH: Key<bool> = Key::value(
+    "watch",
+    SWITCH,
+    "true",
+    "Takes changes of the file, or of what a registry's tag means, while the host runs. A file is taken once nobody has \
+     written to it for a moment; a tag is looked up every 30 s. Without it they are taken when the host starts, and a file \
+     upon HUP.",
+);
+const RECORD: Key<Record> = Key::value(
+    "record",
+    Form { name: "word", expects: "\"off\", \"failed\" or \"all\"", read: record },
+    "\"off\"",
+    "Attempts whose questions to the outside and answers are kept, for `jobcell replay`: none, those that fail, or all. Secrets \
+     are taken out. The newest 100 of a queue are kept, 64 KiB each at most, in the store's memory; recording costs every \
+     attempt of the handler a little, because which one fails is known only afterwards.",
 );
 const NAME_MAP: Key<BTreeMap<String, String>> = Key::new(
     "names",
@@ -80,7 +121,18 @@ const NAME_MAP: Key<BTreeMap<String, String>> = Key::new(
 
 pub(super) static HANDLER: Section = Section {
     about: "One table for each handler.",
-    keys: &[SOURCE.entry(), LIMITS, GRANTS, RETRIES.entry(), NAME_MAP.entry().with_names()],
+    keys: &[
+        SOURCE.entry(),
+        WATCH.entry(),
+        RECORD.entry(),
+        LIMITS,
+        GRANTS,
+        RETRIES.entry(),
+        QUARANTINED.entry(),
+        CANARY,
+        NAME_MAP.entry().with_names(),
+        BUILD,
+    ],
 };
 
 /// Reads one handler. None without a source.
@@ -97,8 +149,26 @@ pub(super) fn read(
     let limits = limits::read(&reader.section(LIMITS.name, &limits::LIMITS), ceilings);
     let grants = grants::read(&reader.section(GRANTS.name, &grants::GRANTS), declared);
     let (retries, names) = (reader.value(&RETRIES), reader.get(&NAME_MAP).unwrap_or_default());
+    let build = build::read(&reader.section(BUILD.name, &build::BUILD), reader.node(BUILD.name).is_some());
+    let canary = canary::read(&reader.section(CANARY.name, &canary::CANARY));
+    let (quarantine, watch) = (reader.value(&QUARANTINED), reader.value(&WATCH));
+    let quarantine = u32::try_from(quarantine).unwrap_or(u32::MAX);
+    let record = reader.value(&RECORD);
     let source = reader.get(&SOURCE)?;
-    Some(HandlerConfig { name: name.to_owned(), source, limits, grants, retries, names })
+    let name = name.to_owned();
+    Some(HandlerConfig {
+        name,
+        source,
+        limits,
+        grants,
+        retries,
+        names,
+        canary,
+        quarantine,
+        watch,
+        record,
+        build,
+    })
 }
 
 fn is_name(name: &str) -> bool {
@@ -111,20 +181,19 @@ fn source(node: &Node) -> Result<HandlerSource, String> {
     if text == "store" {
         return Ok(HandlerSource::Store);
     }
-    if let Some(reference) = text.strip_prefix("oci://") {
-        let is_digest = |digest: &str| digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit());
-        return match reference.split_once("@sha256:") {
-            Some((place, digest)) if place.contains('/') && is_digest(digest) => {
-                Ok(HandlerSource::Oci(reference.to_owned()))
-            }
-            _ => Err("does not end in @sha256: and 64 hex digits".to_owned()),
-        };
+    if let Some(image) = text.strip_prefix("oci://") {
+        let image = image.parse().map_err(|fault: jobcell_handlers::oci::OciImageError| fault.cause)?;
+        return Ok(HandlerSource::Oci(image));
     }
     if text.contains("://") {
         let (scheme, _) = scheme_of(&text)?;
         return Err(format!("has the unknown scheme {scheme:?}"));
     }
     Ok(HandlerSource::Path(resolve(&text, &node.origin)))
+}
+
+fn record(node: &Node) -> Result<Record, String> {
+    choice(node, &[("off", Record::Off), ("failed", Record::Failed), ("all", Record::All)])
 }
 
 fn retries(node: &Node) -> Result<Retries, String> {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use jobcell_wasm::{ARTIFACT_BYTES_CEILING, Compiler, CompilerProcess, Limits};
 
-use jobcell_server::Role;
+use jobcell_server::{DashboardOptions, Redaction, Role};
 
-use super::forms::{ADDRESS, BYTES, COUNT, DURATION, DURATION_OR_NONE, Form, PATH, TEXT, choice, text};
+use super::forms::{
+    ADDRESS, BYTES, COUNT, DURATION, DURATION_OR_NONE, Form, PATH, TEXT, TEXTS, choice, text,
+};
 use super::limits;
 use super::node::Node;
 use super::reader::Reader;
@@ -28,6 +30,10 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Who may use the API. Empty: only this machine.
     pub tokens: Vec<TokenConfig>,
+    /// What of jobs nobody is shown.
+    pub redaction: Redaction,
+    /// How the dashboard is reached, and how long people stay signed in.
+    pub dashboard: DashboardOptions,
 }
 
 /// One token of the API.
@@ -106,8 +112,49 @@ const LISTEN: Key<SocketAddr> = Key::value(
      `\"0.0.0.0:8787\"`. Port 0 takes any free one and logs it.",
 );
 const TOKENS: Entry = Entry::listed("tokens", &TOKEN);
-pub(super) static SERVER: Section =
-    Section { about: "The HTTP side: health, metrics, API.", keys: &[LISTEN.entry(), TOKENS] };
+const PATH_PREFIX: Key<String> = Key::new(
+    "path-prefix",
+    Form { name: "path", expects: "a path such as \"/jobcell\"", read: path_prefix },
+    Absent::Means("none"),
+    "What stands before every path, dashboard and API alike, for a proxy that shares one name among programs. The proxy \
+     may take it away or leave it: both are answered.",
+);
+const SESSION_IDLE: Key<Duration> = Key::value(
+    "session-idle",
+    DURATION,
+    "\"12h\"",
+    "Whoever signed in to the dashboard is signed out after so long without a page: a working day.",
+);
+const SESSION_MAX: Key<Duration> = Key::value(
+    "session-max",
+    DURATION,
+    "\"7d\"",
+    "Whoever signed in is signed out after so long in any case.",
+);
+const REDACT: Key<Redaction> = Key::value(
+    "redact",
+    Form {
+        name: "list of paths",
+        expects: "a list of paths, such as [\"data.card.number\", \"returnvalue.*.token\"]",
+        read: redaction,
+    },
+    "[]",
+    "Fields of jobs that nobody is shown, in the API, live updates and the dashboard: `[redacted]` stands there instead. \
+     A path begins with `data`, `returnvalue`, `progress` or `opts` and goes down by names, by numbers into lists, and \
+     by `*`; a name that is looked for in a list is looked for in all its items. A payload that is not JSON is not shown \
+     at all where a path begins with its part. Handlers, the store and the command line see everything.",
+);
+pub(super) static SERVER: Section = Section {
+    about: "The HTTP side: health, metrics, API.",
+    keys: &[
+        LISTEN.entry(),
+        TOKENS,
+        REDACT.entry(),
+        PATH_PREFIX.entry(),
+        SESSION_IDLE.entry(),
+        SESSION_MAX.entry(),
+    ],
+};
 
 const TOKEN_NAME: Key<String> =
     Key::new("name", TEXT, Absent::Required, "Who uses the token; shown in the audit log, never the token.");
@@ -257,6 +304,12 @@ pub(super) fn read_server(reader: &Reader<'_>) -> ServerConfig {
     ServerConfig {
         listen: reader.value(&LISTEN),
         tokens: reader.listed(TOKENS.name, &TOKEN).into_iter().filter_map(token).collect(),
+        redaction: reader.value(&REDACT),
+        dashboard: DashboardOptions {
+            path_prefix: reader.get(&PATH_PREFIX).unwrap_or_default(),
+            session_idle: reader.value(&SESSION_IDLE),
+            session_max: reader.value(&SESSION_MAX),
+        },
     }
 }
 
@@ -343,6 +396,27 @@ pub(super) fn check_cell(limits: &Limits, cells: &CellsConfig, handler: &Reader<
 
 pub(super) fn read_log(reader: &Reader<'_>) -> LogConfig {
     LogConfig { format: reader.value(&FORMAT) }
+}
+
+fn path_prefix(node: &Node) -> Result<String, String> {
+    let path = (TEXT.read)(node)?;
+    let is_plain = |part: &str| {
+        let bytes = part.bytes();
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && bytes.into_iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
+    };
+    let inner = path.trim_matches('/');
+    if inner.is_empty() || inner.split('/').all(is_plain) {
+        return Ok(if inner.is_empty() { String::new() } else { format!("/{inner}") });
+    }
+    Err("is not made of letters, digits, '-', '_', '.' and '~' between slashes".to_owned())
+}
+
+fn redaction(node: &Node) -> Result<Redaction, String> {
+    let paths = (TEXTS.read)(node)?;
+    Redaction::new(paths.iter().map(String::as_str)).map_err(|error| error.to_string())
 }
 
 fn role(node: &Node) -> Result<Role, String> {

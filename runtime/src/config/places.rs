@@ -38,14 +38,15 @@ const REQUIRE_SIGNATURE: Key<bool> = Key::value(
     "require-signature",
     SWITCH,
     "false",
-    "Refuses handlers that none of `keys` has signed. This version does not verify signatures, so it refuses `true` \
-     rather than run handlers unverified.",
+    "Refuses versions that none of `keys` has signed, from wherever they come: on deploying, on activating, and on every \
+     host before it loads one.",
 );
 const KEYS: Key<Vec<String>> = Key::new(
     "keys",
     Form { name: "list of keys", expects: "a list of public keys such as [\"ed25519:BASE64\"]", read: keys },
     Absent::Means("none"),
-    "Public keys whose signatures are believed. Without effect in this version, which says so at the start.",
+    "Public keys whose signatures are believed, as `jobcell handler keygen` prints them. A signature by any other key, or \
+     one that does not fit, is refused even where none is required.",
 );
 pub(super) static TRUST: Section =
     Section { about: "Whose handlers are believed.", keys: &[REQUIRE_SIGNATURE.entry(), KEYS.entry()] };

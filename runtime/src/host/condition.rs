@@ -9,18 +9,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use jobcell_core::clock::SystemClock;
+use jobcell_core::documents::{Documents, Folder};
 use jobcell_core::store::{Counts, StoreHealth};
 use jobcell_core::worker::{Pulse, WorkerHealth};
 use jobcell_core::{Clock, JobState, QueueName, Store};
-use jobcell_handlers::Registry;
+use jobcell_handlers::registry::WAITING;
+use jobcell_handlers::{Controller, Registry};
 use jobcell_server::{
     Gauges, HandlerGauge, HandlerHealth, Health, HealthReport, HostGauges, QueueHealth, RedisHealth,
     RedisStatus, Status, StoreGauges, StoreReport, WorkerReport, queue_gauges,
 };
 use jobcell_wasm::Engine;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::runtime::Runtime;
+use crate::telemetry::Spans;
 
 /// How long the store may take to answer before it counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,13 +39,20 @@ pub(super) const PAUSE_LOOK: Duration = Duration::from_secs(2);
 pub(super) struct Condition {
     store: Arc<dyn Store>,
     registry: Arc<Registry>,
+    controller: Arc<Controller>,
     engine: Option<Engine>,
     queues: Vec<QueueName>,
     pulses: Vec<(QueueName, Arc<Pulse>)>,
+    /// Where the hosts of the fleet are written down.
+    documents: Arc<dyn Documents>,
+    /// What became of spans; none where traces are not collected.
+    spans: Option<Arc<Spans>>,
     /// Whether the store is Redis.
     redis: bool,
     quiet: AtomicBool,
     stopping: AtomicBool,
+    /// Told when the fleet should hear of something at once.
+    changed: Notify,
 }
 
 impl Condition {
@@ -49,13 +60,23 @@ impl Condition {
         Self {
             store: Arc::clone(&runtime.open.store) as Arc<_>,
             registry: Arc::clone(&runtime.registry),
+            controller: Arc::clone(&runtime.controller),
             engine: runtime.engine.clone(),
             queues,
             pulses: runtime.workers.pulses().to_vec(),
+            documents: Arc::clone(&runtime.open.documents),
+            spans: None,
             redis,
             quiet: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            changed: Notify::new(),
         }
+    }
+
+    /// Shows what becomes of the spans of traces.
+    pub(super) fn with_spans(mut self, spans: Option<Arc<Spans>>) -> Self {
+        self.spans = spans;
+        self
     }
 
     pub(super) fn queues(&self) -> &[QueueName] {
@@ -64,10 +85,24 @@ impl Condition {
 
     pub(super) fn set_quiet(&self, quiet: bool) {
         self.quiet.store(quiet, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn changed(&self) -> &Notify {
+        &self.changed
     }
 
     pub(super) fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
     }
 
     async fn store_health(&self) -> Result<StoreHealth, String> {
@@ -124,7 +159,7 @@ impl Condition {
     /// What is wrong with the workers, a sentence each.
     fn worker_faults(&self) -> Vec<String> {
         let told = self.pulses.iter().filter_map(|(queue, pulse)| {
-            let WorkerHealth { silent, fault, stuck } = pulse.look();
+            let WorkerHealth { silent, fault, stuck, still: _ } = pulse.look();
             match fault {
                 Some(fault) => Some(format!("queue {queue}: {fault}")),
                 None if stuck => Some(format!(
@@ -137,13 +172,19 @@ impl Condition {
         told.collect()
     }
 
+    /// How many hosts of the fleet are alive.
+    async fn hosts(&self) -> Option<u64> {
+        let asked = timeout(QUEUES_PATIENCE, self.documents.list(Folder::Hosts));
+        asked.await.ok()?.ok().map(|hosts| hosts.len() as u64)
+    }
+
     async fn queue_reports(&self, store_up: bool) -> BTreeMap<String, QueueHealth> {
         let ask = self.queues.iter().map(|queue| async move {
             let standing = if store_up { self.queue_standing(queue).await } else { None };
             let (paused, jobs) = standing.unzip();
             let pulse = self.pulses.iter().find(|(name, _)| name == queue);
             let worker = pulse.map_or_else(WorkerReport::default, |(_, pulse)| {
-                let WorkerHealth { silent, fault, stuck: _ } = pulse.look();
+                let WorkerHealth { silent, fault, stuck: _, still: _ } = pulse.look();
                 WorkerReport { last_poll: Some(silent), fault }
             });
             (queue.as_str().to_owned(), QueueHealth { paused, jobs, worker })
@@ -156,12 +197,13 @@ impl Condition {
 impl Health for Condition {
     async fn ready(&self) -> Result<(), Vec<String>> {
         let mut reasons = Vec::new();
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.is_stopping() {
             reasons.push("the host is stopping".to_owned());
         }
-        if self.quiet.load(Ordering::Relaxed) {
+        if self.is_quiet() {
             reasons.push("the host is quiet; send CONT to go on".to_owned());
         }
+        reasons.extend(self.controller.waiting());
         match self.store_health().await {
             Err(reason) => reasons.push(reason),
             // It answers, and may refuse every write all the same: a replica, memory or disk that is full.
@@ -210,7 +252,10 @@ impl Health for Condition {
             redis,
             store,
             handlers: handlers
-                .map(|h| (h.name, HandlerHealth { version: h.version, state: "active" }))
+                .map(|h| {
+                    let state = if h.version == WAITING { "waiting" } else { "active" };
+                    (h.name, HandlerHealth { version: h.version, state })
+                })
                 .collect(),
             queues,
             version: env!("CARGO_PKG_VERSION"),
@@ -222,22 +267,27 @@ impl Health for Condition {
 #[async_trait]
 impl Gauges for Condition {
     fn host(&self) -> HostGauges {
-        let handlers = self.registry.list().into_iter();
+        let versions = self.registry.versions().into_iter();
         HostGauges {
             cells_active: self.engine.as_ref().map_or(0, |engine| engine.cells_active() as u64),
+            cells_max: self.engine.as_ref().map_or(0, |engine| engine.cells_max() as u64),
+            build: (env!("CARGO_PKG_VERSION"), jobcell_wasm::WASMTIME_VERSION),
+            spans: self.spans.as_ref().map(|spans| spans.counts()).unwrap_or_default(),
             last_polls: self
                 .pulses
                 .iter()
                 .map(|(queue, pulse)| (queue.clone(), pulse.look().silent))
                 .collect(),
-            handlers: handlers
-                .map(|h| HandlerGauge { handler: h.name, version: h.version, state: "active" })
+            handlers: versions
+                .map(|v| HandlerGauge { handler: v.handler, version: v.version, state: v.state })
                 .collect(),
         }
     }
 
     async fn store(&self) -> StoreGauges {
-        let answers = self.store_health().await.is_ok();
+        let answer = self.store_health().await;
+        let answers = answer.is_ok();
+        let warnings = answer.map_or(0, |health| health.faults.len() + health.warnings.len());
         let ask = self.queues.iter().filter(|_| answers).map(|queue| async move {
             let asked = queue_gauges(&*self.store, queue, SystemClock.now());
             let gauges = timeout(QUEUES_PATIENCE, asked).await.ok()?.ok()?;
@@ -245,6 +295,7 @@ impl Gauges for Condition {
         });
         let queues = join_all(ask).await.into_iter().flatten().collect();
         let refuses = self.pulses.iter().any(|(_, pulse)| pulse.look().fault.is_some());
-        StoreGauges { up: answers && !refuses, queues }
+        let hosts = if answers { self.hosts().await } else { None };
+        StoreGauges { up: answers && !refuses, warnings: warnings as u64, hosts, queues }
     }
 }

@@ -4,20 +4,10 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// TERM, INT: stop in good order; the second time at once.
-    Stop,
-    /// TSTP: stop claiming.
-    Quiet,
-    /// CONT: claim again.
-    Unquiet,
-    /// HUP: read configuration and handlers again.
-    Reload,
-}
+use super::asked::Asked;
 
-/// Listens from its making on.
+/// The signals: TERM and INT stop, the second time at once; TSTP is quiet, CONT goes on; HUP reads configuration and
+/// handlers again. Listened to from its making on.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -11,7 +11,7 @@ use jobcell_core::store::{
     SchedulerSpec, Schedulers, Series, StallPolicy, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen,
 };
 use jobcell_core::{Admin, Job, JobId, JobState, Millis, QueueName, Store, StoreError};
-use jobcell_redis::{BullStore, ListStore, RedisCache, RedisKeyValue, RedisPublisher};
+use jobcell_redis::{BullStore, ListStore, RedisCache, RedisDocuments, RedisKeyValue, RedisPublisher};
 
 use super::Uses;
 
@@ -28,6 +28,7 @@ pub(super) struct Beside {
     pub(super) cache: RedisCache,
     pub(super) keyvalue: RedisKeyValue,
     pub(super) publisher: RedisPublisher,
+    pub(super) documents: RedisDocuments,
 }
 
 // === impl RoutedStore ===
@@ -51,7 +52,7 @@ impl RoutedStore {
 impl Beside {
     /// What the user may not do.
     async fn denied(&self) -> Vec<String> {
-        let Self { uses, cache, keyvalue, publisher } = self;
+        let Self { uses, cache, keyvalue, publisher, documents: _ } = self;
         let mut denied = Vec::new();
         if uses.cache {
             denied.extend(cache.denied().await);
@@ -258,6 +259,8 @@ impl Store for RoutedStore {
             health.faults.extend(list.denied().await);
         }
         health.faults.extend(self.beside.denied().await);
+        // Jobs run without it.
+        health.warnings.extend(self.beside.documents.denied().await);
         Ok(health)
     }
 

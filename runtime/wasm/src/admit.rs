@@ -356,6 +356,23 @@ impl Engine {
     }
 }
 
+/// Describes a component after refusing what [`Engine::admit`] refuses whatever is granted: bytes that are no component,
+/// are malformed, or are not for this world. Compiles nothing and needs no engine, so that it can be asked before an
+/// artifact is stored. `features` is not filled in.
+///
+/// # Errors
+/// What [`Engine::admit`] would say.
+pub fn screen(bytes: &[u8]) -> Result<Description, AdmitError> {
+    if bytes.len() > ARTIFACT_BYTES_CEILING {
+        return Err(AdmitError::TooLarge { size: bytes.len(), limit: ARTIFACT_BYTES_CEILING });
+    }
+    let description = describe(bytes)?;
+    check_world(&description)?;
+    check_versions(&description.imports)?;
+    validate(bytes)?;
+    Ok(description)
+}
+
 fn check_world(description: &Description) -> Result<(), AdmitError> {
     if description.exports.iter().any(|export| export == "handle (func)") {
         return Ok(());

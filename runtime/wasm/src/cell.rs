@@ -6,8 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jobcell_core::effects::Tape;
 use jobcell_core::event::Event;
+use jobcell_core::trace::Note;
 use jobcell_core::{Attempt, HostCall, Outcome, Receipt, StopCause};
+use rand::RngExt;
 use tokio::time::Instant;
 use wasmtime::UpdateDeadline;
 use wasmtime::component::ResourceTable;
@@ -16,6 +19,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::clock::{CoarseClock, CoarseTime};
 use crate::cpu;
+use crate::effect::clock::{self, Random, Taped};
 use crate::http::hooks::Http;
 use crate::limits::Meter;
 use crate::runner::{micros, millis};
@@ -34,6 +38,8 @@ pub(crate) struct Cell {
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
     pub(crate) usage: Usage,
+    /// Records the effects, or answers them.
+    pub(crate) tape: Option<Tape>,
     /// It has given its turn away, and was not asked since.
     has_yielded: bool,
     table: ResourceTable,
@@ -53,7 +59,12 @@ struct Wasi {
 // === impl Cell ===
 
 impl Cell {
-    pub(crate) fn new(template: Arc<Template>, attempt: Attempt, started: Instant) -> Self {
+    pub(crate) fn new(
+        template: Arc<Template>,
+        attempt: Attempt,
+        tape: Option<Tape>,
+        started: Instant,
+    ) -> Self {
         let limits = template.limits();
         let deadline = attempt.deadline.min(started + limits.deadline);
         let mut table = ResourceTable::new();
@@ -65,6 +76,7 @@ impl Cell {
             started,
             deadline,
             usage: Usage::default(),
+            tape,
             has_yielded: false,
             table,
             wasi: None,
@@ -80,6 +92,10 @@ impl Cell {
     /// Counts a call of the guest into the host.
     pub(crate) fn called(&mut self, kind: HostCall) {
         self.usage.called(kind);
+        // Those that a trace has nothing to say of come by the million.
+        if !matches!(kind, HostCall::Wasi | HostCall::Http | HostCall::Context | HostCall::Logging) {
+            self.attempt.io.note(Note::Call(kind));
+        }
     }
 
     /// Whether one value keeps to its limit, which is called as in the configuration. A refusal goes into the receipt.
@@ -159,6 +175,7 @@ impl Cell {
 
     /// Tells the host's observers of a refusal.
     pub(crate) fn tell_denied(&self, capability: &'static str) {
+        self.attempt.io.note(Note::Denied(capability));
         let handler = self.template.name().to_owned();
         self.template.services().observer.on(&Event::Denied { handler, capability });
     }
@@ -210,18 +227,25 @@ impl Cell {
 impl WasiView for Cell {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         self.called(HostCall::Wasi);
-        let (io, random) = (&self.attempt.io, self.template.limits().random);
+        let (io, random, tape) = (&self.attempt.io, self.template.limits().random, &self.tape);
         let wasi = self.wasi.get_or_insert_with(|| {
             let console = Console::new(Arc::clone(io));
             // No arguments, environment, folders or network: WASI's builder grants none by itself.
-            let ctx = WasiCtx::builder()
-                .stdout(console.stdout())
-                .stderr(console.stderr())
-                .max_random_size(random)
-                .monotonic_clock(CoarseClock::start())
-                .wall_clock(CoarseTime)
-                .build();
-            Box::new(Wasi { ctx, console })
+            let mut builder = WasiCtx::builder();
+            builder.stdout(console.stdout()).stderr(console.stderr()).max_random_size(random);
+            match tape {
+                None => builder.monotonic_clock(CoarseClock::start()).wall_clock(CoarseTime),
+                Some(tape) => {
+                    let seed = clock::seed(tape);
+                    builder
+                        .monotonic_clock(Taped::new(CoarseClock::start(), tape))
+                        .wall_clock(Taped::new(CoarseTime, tape))
+                        .secure_random(clock::random(seed, Random::Secure))
+                        .insecure_random(clock::random(seed, Random::Insecure))
+                        .insecure_random_seed(clock::random(seed, Random::Seed).random())
+                }
+            };
+            Box::new(Wasi { ctx: builder.build(), console })
         });
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut self.table }
     }
@@ -230,8 +254,9 @@ impl WasiView for Cell {
 impl WasiHttpView for Cell {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.called(HostCall::Http);
-        let Self { template, attempt, deadline, table, http, .. } = self;
-        let http = http.get_or_insert_with(|| Box::new(Http::new(template, attempt, *deadline)));
+        let Self { template, attempt, deadline, tape, table, http, .. } = self;
+        let http =
+            http.get_or_insert_with(|| Box::new(Http::new(template, attempt, tape.as_ref(), *deadline)));
         let (ctx, hooks) = http.split();
         WasiHttpCtxView { hooks, table, ctx }
     }

@@ -185,7 +185,13 @@ fn stored(entry: &Entry<'_>, code: &Code, engine: &Engine) -> Option<Component> 
         // Loading it back maps the file, whose pages all hosts of this machine share.
         Ok(()) => entry.load(engine.wasmtime()),
         Err(error) => {
-            tracing::warn!(%error, "a compiled component could not be kept; it is compiled again at the next start");
+            let folder = entry.folder().display().to_string();
+            tracing::warn!(
+                %error,
+                folder,
+                "a compiled component could not be kept; it runs, and is compiled again at the next start. Make room there, or \
+                 name another folder as cells.cache"
+            );
             None
         }
     }

@@ -159,6 +159,11 @@ fn write_private(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
 // === impl Entry ===
 
 impl Entry<'_> {
+    /// Where it lies.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.cache.folder
+    }
+
     fn path(&self) -> PathBuf {
         self.cache.folder.join(&self.name)
     }

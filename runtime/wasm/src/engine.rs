@@ -113,6 +113,12 @@ impl Engine {
         (self.0.config.cells as usize).saturating_sub(self.0.cells.available_permits())
     }
 
+    /// Cells that can be alive at once.
+    #[must_use]
+    pub fn cells_max(&self) -> usize {
+        self.0.config.cells as usize
+    }
+
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.0.engine
     }

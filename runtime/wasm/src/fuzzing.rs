@@ -26,6 +26,7 @@ pub fn reach(ip: IpAddr) -> &'static str {
     match address::reach(ip) {
         Reach::Public => "public",
         Reach::Private(_) => "private",
+        Reach::Guarded(_) => "guarded",
         Reach::Never(_) => "never",
     }
 }

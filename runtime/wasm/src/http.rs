@@ -17,4 +17,5 @@ pub(crate) mod resolve;
 pub(crate) mod rule;
 pub(crate) mod send;
 pub(crate) mod substitute;
+mod taped;
 pub(crate) mod tls;

@@ -16,7 +16,7 @@ pub(crate) struct Texts {
 }
 
 /// The names of the W3C's propagation formats. They come first, so that no bound cuts them off.
-const W3C: [&str; 3] = ["traceparent", "tracestate", "baggage"];
+pub(crate) const W3C: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 /// Headers taken from the producer's telemetry context; vendors add a few to the W3C's.
 const HEADERS_MAX: usize = 16;
 /// Bytes of them together. The W3C's own bounds add up to about 9 KiB.
@@ -32,7 +32,7 @@ impl Texts {
         Self {
             // Ids start anew when a queue is wiped; the time of making tells such namesakes apart.
             idempotency_key: format!("{key_prefix}:{queue}:{}:{}", job.id, job.timestamp),
-            carried: job.options.telemetry.as_deref().map(carried).unwrap_or_default(),
+            carried: context(attempt),
         }
     }
 
@@ -61,6 +61,32 @@ impl Texts {
     pub(crate) fn headers(&self) -> Vec<Header<'_>> {
         self.carried.iter().map(|(name, value)| Header { name, value }).collect()
     }
+}
+
+/// The context that the guest is given: the producer's. Where the attempt is followed, its own place in the trace stands in
+/// place of the producer's.
+fn context(attempt: &Attempt) -> Vec<(String, String)> {
+    let mut headers = attempt.job.options.telemetry.as_deref().map(carried).unwrap_or_default();
+    let own = attempt.io.trace().map(|trace| trace.context()).unwrap_or_default();
+    if !own.is_empty() {
+        headers.retain(|(name, _)| !W3C[..2].iter().any(|own| own.eq_ignore_ascii_case(name)));
+        headers.splice(0..0, own.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
+    headers
+}
+
+/// The context for a job that this attempt makes, as producers store it: none where the producer wanted the trace to end
+/// with this job.
+pub(crate) fn handed_on(attempt: &Attempt) -> Option<String> {
+    let options = &attempt.job.options;
+    if options.omit_context {
+        return None;
+    }
+    if attempt.io.trace().is_none() {
+        return options.telemetry.clone();
+    }
+    let carrier = context(attempt).into_iter().map(|(name, value)| (name, Value::String(value)));
+    Some(Value::Object(carrier.collect()).to_string())
 }
 
 /// The producer's telemetry context as headers. Producers store the W3C carrier, a JSON object of texts, or a bare

@@ -16,6 +16,7 @@ mod code;
 mod compile;
 mod compile_cache;
 mod cpu;
+mod effect;
 mod engine;
 mod error;
 #[doc(hidden)]
@@ -37,9 +38,10 @@ mod strip;
 mod template;
 mod ticker;
 mod usage;
+mod warm;
 mod world;
 
-pub use admit::{ARTIFACT_BYTES_CEILING, AdmitError, AdmitOptions, Admitted};
+pub use admit::{ARTIFACT_BYTES_CEILING, AdmitError, AdmitOptions, Admitted, screen};
 pub use blobs::BlobStore;
 pub use compile::child::compiler_entry;
 pub use compile::{CompileBound, Compiler, CompilerProcess};

@@ -73,6 +73,11 @@ impl Redactor {
         Some(String::from_utf8_lossy(&replaced).into_owned())
     }
 
+    /// The bytes with what `mark` makes of its name for every secret. None when there is none.
+    pub(crate) fn replaced(&self, bytes: &[u8], mark: &dyn Fn(&str) -> String) -> Option<Vec<u8>> {
+        self.replace(bytes, |granted| Some(mark(&granted.name)))
+    }
+
     /// A response's header with the stand-ins of secrets that the handler may not see. A location with a token in it
     /// can still be followed: the stand-in is replaced again on the way out. None when there is none.
     pub(crate) fn header(&self, value: &[u8]) -> Option<Vec<u8>> {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
 use jobcell_core::attempt::{LogLimits, Redact};
+use jobcell_core::effects::Tape;
 use jobcell_core::runner::{Receipt, Report};
 use jobcell_core::{Attempt, Outcome, Runner, StopCause};
 use tokio::time::Instant;
@@ -47,6 +48,10 @@ impl HandlerRunner {
     ) -> Result<Self, WasmError> {
         Template::new(engine, admitted, spec, services).map(|template| Self(Arc::new(template)))
     }
+
+    pub(crate) fn template(&self) -> &Arc<Template> {
+        &self.0
+    }
 }
 
 #[async_trait]
@@ -69,6 +74,7 @@ impl Runner for HandlerRunner {
 
     async fn run(&self, attempt: Attempt) -> Report {
         let started = Instant::now();
+        let tape = attempt.io.take_tape();
         let (size, limit) = (attempt.job.data.len(), self.0.limits().payload);
         if size > limit {
             let reason =
@@ -76,6 +82,11 @@ impl Runner for HandlerRunner {
             let mut report = not_run(Outcome::stopped(StopCause::Payload, reason), started);
             report.receipt.note("payload", size as u64, limit as u64);
             return report;
+        }
+        if let Some(Tape::Play(player)) = &tape {
+            let Some(_place) = self.spare_place() else { return not_run(Outcome::Requeue, started) };
+            player.begin();
+            return run_in_cell(self.0.sealed(), attempt, tape, started).await;
         }
         let place = tokio::select! {
             biased;
@@ -88,7 +99,20 @@ impl Runner for HandlerRunner {
             }
         };
         let Ok(_place) = place else { return not_run(Outcome::Requeue, started) };
-        run_in_cell(&self.0, attempt, started).await
+        run_in_cell(&self.0, attempt, tape, started).await
+    }
+
+    fn plays(&self) -> bool {
+        true
+    }
+}
+
+impl HandlerRunner {
+    /// A place for an attempt that nobody waits for: only while a quarter of all places is free, and never by waiting.
+    fn spare_place(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        let engine = self.0.engine();
+        let is_calm = engine.cells().available_permits() > engine.cells_max() / 4;
+        if is_calm { engine.cells().try_acquire().ok() } else { None }
     }
 }
 
@@ -117,13 +141,18 @@ struct Course {
     computed: Duration,
 }
 
-async fn run_in_cell(template: &Arc<Template>, attempt: Attempt, started: Instant) -> Report {
+async fn run_in_cell(
+    template: &Arc<Template>,
+    attempt: Attempt,
+    tape: Option<Tape>,
+    started: Instant,
+) -> Report {
     let cancel = attempt.cancel.clone();
     if let Some(redactor) = template.redactor() {
         let redactor: Arc<dyn Redact> = Arc::clone(redactor) as _;
         attempt.io.redact_with(redactor);
     }
-    let mut store = template.store(Cell::new(Arc::clone(template), attempt, started));
+    let mut store = template.store(Cell::new(Arc::clone(template), attempt, tape, started));
     let deadline = store.data().deadline;
     let mut course = Course { phase: Phase::Making, start: Duration::ZERO, computed: Duration::ZERO };
     let mut computed = Duration::ZERO;

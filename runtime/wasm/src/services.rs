@@ -39,6 +39,22 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
 }
 
+// === impl Services ===
+
+impl Services {
+    /// What an attempt has that is answered from a recording: nothing that reaches anything. Secrets stay, because hashing
+    /// with them happens inside of the host; nobody is told of refusals, which were told when they were real.
+    pub(crate) fn sealed(&self) -> Self {
+        Self {
+            key_prefix: self.key_prefix.clone(),
+            secrets: Arc::clone(&self.secrets),
+            clock: Arc::clone(&self.clock),
+            http: HttpSender::sealed(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Services {
     fn default() -> Self {
         Self {

@@ -1,9 +1,11 @@
 //! What all attempts of one version share: the linked component, its limits, grants and services.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use jobcell_core::AttemptIo;
 use jobcell_core::event::Event;
+use jobcell_core::trace::Note;
 use wasmtime::Store;
 
 use crate::admit::Admitted;
@@ -44,6 +46,8 @@ pub(crate) struct Template {
     stand_ins: BTreeMap<String, String>,
     connections: Connections,
     redactor: Option<Arc<Redactor>>,
+    /// The same with nothing to reach, made when it is first needed.
+    sealed: OnceLock<Arc<Template>>,
 }
 
 /// Room in a host call for names and lengths around a blob.
@@ -67,25 +71,48 @@ impl Template {
         let blob = if grants.blobs.is_empty() { 0 } else { limits.blob.saturating_add(BLOB_MARGIN) };
         // The result comes out by the same way and must fit even where it is allowed to be large.
         let host_call = limits.host_call.max(blob).max(limits.result.saturating_add(BLOB_MARGIN));
+        let (pre, version) = (admitted.pre().clone(), admitted.version().to_owned());
+        Ok(Self::with(engine.clone(), pre, version, spec, services, host_call))
+    }
+
+    fn with(
+        engine: Engine,
+        pre: HandlerPre<Cell>,
+        version: String,
+        spec: HandlerSpec,
+        services: Services,
+        host_call: usize,
+    ) -> Self {
         let placeholders = Placeholders::new();
+        let secrets = &spec.grants.secrets;
         let stand_ins =
-            grants.secrets.iter().map(|grant| (placeholders.of(&grant.name), grant.name.clone())).collect();
-        let granted = grants.secrets.iter().map(|grant| Granted {
+            secrets.iter().map(|grant| (placeholders.of(&grant.name), grant.name.clone())).collect();
+        let granted = secrets.iter().map(|grant| Granted {
             name: grant.name.clone(),
             reveal: grant.reveal,
             stand_in: placeholders.of(&grant.name),
         });
-        Ok(Self {
+        Self {
             redactor: Redactor::new(Arc::clone(&services.secrets), granted.collect()),
             connections: services.http.connections(),
-            engine: engine.clone(),
-            pre: admitted.pre().clone(),
-            version: admitted.version().to_owned(),
+            sealed: OnceLock::new(),
+            engine,
+            pre,
+            version,
             services,
             host_call,
             placeholders,
             stand_ins,
             spec,
+        }
+    }
+
+    /// The same version with nothing to reach: for attempts that are answered from a recording.
+    pub(crate) fn sealed(&self) -> &Arc<Self> {
+        self.sealed.get_or_init(|| {
+            let (pre, version, spec) = (self.pre.clone(), self.version.clone(), self.spec.clone());
+            let services = self.services.sealed();
+            Arc::new(Self::with(self.engine.clone(), pre, version, spec, services, self.host_call))
         })
     }
 
@@ -126,6 +153,11 @@ impl Template {
         self.placeholders.of(secret)
     }
 
+    /// The name of the secret that this is the stand-in of.
+    pub(crate) fn secret_behind(&self, stand_in: &[u8]) -> Option<&str> {
+        self.stand_ins.get(std::str::from_utf8(stand_in).ok()?).map(String::as_str)
+    }
+
     /// The secrets that have stand-ins: stand-in, name and value.
     pub(crate) fn stand_ins(&self) -> impl Iterator<Item = (&str, &str, &Secret)> {
         self.stand_ins.iter().filter_map(|(stand_in, name)| {
@@ -144,7 +176,8 @@ impl Template {
     }
 
     /// Tells the host's observers that a request was refused.
-    pub(crate) fn denied_http(&self) {
+    pub(crate) fn denied_http(&self, io: &AttemptIo) {
+        io.note(Note::Denied("http"));
         let event = Event::Denied { handler: self.name().to_owned(), capability: "http" };
         self.services.observer.on(&event);
     }

@@ -94,6 +94,11 @@ impl Usage {
         Err(Error::Quota(format!("the limit of {of} {what} an attempt is used up (limits.{key})")))
     }
 
+    /// What is left of a budget.
+    pub(crate) fn left(&self, budget: Budget, limits: &Limits) -> u64 {
+        budget.of(limits).saturating_sub(self.spent[budget as usize])
+    }
+
     /// Notes that a limit refused something.
     pub(crate) fn refuse(&mut self, key: &'static str, wanted: u64, of: u64) {
         Near::keep(&mut self.refused, Near { name: key.into(), used: wanted, of });

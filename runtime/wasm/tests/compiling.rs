@@ -194,6 +194,8 @@ async fn it_has_nothing_of_the_host_but_three_pipes() {
         async move { engine.admit(slow(), options()).await }
     });
     let pid = confined(memory).await;
+    // The last thing it takes from itself: a filter of system calls.
+    until("the filter", || of_process(pid, "status").contains("Seccomp:\t2").then_some(())).await;
     kill_process(pid, Signal::STOP).unwrap();
     let descriptors: Vec<String> = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()))
         .unwrap()

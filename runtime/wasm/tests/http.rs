@@ -94,7 +94,7 @@ async fn what_no_rule_covers_is_denied_with_the_line_to_add() {
         assert_eq!(log.contains("private = true"), own, "{log}");
     }
     let (_, log) = fetch(&runner, json!({"url": "http://169.254.169.254/latest/meta-data/"})).await;
-    assert!(log.contains("never reach") && !log.contains("to allow it"), "{log}");
+    assert!(log.contains("only a rule for this very address") && !log.contains("to allow it"), "{log}");
     let (_, log) = fetch(&runner, json!({"url": "https://example.com/x?token=hidden"})).await;
     assert!(log.contains("https://example.com/x") && !log.contains("hidden"), "{log}");
     assert_eq!(server.received().len(), 1);

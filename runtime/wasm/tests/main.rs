@@ -6,6 +6,7 @@ mod admission;
 mod capabilities;
 mod compile_cache;
 mod compiling;
+mod effects;
 mod http;
 mod http_peers;
 mod http_ssrf;

@@ -5,7 +5,8 @@ use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{Error, FnArg, GenericArgument, ItemFn, Path, PathArguments, Result, ReturnType, Signature, Type};
 
-use crate::parse::{Key, Written};
+use crate::manifest;
+use crate::parse::{Key, Written, WrittenPlugin};
 
 /// What a handler looks like; every fault of a signature shows it.
 pub(crate) const SIGNATURE: &str = "fn name(job: Job<Payload>) -> Result<Output, Failure>";
@@ -17,28 +18,29 @@ pub(crate) struct Handler {
     pub(crate) function: ItemFn,
 }
 
-/// The sound, distinct paths of a plugin; at least one.
+/// The sound, distinct paths of a plugin, at least one, and what it says of itself.
 pub(crate) struct Plugin {
     pub(crate) handlers: Vec<Path>,
+    pub(crate) manifest: String,
 }
 
 /// Collects faults, so that one compilation shows them all.
 #[derive(Default)]
-struct Faults(Option<Error>);
+pub(crate) struct Faults(Option<Error>);
 
 impl Faults {
-    fn add(&mut self, error: Error) {
+    pub(crate) fn add(&mut self, error: Error) {
         match &mut self.0 {
             Some(all) => all.combine(error),
             None => self.0 = Some(error),
         }
     }
 
-    fn at(&mut self, tokens: impl ToTokens, text: impl std::fmt::Display) {
+    pub(crate) fn at(&mut self, tokens: impl ToTokens, text: impl std::fmt::Display) {
         self.add(Error::new_spanned(tokens, text));
     }
 
-    fn into_result<T>(self, value: T) -> Result<T> {
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T> {
         self.0.map_or(Ok(value), Err)
     }
 }
@@ -131,7 +133,8 @@ fn is_job(written: &Type) -> bool {
 
 // === plugin ===
 
-pub(crate) fn plugin(handlers: Vec<Path>) -> Result<Plugin> {
+pub(crate) fn plugin(written: WrittenPlugin) -> Result<Plugin> {
+    let WrittenPlugin { handlers, clauses } = written;
     let mut faults = Faults::default();
     if handlers.is_empty() {
         let text = "a plugin has at least one handler: plugin!(resize, thumbnail)";
@@ -146,7 +149,8 @@ pub(crate) fn plugin(handlers: Vec<Path>) -> Result<Plugin> {
             faults.at(path, "a handler is named by its path alone, without generic arguments");
         }
     }
-    faults.into_result(Plugin { handlers })
+    let manifest = manifest::text(&clauses, &mut faults);
+    faults.into_result(Plugin { handlers, manifest })
 }
 
 /// The path as people write it.

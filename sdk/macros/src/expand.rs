@@ -1,6 +1,6 @@
 //! What was meant into code. Everything is named from the root of `jobcell_sdk`, so that nothing needs importing.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Literal, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Ident, Path};
@@ -41,6 +41,7 @@ pub(crate) fn faulty_handler(faults: &syn::Error, item: &TokenStream) -> TokenSt
 }
 
 pub(crate) fn plugin(plugin: &Plugin) -> TokenStream {
+    let manifest = Literal::byte_string(plugin.manifest.as_bytes());
     let constants: Vec<Path> = plugin.handlers.iter().map(constant).collect();
     let distinct = plugin.handlers.iter().enumerate().flat_map(|(at, right)| {
         let constants = &constants;
@@ -60,7 +61,7 @@ pub(crate) fn plugin(plugin: &Plugin) -> TokenStream {
             #(#distinct)*
             ::jobcell_sdk::Plugin::new(&[#(#constants),*])
         };
-        ::jobcell_sdk::__export_component!(PLUGIN);
+        ::jobcell_sdk::__export_component!(PLUGIN, #manifest);
     }
 }
 

@@ -137,3 +137,30 @@ fn the_doctor_attacks_the_defaults_where_nothing_is_configured() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
 }
+
+#[test]
+fn an_attack_that_is_not_reached_is_neither_held_nor_failed() {
+    let site = Site::embedded(
+        "[handlers.wide]\nsource = \"${basic}\"\n[handlers.wide.limits]\nprogress = \"1MiB\"\ndeadline = \"200ms\"\n",
+    );
+    let ran = site.cli(&["--json", "doctor", "--attack", "--row", "O4", "--row", "N1"]).ok();
+    let report = ran.json();
+    assert_eq!((&report["ok"], &report["failed"]), (&json!(true), &json!(0)), "{report}");
+    let bouts = report["bouts"].as_array().unwrap();
+    let of = |row: &str, profile: &str| {
+        let is_asked = |bout: &&Value| bout["row"] == row && bout["profile"] == profile;
+        bouts.iter().filter(is_asked).collect::<Vec<_>>()
+    };
+    let says = |bout: &Value, part: &str| bout["faults"][0].as_str().is_some_and(|said| said.contains(part));
+    // It was granted nothing to send requests with, and may tell more progress than the guest does.
+    assert!(of("N1", "wide").iter().all(|bout| bout["verdict"] == "not-reached" && says(bout, "http")));
+    let raised = of("O4", "wide").iter().filter(|bout| says(bout, "limits.progress")).count();
+    assert!(raised > 0, "{report}");
+    // Under the defaults every attack is reached.
+    for row in ["N1", "O4"] {
+        let attacked = of(row, "defaults");
+        assert!(!attacked.is_empty() && attacked.iter().all(|bout| bout["verdict"] == "held"), "{report}");
+    }
+    let unreached = bouts.iter().filter(|bout| bout["verdict"] == "not-reached").count();
+    assert_eq!(report["not_reached"], unreached);
+}

@@ -11,6 +11,8 @@ const CONFIG: &str = r#"
 handler = "mine"
 [handlers.mine]
 source = "mine.wasm"
+# What this is about is HUP; a watched file is taken without it.
+watch = false
 "#;
 
 fn site(stage: &Stage) -> Site {

@@ -1,7 +1,9 @@
 //! `job receipt`: what attempts cost, kept with their jobs.
 
 use jobcell_tests::Site;
+use jobcell_tests::artifacts::guest;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::stage::{BASIC, Stage, on_both_stores};
 
@@ -29,6 +31,18 @@ on_both_stores! {
                 assert!(receipt[measure].as_u64() > Some(0), "{measure}: {receipt}");
             }
         }
+        // Which artifact ran each of them, with the job too.
+        let digest = format!("sha256:{}", hex::encode(Sha256::digest(std::fs::read(guest("basic")).unwrap())));
+        let job = site.job("work", &id);
+        for attempts in [&all, &job["attempts"]] {
+            let attempts = attempts.as_array().expect("a list of attempts");
+            assert_eq!(attempts.len(), 3, "{attempts:?}");
+            for attempt in attempts {
+                assert_eq!((&attempt["version"], &attempt["digest"]), (&json!(digest[7..19]), &json!(digest)), "{attempt}");
+            }
+        }
+        let shown = format!("1: basic@{} retry", &digest[7..19]);
+        let _ = site.cli(&["job", "get", "work", &id]).ok().answers(&["versions", &shown]);
         let ended = site.job("work", &id)["finishedOn"].as_u64().expect("an end");
         let last = all[2]["at"].as_u64().expect("a time");
         assert!(last.abs_diff(ended) < 5_000, "{last} {ended}");

@@ -39,12 +39,19 @@ impl<'a> Host<'a> {
     pub(super) fn start(site: &'a Site) -> anyhow::Result<Self> {
         let mut host = Self { site, running: None };
         if site.has_redis() {
-            let mut command = site.command()?;
-            host.running =
-                Some(command.arg("run").stdout(Stdio::null()).spawn().context("starting the host")?);
-            host.wait_ready()?;
+            host.keep_running()?;
         }
         Ok(host)
+    }
+
+    /// From now on the host runs all the time, and has the embedded store for itself.
+    pub(super) fn keep_running(&mut self) -> anyhow::Result<()> {
+        if self.running.is_some() {
+            return Ok(());
+        }
+        let mut command = self.site.command()?;
+        self.running = Some(command.arg("run").stdout(Stdio::null()).spawn().context("starting the host")?);
+        self.wait_ready()
     }
 
     fn wait_ready(&mut self) -> anyhow::Result<()> {
@@ -104,7 +111,7 @@ impl<'a> Host<'a> {
         String::from_utf8(output.stdout).context("the answer is no text")
     }
 
-    /// Over Redis: asks the host to end, and waits for that.
+    /// Asks the host to end, where it runs, and waits for that.
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
         let Some(mut child) = self.running.take() else { return Ok(()) };
         let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();

@@ -65,6 +65,18 @@ handlers = {{ "thumbnails" = "media" }}
 [queues.notifications]
 handlers = {{ "notify" = "notification" }}
 
+[queues.thanks]
+handler = "thanks"
+concurrency = 4
+
+[handlers.thanks]
+source = "store"
+limits = {{ memory = "64MiB", deadline = "30s" }}
+[handlers.thanks.grants]
+secrets = ["notification-webhook"]
+publish = ["thanks"]
+http = [{{ url = "http://127.0.0.1:{receiver}", methods = ["POST"], private = true }}]
+
 [handlers.payment]
 source = {payment:?}
 limits = {{ memory = "64MiB", deadline = "30s" }}

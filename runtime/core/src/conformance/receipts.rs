@@ -13,7 +13,8 @@ fn with_receipt(claimed: &Claimed, verdict: Verdict, keep: u64) -> Finish {
         attempt: job_of(claimed).attempt(),
         at: 5,
         handler: "h \"1\"".to_owned(),
-        version: "v".to_owned(),
+        version: "0123456789ab".to_owned(),
+        digest: Some(format!("sha256:0123456789ab{}", "0".repeat(52))),
         outcome: "retry".to_owned(),
         receipt: Receipt { wall_us: 100 + job_of(claimed).attempts_started, ..Receipt::default() },
     };
@@ -39,6 +40,9 @@ pub async fn every_attempt_that_is_used_leaves_its_receipt(rig: Rig) {
     let receipts = ok!(rig.store.receipts(&rig.queue, &added));
     let told: Vec<_> = receipts.iter().map(|r| (r.attempt, r.receipt.wall_us, r.handler.as_str())).collect();
     assert_eq!(told, [(1, 101, "h \"1\""), (2, 102, "h \"1\"")]);
+    let version =
+        |r: &AttemptReceipt| r.digest.as_ref().is_some_and(|digest| digest[7..].starts_with(&r.version));
+    assert!(receipts.iter().all(version), "{receipts:?}");
     let failed = rig.add("b").await;
     done(&rig, &rig.claim_one().await, fail("bad"), 5).await;
     assert_eq!(kept(&rig, &failed).await, [1]);

@@ -29,6 +29,9 @@ pub struct Finish {
     pub receipt: Option<ReceiptNote>,
     /// What becomes of the job's [`Crashes`]. A final failure forgets them in any case.
     pub crashes: CrashNote,
+    /// The digest of the version that ran the attempt, where there is one. Written where the verdict is a retry, so that
+    /// the next attempt can be given to the same version ([`Job::pinned`](crate::Job::pinned)).
+    pub digest: Option<String>,
 }
 
 /// A receipt to be stored with its job.
@@ -66,6 +69,7 @@ impl Finish {
             keep_logs: None,
             receipt: None,
             crashes: CrashNote::Leave,
+            digest: None,
         }
     }
 }

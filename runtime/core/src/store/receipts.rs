@@ -19,8 +19,12 @@ pub struct AttemptReceipt {
     pub at: Millis,
     /// The handler, `-` when none was found.
     pub handler: String,
-    /// Its version.
+    /// Its version: 12 hex digits, `native`, or `-` when there was no handler.
     pub version: String,
+    /// The whole digest of that version's artifact, `sha256:` and 64 hex digits. None for a native handler, and in what
+    /// older hosts wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// [`Outcome::label`](crate::Outcome::label).
     pub outcome: String,
     /// The measures.
@@ -34,6 +38,8 @@ struct Head<'a> {
     at: Millis,
     handler: &'a str,
     version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
     outcome: &'a str,
 }
 
@@ -41,11 +47,11 @@ impl AttemptReceipt {
     /// As JSON text, shortened where it is longer than [`RECEIPT_BYTES_MAX`].
     #[must_use]
     pub fn to_json(&self) -> String {
-        let Self { attempt, at, handler, version, outcome, receipt } = self;
-        let (attempt, at) = (*attempt, *at);
+        let Self { attempt, at, handler, version, digest, outcome, receipt } = self;
+        let (attempt, at, digest) = (*attempt, *at, digest.as_deref());
         // Texts and numbers can always be written.
-        let mut text =
-            serde_json::to_string(&Head { attempt, at, handler, version, outcome }).unwrap_or_default();
+        let mut text = serde_json::to_string(&Head { attempt, at, handler, version, digest, outcome })
+            .unwrap_or_default();
         let measures = receipt.to_json(RECEIPT_BYTES_MAX.saturating_sub(text.len()));
         if let Some(measures) = measures.strip_prefix('{').filter(|rest| *rest != "}") {
             text.pop();
@@ -68,6 +74,7 @@ mod tests {
             at: 1_700_000_000_000,
             handler: "a \"b\"".to_owned(),
             version: "0123456789ab".to_owned(),
+            digest: Some(format!("sha256:0123456789ab{}", "0".repeat(52))),
             outcome: "stopped".to_owned(),
             receipt,
         }
@@ -83,6 +90,14 @@ mod tests {
             assert_eq!(serde_json::from_str::<AttemptReceipt>(&text).unwrap(), receipt, "{text}");
             assert_eq!(serde_json::to_string(&receipt).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn what_has_no_artifact_has_no_digest() {
+        let native = AttemptReceipt { digest: None, ..receipt(Receipt::default()) };
+        let text = native.to_json();
+        assert!(!text.contains("digest"), "{text}");
+        assert_eq!(serde_json::from_str::<AttemptReceipt>(&text).unwrap(), native);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::runner::{Receipt, Report, Route, Runner};
 use crate::store::{
     AttemptReceipt, CANCELLED, Claimed, Finish, RECEIPTS_MAX, ReceiptNote, StoreError, Verdict,
 };
+use crate::trace::{Begins, Note};
 
 /// What a runner gets on top of its deadline to end by itself, with a proper report.
 const BACKSTOP: Duration = Duration::from_millis(250);
@@ -51,16 +52,25 @@ pub(super) async fn run(
     let now = surroundings.clock.now();
     let run = AssertUnwindSafe(route_and_run(scene, &id, &job, now, cancel, &io)).catch_unwind();
     // Without an end the job would be renewed and keep its slot for ever.
-    let (outcome, cost) = run.await.unwrap_or_else(|_| {
+    let (outcome, ran) = run.await.unwrap_or_else(|_| {
         let reason = "the host panicked around this attempt; its log has the message";
         (Outcome::stopped(StopCause::Host, reason), None)
     });
+    let digest = ran.as_ref().and_then(|ran| ran.digest.clone());
     let now = surroundings.clock.now();
     let verdict = decide(&job, &settings.policy, outcome.clone(), now, (surroundings.entropy)());
     let crashes = note_crashes(&job, &outcome, &verdict);
     let receipt =
-        cost.filter(|_| has_receipt(&verdict)).and_then(|cost| note(cost, settings.policy.receipts, now));
-    Finish { recorded: io.take(), keep_logs, receipt, crashes, ..Finish::new(id, token, verdict) }
+        ran.filter(|_| has_receipt(&verdict)).and_then(|ran| note(ran, settings.policy.receipts, now));
+    Finish { recorded: io.take(), keep_logs, receipt, crashes, digest, ..Finish::new(id, token, verdict) }
+}
+
+/// A run that came to its end.
+struct Ran {
+    /// [`Event::Ended`].
+    ended: Event,
+    /// Of the version that ran it.
+    digest: Option<String>,
 }
 
 /// Whether the attempt is used up and the job stays.
@@ -73,10 +83,11 @@ fn has_receipt(verdict: &Verdict) -> bool {
 }
 
 /// What an attempt cost, to be stored.
-fn note(ended: Event, keep: u64, at: Millis) -> Option<ReceiptNote> {
+fn note(Ran { ended, digest }: Ran, keep: u64, at: Millis) -> Option<ReceiptNote> {
     let Event::Ended { handler, version, outcome, attempt, receipt, .. } = ended else { return None };
     let keep = keep.min(RECEIPTS_MAX);
-    let receipt = AttemptReceipt { attempt, at, handler, version, outcome: outcome.to_owned(), receipt };
+    let outcome = outcome.to_owned();
+    let receipt = AttemptReceipt { attempt, at, handler, version, digest, outcome, receipt };
     (keep > 0).then(|| ReceiptNote { json: receipt.to_json(), keep })
 }
 
@@ -87,7 +98,7 @@ async fn route_and_run(
     now: Millis,
     cancel: CancellationToken,
     io: &Arc<AttemptIo>,
-) -> (Outcome, Option<Event>) {
+) -> (Outcome, Option<Ran>) {
     let Scene { surroundings, settings } = scene;
     let (queue, observer) = (&settings.queue, &surroundings.observer);
     if job.attempts_started <= 1 {
@@ -97,9 +108,16 @@ async fn route_and_run(
             waited: Duration::from_millis(now.saturating_sub(due)),
         });
     }
-    let (handler, version, mut report) = match surroundings.router.route(queue, &job.name) {
+    let trace = observer.follow(&Begins { queue, job, now });
+    if let Some(trace) = &trace {
+        io.follow_with(Arc::clone(trace));
+    }
+    let mut digest = None;
+    let (handler, version, mut report) = match surroundings.router.route(queue, job) {
         Route::To(runner) => {
+            io.note(Note::Runs(runner.handler(), runner.version()));
             io.limit(runner.log_limits());
+            digest = runner.digest().map(str::to_owned);
             let deadline = job
                 .options
                 .timeout
@@ -134,9 +152,13 @@ async fn route_and_run(
         stop,
         attempt: job.attempt(),
         receipt: report.receipt,
+        trace: trace.as_ref().map(|trace| trace.id()),
     };
     observer.on(&ended);
-    (report.outcome, Some(ended))
+    if let Some(trace) = trace {
+        trace.ended(&ended);
+    }
+    (report.outcome, Some(Ran { ended, digest }))
 }
 
 fn unrouted(outcome: Outcome) -> (String, String, Report) {

@@ -188,6 +188,7 @@ impl Driver {
         let (phase, now) = (self.phase(), Instant::now());
         self.tell_busy();
         self.looks.plan(self.held.running() > 0, now);
+        self.pulse.runs(self.held.running());
         self.pulse.asks(phase == Phase::Run && self.held.running() < self.slots() && !self.pace.rests(now));
         if self.over(phase) {
             return true;

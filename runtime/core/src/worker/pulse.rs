@@ -1,5 +1,6 @@
 //! What a worker lets others know of itself while it runs, so that one that looks alive and takes no jobs is seen.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub struct Pulse {
     stuck_after: Duration,
     /// Held only to look or to change, never over an await.
     beat: Mutex<Beat>,
+    running: AtomicUsize,
 }
 
 /// How a worker is.
@@ -29,11 +31,16 @@ pub struct WorkerHealth {
     pub fault: Option<String>,
     /// It has been silent for so long that it must be considered dead.
     pub stuck: bool,
+    /// Since it last did anything at all, whether the store answers or not: it looks round at every third of a lock's
+    /// time. Zero once it has ended.
+    pub still: Duration,
 }
 
 #[derive(Debug)]
 struct Beat {
     answered: Instant,
+    /// When it last looked round; none once it has ended.
+    turned: Option<Instant>,
     asks: bool,
     fault: Option<(&'static str, String)>,
 }
@@ -41,8 +48,9 @@ struct Beat {
 impl Pulse {
     /// Of a worker that asks at least this often.
     pub(super) fn new(poll: Duration) -> Self {
-        let beat = Beat { answered: Instant::now(), asks: true, fault: None };
-        Self { stuck_after: poll + PATIENCE, beat: Mutex::new(beat) }
+        let now = Instant::now();
+        let beat = Beat { answered: now, turned: Some(now), asks: true, fault: None };
+        Self { stuck_after: poll + PATIENCE, beat: Mutex::new(beat), running: AtomicUsize::new(0) }
     }
 
     /// How the worker is now.
@@ -54,7 +62,19 @@ impl Pulse {
             silent,
             fault: beat.fault.as_ref().map(|(verb, error)| format!("{verb}: {error}")),
             stuck: silent > self.stuck_after,
+            still: beat.turned.map(|turned| turned.elapsed()).unwrap_or_default(),
         }
+    }
+
+    /// Attempts that run now, as far as the worker has looked round since.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// So many attempts run.
+    pub(super) fn runs(&self, attempts: usize) {
+        self.running.store(attempts, Ordering::Relaxed);
     }
 
     fn beat(&self) -> MutexGuard<'_, Beat> {
@@ -62,11 +82,12 @@ impl Pulse {
         self.beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the worker has a reason to ask for jobs.
+    /// The worker looks round: whether it has a reason to ask for jobs.
     pub(super) fn asks(&self, asks: bool) {
-        let mut beat = self.beat();
+        let (now, mut beat) = (Instant::now(), self.beat());
+        beat.turned = Some(now);
         if asks && !beat.asks {
-            beat.answered = Instant::now();
+            beat.answered = now;
         }
         beat.asks = asks;
     }
@@ -96,6 +117,7 @@ impl Pulse {
     pub(super) fn ended(&self) {
         let mut beat = self.beat();
         beat.asks = false;
+        beat.turned = None;
         beat.fault = None;
     }
 }
@@ -115,7 +137,22 @@ mod tests {
         assert_eq!(pulse.look().silent, Duration::ZERO, "every slot is taken");
         tokio::time::advance(Duration::from_secs(3600)).await;
         pulse.asks(true);
-        assert_eq!(pulse.look(), WorkerHealth { silent: Duration::ZERO, fault: None, stuck: false });
+        let still = Duration::ZERO;
+        assert_eq!(pulse.look(), WorkerHealth { silent: Duration::ZERO, fault: None, stuck: false, still });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_does_nothing_at_all_is_still_and_one_that_has_ended_is_not() {
+        let pulse = Pulse::new(Duration::from_secs(5));
+        tokio::time::advance(Duration::from_secs(70)).await;
+        assert_eq!(pulse.look().still.as_secs(), 70);
+        pulse.failed("claim", &StoreError::Unavailable("away".to_owned()));
+        assert_eq!(pulse.look().still.as_secs(), 70, "only looking round counts");
+        pulse.asks(true);
+        assert_eq!(pulse.look().still, Duration::ZERO);
+        tokio::time::advance(Duration::from_secs(70)).await;
+        pulse.ended();
+        assert_eq!(pulse.look().still, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

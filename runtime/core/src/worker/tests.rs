@@ -4,6 +4,7 @@ mod cancel;
 mod fake;
 mod outage;
 mod runner;
+mod trace;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

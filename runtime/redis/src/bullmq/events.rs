@@ -1,6 +1,5 @@
 //! Reading a queue's event stream, over connections that may block.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jobcell_core::store::StoredEvent;
@@ -8,72 +7,15 @@ use jobcell_core::{QueueName, StoreError};
 use redis::Value;
 
 use super::BullStore;
-use crate::connect::CONNECT_TIMEOUT;
-use crate::error;
-use crate::link::{Broken, Redis, Seated};
+use crate::link::{Readers, Redis};
 use crate::reply;
 
 /// Entries one call returns.
 const ENTRIES_MAX: usize = 1000;
-/// Connections kept for the next reader; more readers than that open their own each time.
-const IDLE_MAX: usize = 8;
-/// What `CLIENT LIST` shows.
-const NAME: &str = "jobcell:events";
-
-/// Connections for blocking reads. One serves one reader at a time; a reader that is dropped takes its own along.
-#[derive(Clone, Default)]
-pub(crate) struct Readers {
-    idle: Arc<Mutex<Vec<Seated>>>,
-}
-
-// === impl Readers ===
+/// What `CLIENT LIST` shows of the connections that read events.
+pub(crate) const READERS: &str = "jobcell:events";
 
 impl Readers {
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Seated>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn clear(&self) {
-        self.idle().clear();
-    }
-
-    /// Runs a command on this key that blocks for at most `wait`.
-    async fn call(
-        &self,
-        redis: &Redis,
-        key: &str,
-        cmd: &redis::Cmd,
-        wait: Duration,
-    ) -> Result<Value, StoreError> {
-        // Those that lead elsewhere by now are dropped.
-        let idle = {
-            let mut idle = self.idle();
-            idle.retain(|open| redis.is_current(open));
-            let fits = idle.iter().position(|open| redis.is_seated(open, key));
-            fits.map(|place| idle.swap_remove(place))
-        };
-        let reused = idle.is_some();
-        let mut open = match idle {
-            Some(open) => open,
-            None => redis.seated(key, NAME, CONNECT_TIMEOUT).await?,
-        };
-        let mut reply = redis.block(&open, key, cmd, wait).await;
-        if reply.is_err() && reused {
-            // It broke while nobody used it. Reading twice does no harm.
-            open = redis.seated(key, NAME, CONNECT_TIMEOUT).await?;
-            reply = redis.block(&open, key, cmd, wait).await;
-        }
-        let value = reply.map_err(|broken| match broken {
-            Broken::Elsewhere => redis.error(&error::unsent("another server has the queue now")),
-            Broken::Failed(e) => e,
-        })?;
-        let mut idle = self.idle();
-        if idle.len() < IDLE_MAX {
-            idle.push(open);
-        }
-        Ok(value)
-    }
-
     /// The entries of a stream of events after this one; waits for the first.
     pub(crate) async fn events(
         &self,
@@ -98,12 +40,6 @@ impl Readers {
                 decode(entries)
             }
         }
-    }
-}
-
-impl std::fmt::Debug for Readers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Readers").field("idle", &self.idle().len()).finish_non_exhaustive()
     }
 }
 

@@ -103,7 +103,7 @@ fn verdict(code: i64) -> Result<(), Refusal> {
 
 /// One record, as `finish.lua` lists them.
 fn encode(call: &mut Call<'_>, finish: &Finish) -> Result<(), StoreError> {
-    let Finish { id: _, token: _, verdict, recorded, keep_logs, receipt, crashes } = finish;
+    let Finish { id: _, token: _, verdict, recorded, keep_logs, receipt, crashes, digest } = finish;
     if !recorded.is_empty() {
         let Recorded { logs, progress, data } = recorded;
         let flags = match (progress, data) {
@@ -120,7 +120,9 @@ fn encode(call: &mut Call<'_>, finish: &Finish) -> Result<(), StoreError> {
             call.arg(line);
         }
     }
-    encode_cost(call, receipt.as_ref(), crashes);
+    // Nobody else reads it.
+    let digest = digest.as_deref().filter(|_| matches!(verdict, Verdict::Retry { .. }));
+    encode_cost(call, receipt.as_ref(), crashes, digest);
     match verdict {
         Verdict::Complete { result, keep } => {
             // Every client parses the result; one that is not there is JSON's null.
@@ -150,9 +152,14 @@ fn encode(call: &mut Call<'_>, finish: &Finish) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What the attempt cost and how it broke, where there is something to say.
-fn encode_cost(call: &mut Call<'_>, receipt: Option<&ReceiptNote>, crashes: &CrashNote) {
-    if receipt.is_none() && *crashes == CrashNote::Leave {
+/// What the attempt cost, how it broke and which version ran it, where there is something to say.
+fn encode_cost(
+    call: &mut Call<'_>,
+    receipt: Option<&ReceiptNote>,
+    crashes: &CrashNote,
+    digest: Option<&str>,
+) {
+    if receipt.is_none() && *crashes == CrashNote::Leave && digest.is_none() {
         return;
     }
     let (json, keep) = receipt.map_or(("", 0), |receipt| (receipt.json.as_str(), receipt.keep));
@@ -162,6 +169,7 @@ fn encode_cost(call: &mut Call<'_>, receipt: Option<&ReceiptNote>, crashes: &Cra
         CrashNote::Forget => call.arg("-"),
         CrashNote::Set(crashes) => call.arg(crashes.to_string()),
     };
+    call.arg(digest.unwrap_or_default());
 }
 
 fn traces(stacktrace: &[String]) -> Result<String, StoreError> {

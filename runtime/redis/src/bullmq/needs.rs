@@ -80,6 +80,8 @@ mod tests {
 
     #[test]
     fn every_command_of_the_scripts_is_asked_for() {
-        assert_covers(&needs("bull"), &script::words());
+        // Only what hosts share asks for the time, and has needs of its own.
+        let words = script::words().into_iter().filter(|word| *word != "TIME").collect();
+        assert_covers(&needs("bull"), &words);
     }
 }

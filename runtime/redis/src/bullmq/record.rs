@@ -59,6 +59,7 @@ pub(crate) fn parse(id: JobId, hash: Vec<Value>) -> (Option<Job>, Option<Malform
             b"stacktrace" => job.stacktrace = traces(value),
             // What nobody can read is no count.
             b"crashes" => job.crashes = into_text(value).parse().ok(),
+            b"digest" => job.pinned = Some(into_text(value)),
             b"defa" => job.deferred_failure = Some(into_text(value)),
             b"pb" => job.processed_by = Some(into_text(value)),
             b"parentKey" => job.parent_key = Some(into_text(value)),

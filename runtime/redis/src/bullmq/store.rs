@@ -14,7 +14,7 @@ use jobcell_core::store::{
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, Store, StoreError};
 use redis::{RedisError, Value};
 
-use super::events::Readers;
+use super::events::READERS;
 use super::needs::needs;
 use super::unanswered::Unanswered;
 use super::waiter::MarkerWaiter;
@@ -22,7 +22,7 @@ use crate::connect::{ConnectError, ConnectOptions};
 use crate::error;
 use crate::health;
 use crate::keys::{JOB_KEYS, QUEUE_KEYS, QueueKeys};
-use crate::link::Redis;
+use crate::link::{Readers, Redis};
 use crate::permissions::Permissions;
 use crate::reply;
 use crate::script::Call;
@@ -62,7 +62,7 @@ impl BullStore {
         Self {
             redis,
             options,
-            readers: Readers::default(),
+            readers: Readers::new(READERS),
             unanswered: Unanswered::default(),
             permissions: Permissions::default(),
         }

@@ -101,7 +101,7 @@ impl ListStore {
 
     /// One record, as `finish.lua` lists them.
     fn encode(&self, call: &mut Call<'_>, finish: &Finish) -> Result<(), StoreError> {
-        let Finish { id, token, verdict, recorded, keep_logs, receipt, crashes } = finish;
+        let Finish { id, token, verdict, recorded, keep_logs, receipt, crashes, digest } = finish;
         let Recorded { logs, progress, data } = recorded;
         let crashes = match crashes {
             CrashNote::Leave => None,
@@ -113,6 +113,7 @@ impl ListStore {
             ("d", data.as_deref()),
             ("r", receipt.as_ref().map(|receipt| receipt.json.as_bytes())),
             ("k", crashes.as_deref().map(str::as_bytes)),
+            ("v", digest.as_deref().map(str::as_bytes)),
         ]
         .into_iter()
         .filter_map(|(flag, value)| Some((flag, value?)))

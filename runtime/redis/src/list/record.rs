@@ -15,7 +15,7 @@ const LOG_LINES_KEPT: u64 = 1000;
 const TRACES_KEPT: u64 = 10;
 
 /// The fields that are read when somebody looks, in the order of [`Record::of_look`].
-pub(super) const LOOKED_AT: [&str; 22] = [
+pub(super) const LOOKED_AT: [&str; 23] = [
     "data",
     "name",
     "tenantId",
@@ -31,6 +31,7 @@ pub(super) const LOOKED_AT: [&str; 22] = [
     "delay",
     "crashes",
     "depth",
+    "digest",
     "dueAt",
     "status",
     "updated",
@@ -58,6 +59,7 @@ pub(super) struct Record {
     delay: Option<u64>,
     crashes: Option<Crashes>,
     depth: Option<u64>,
+    digest: Option<String>,
     due_at: Option<Millis>,
     /// Who has it: none of the words of this store when nobody here has touched it.
     pub(super) status: Status,
@@ -122,6 +124,7 @@ impl Record {
             delay: number(next()),
             crashes: text(next())?.and_then(|crashes| crashes.parse().ok()),
             depth: number(next()),
+            digest: text(next())?,
             ..Self::default()
         })
     }
@@ -129,7 +132,7 @@ impl Record {
     /// The values of [`LOOKED_AT`].
     pub(super) fn of_look(values: Value) -> Result<Self, StoreError> {
         let mut values = reply::array(values)?.into_iter();
-        let mut record = Self::of_start(values.by_ref().take(15))?;
+        let mut record = Self::of_start(values.by_ref().take(16))?;
         let mut next = || values.next().unwrap_or(Value::Nil);
         record.due_at = number(next());
         record.status = Status::of(reply::text(next())?.as_deref());
@@ -189,6 +192,7 @@ impl Record {
         job.failed_reason = self.error;
         job.stacktrace = self.trace.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
         job.crashes = self.crashes;
+        job.pinned = self.digest;
         job.deferred_failure = self.failing;
         job.processed_on = self.started_at;
         job.finished_on = self.finished_at;

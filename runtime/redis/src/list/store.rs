@@ -19,10 +19,10 @@ use super::needs::needs;
 use super::options::ListOptions;
 use super::script;
 use super::waiter::{ListWaiter, Rest};
-use crate::bullmq::events::{self, Readers};
+use crate::bullmq::events::{self, READERS};
 use crate::error;
 use crate::health;
-use crate::link::Redis;
+use crate::link::{Readers, Redis};
 use crate::permissions::{Needs, Permissions};
 use crate::reply;
 use crate::script::{Call, Script};
@@ -60,7 +60,7 @@ impl ListStore {
         }
         let keys = ListKeys::new(&options);
         Ok(Self {
-            readers: Readers::default(),
+            readers: Readers::new(READERS),
             permissions: Permissions::default(),
             needs: Arc::new(needs(queue.as_str(), &keys, &options)),
             keys: Arc::new(keys),

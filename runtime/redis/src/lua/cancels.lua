@@ -51,6 +51,11 @@ function M.is_for_start(id, starts, at)
   return type(value) == 'string' and string.sub(value, -#ends) == ends
 end
 
+-- Whether there may be a request at all: most queues have none, and then a claim asks for none.
+function M.any()
+  return call('PTTL', KEY) > 0
+end
+
 -- Whoever takes the job next fails it.
 function M.defer(job, id)
   call('HSET', job, 'defa', M.reason)

@@ -22,8 +22,8 @@
 --   'l' rest                              the same, and the queue rests so many ms
 --   'w'                                   wait for children
 --   in front of any of them: '+' flags keep-logs line-count [progress] [data] line...   flags 'p', 'd'
---   then '#' receipt keep-receipts crashes: what the attempt cost (JSON, or ''), how many of these the job keeps, and how
---   it broke: '' leaves what is there, '-' removes it
+--   then '#' receipt keep-receipts crashes digest: what the attempt cost (JSON, or ''), how many of these the job keeps,
+--   how it broke ('' leaves what is there, '-' removes it), and which version ran an attempt that is tried again, or ''
 --   keep: '' = all, '0' = none, else '<count>,<age in s>,<limit>'
 --
 -- Returns { codes, jobs, rest, due, dropped, faults, misfits }
@@ -145,6 +145,9 @@ if n > 0 then
         else
           call('HSET', job, 'returnvalue', a, 'finishedOn', ARGV[1], 'atm', made, 'receipt:' .. made, ARGV[cost])
         end
+        if tonumber(made) > 1 then
+          call('HDEL', job, 'digest')
+        end
         if cost and (made - ARGV[cost + 1] > 0 or ARGV[cost + 2] ~= '') then
           lib.outcome.thin(job, cost, tonumber(made))
         end
@@ -184,7 +187,7 @@ if n > 0 then
     local cost = nil
     if ARGV[at] == '#' then
       cost = at + 1
-      at = at + 4
+      at = at + 5
     end
     local kind = ARGV[at]
     local a, b, c, d = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
@@ -346,17 +349,20 @@ local function claim()
       put_back(1, listed)
     end
 
+    local cancels = lib.cancels.any()
     for i = 1, #ids do
       local id = ids[i]
       local job = P .. id
       local hash = redis.pcall('HGETALL', job)
-      local starts, named, deferred = nil, false, false
+      local starts, begun, named, deferred = nil, nil, false, false
       for k = 1, #hash, 2 do
         local field = hash[k]
         if field == 'name' then
           named = true
         elseif field == 'ats' then
           starts = hash[k + 1]
+        elseif field == 'processedOn' then
+          begun = hash[k + 1]
         elseif field == 'defa' then
           deferred = true
         end
@@ -390,6 +396,13 @@ local function claim()
         if type(told) == 'table' then
           call('DEL', job .. ':lock')
           put_back(i, told)
+        end
+        if cancels and starts and not deferred and lib.cancels.is_for_start(id, starts, begun) then
+          -- Its last attempt was to end, and whoever ran it did not hear of it.
+          lib.cancels.defer(job, id)
+          hash[#hash + 1] = 'defa'
+          hash[#hash + 1] = lib.cancels.reason
+          deferred = true
         end
         starts = tonumber(starts or nil)
         starts = starts and starts + 1 or '1'

@@ -60,7 +60,7 @@ function M.end_waiting(job, id, f, reason, keep, now, prev)
     lib.family.drop(job)
   else
     call('HSET', job, 'failedReason', reason, 'finishedOn', string.format('%.0f', now))
-    call('HDEL', job, 'defa', 'crashes')
+    call('HDEL', job, 'defa', 'crashes', 'digest')
     call('ZADD', P .. 'failed', string.format('%.0f', now), id)
   end
   call('XADD', P .. 'events', '*', 'event', 'failed', 'jobId', id, 'failedReason', reason, 'prev', prev)
@@ -76,7 +76,7 @@ function M.fail(job, id, f, reason, stacktrace, keep, attempts, now, cost)
       'atm', made }
     note_cost(fields, cost, made)
     call('HSET', job, unpack(fields))
-    call('HDEL', job, 'defa', 'crashes')
+    call('HDEL', job, 'defa', 'crashes', 'digest')
     if cost and made - ARGV[cost + 1] > 0 then
       M.thin(job, cost, made)
     end
@@ -103,6 +103,10 @@ function M.retry(job, id, f, reason, stacktrace, delay, lifo, now, cost)
     if crashes ~= '' and crashes ~= '-' then
       fields[#fields + 1] = 'crashes'
       fields[#fields + 1] = crashes
+    end
+    if ARGV[cost + 3] ~= '' then
+      fields[#fields + 1] = 'digest'
+      fields[#fields + 1] = ARGV[cost + 3]
     end
     M.thin(job, cost, made)
   end

@@ -375,3 +375,38 @@ async fn what_somebody_else_keeps_under_a_queues_name_hides_no_other_queue() {
     let queues = b.store.queues().await.unwrap();
     assert_eq!(queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>(), ["old", "q", "seen"]);
 }
+
+#[tokio::test]
+async fn a_request_that_another_worker_did_not_hear_ends_the_next_attempt() {
+    let mut b = Bench::new().await;
+    b.add(vec![plain("a")]).await;
+    let first = b.claim(1).await.jobs.remove(0);
+    b.store.cancel(&b.q, &first.id, NOW + 1).await.unwrap();
+    // What a worker of another make does with a failed attempt: it takes the lock away and puts the job back.
+    let _: i64 = b.raw.run(&["DEL", "bull:q:1:lock"]).await;
+    let _: i64 = b.raw.run(&["LREM", "bull:q:active", "1", "1"]).await;
+    let _: i64 = b.raw.run(&["LPUSH", "bull:q:wait", "1"]).await;
+    let second = b.claim(1).await.jobs.remove(0);
+    let told = second.job.unwrap().deferred_failure.clone();
+    assert_eq!(told.as_deref(), Some("the job was cancelled"));
+    // Told once: whoever retries the job by hand afterwards means it.
+    let left: bool = b.raw.run(&["HEXISTS", "bull:q:jobcell:cancel", "1"]).await;
+    assert!(!left);
+}
+
+#[tokio::test]
+async fn a_request_for_an_earlier_attempt_ends_no_later_one() {
+    let mut b = Bench::new().await;
+    b.add(vec![plain("a")]).await;
+    let first = b.claim(1).await.jobs.remove(0);
+    b.store.cancel(&b.q, &first.id, NOW + 1).await.unwrap();
+    for starts in ["5", "7"] {
+        // Others have run it meanwhile.
+        let _: i64 = b.raw.run(&["HSET", "bull:q:1", "ats", starts]).await;
+        let _: i64 = b.raw.run(&["DEL", "bull:q:1:lock"]).await;
+        let _: i64 = b.raw.run(&["LREM", "bull:q:active", "1", "1"]).await;
+        let _: i64 = b.raw.run(&["LPUSH", "bull:q:wait", "1"]).await;
+        let again = b.claim(1).await.jobs.remove(0);
+        assert_eq!(again.job.unwrap().deferred_failure, None);
+    }
+}

@@ -15,6 +15,7 @@ mod claiming;
 mod cluster;
 mod conforming;
 mod connections;
+mod documents;
 mod family;
 mod finishing;
 mod foreign;

@@ -101,6 +101,11 @@ impl Caller {
         }
     }
 
+    /// What it may do.
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
     /// Whose jobs it is bound to.
     pub(crate) fn tenant(&self) -> Option<&str> {
         self.tenant.as_deref()
@@ -139,24 +144,40 @@ impl Access {
         else {
             return Err(Problem::unauthorized("this needs a token: send `Authorization: Bearer TOKEN`"));
         };
-        let digest = Sha256::digest(given.as_bytes());
+        let known = self.by_text(given).map(|(caller, _)| caller);
+        known.ok_or_else(|| {
+            Problem::unauthorized(
+                "this token is not known; see [[server.tokens]] in the host's configuration",
+            )
+        })
+    }
+
+    /// Whether somebody has to show a token.
+    pub(crate) fn needs_token(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
+    /// Who shows this token, with its hash.
+    pub(crate) fn by_text(&self, given: &str) -> Option<(Caller, [u8; 32])> {
+        let hash: [u8; 32] = Sha256::digest(given.as_bytes()).into();
+        Some((self.by_hash(&hash)?, hash))
+    }
+
+    /// Who has the token of this hash.
+    pub(crate) fn by_hash(&self, hash: &[u8; 32]) -> Option<Caller> {
         // Every token is compared, so that the time taken tells nothing.
         let mut found = None;
         for token in &self.tokens {
-            if bool::from(token.sha256.as_slice().ct_eq(&digest)) {
+            if bool::from(token.sha256.as_slice().ct_eq(hash)) {
                 found = Some(token);
             }
         }
-        let Some(Token { name, role, tenant, .. }) = found else {
-            return Err(Problem::unauthorized(
-                "this token is not known; see [[server.tokens]] in the host's configuration",
-            ));
-        };
-        Ok(Caller { name: name.as_str().into(), role: *role, tenant: tenant.as_deref().map(Into::into) })
+        let Token { name, role, tenant, .. } = found?;
+        Some(Caller { name: name.as_str().into(), role: *role, tenant: tenant.as_deref().map(Into::into) })
     }
 
     /// Without tokens the API is this machine's.
-    fn local(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+    pub(crate) fn local(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         if !self.loopback {
             return Err(Problem::forbidden(
                 "the API is closed: this host listens beyond its own machine and has no tokens. Add one under \
@@ -187,7 +208,7 @@ pub(super) async fn admit(State(access): State<Arc<Access>>, mut request: Reques
 }
 
 /// Browsers say where a request comes from: one that another site makes them send is not its user's wish.
-fn check_site(headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn check_site(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site")
         && !["same-origin", "none"].contains(&site)

@@ -15,7 +15,7 @@ use crate::problem::Problem;
 const FRESH: Duration = Duration::from_secs(10);
 
 /// The queues there are.
-pub(super) struct Known {
+pub(crate) struct Known {
     store: Arc<dyn Admin>,
     configured: BTreeSet<QueueName>,
     found: Arc<Mutex<Found>>,
@@ -35,7 +35,7 @@ impl Known {
         Self { store, configured: configured.into_iter().collect(), found: Arc::default() }
     }
 
-    pub(super) fn is_configured(&self, queue: &QueueName) -> bool {
+    pub(crate) fn is_configured(&self, queue: &QueueName) -> bool {
         self.configured.contains(queue)
     }
 
@@ -46,7 +46,7 @@ impl Known {
 
     /// Every queue of the configuration and of the store. A list that is no longer fresh is given once more while a new
     /// one is made: with millions of jobs that takes seconds.
-    pub(super) async fn all(&self) -> Result<BTreeSet<QueueName>, StoreError> {
+    pub(crate) async fn all(&self) -> Result<BTreeSet<QueueName>, StoreError> {
         let mut found = self.found.lock().await;
         match found.at {
             None => {
@@ -80,7 +80,7 @@ impl Known {
     }
 
     /// Refuses a queue that nobody has heard of.
-    pub(super) async fn check(&self, caller: &Caller, queue: &QueueName) -> Result<(), Problem> {
+    pub(crate) async fn check(&self, caller: &Caller, queue: &QueueName) -> Result<(), Problem> {
         if self.is_configured(queue) {
             return Ok(());
         }

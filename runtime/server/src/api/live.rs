@@ -3,31 +3,32 @@
 //! However many clients listen, each queue's events are read once (`tail`). Clients share one channel and pick what is
 //! theirs out of it; one that is too slow is let go with a reason, and can go on where it was.
 
+mod place;
 mod socket;
 mod stream;
 mod tail;
 mod update;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use axum::http::StatusCode;
+use bytes::Bytes;
 use jobcell_core::{Admin, QueueName, StoreError};
 use serde::Deserialize;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use utoipa::IntoParams;
 
 use super::Desk;
 use super::access::Caller;
-use super::page::cursor;
 use crate::problem::Problem;
-use axum::http::StatusCode;
+use crate::redact::Redaction;
+use place::Place;
 
 pub(super) use socket::{__path_socket, socket};
-pub(super) use stream::{__path_stream, stream};
+pub(crate) use stream::{__path_stream, stream};
 use tail::Tail;
 use update::Update;
 
@@ -36,7 +37,12 @@ const BEHIND_MAX: usize = 4096;
 /// Clients at the same time.
 const CLIENTS_MAX: usize = 512;
 /// Queues that one client may listen to.
-const QUEUES_MAX: usize = 64;
+pub(crate) const QUEUES_MAX: usize = 64;
+/// How soon after one write to a client the next one follows: at thousands of updates a second each client is written to
+/// twenty times a second, and not for each of them.
+const PACE: Duration = Duration::from_millis(50);
+/// Bytes that are written at once, more or less.
+const WRITE_BYTES: usize = 64 << 10;
 /// Ids that are remembered of what was made up for: those that the channel may have as well came last.
 const REMEMBERED_MAX: usize = 5_000;
 
@@ -52,9 +58,12 @@ pub(crate) struct Wanted {
 }
 
 /// Where updates come together.
-pub(super) struct Hub {
+pub(crate) struct Hub {
     store: Arc<dyn Admin>,
+    redaction: Arc<Redaction>,
     sender: broadcast::Sender<Arc<Update>>,
+    /// How many updates were told. Locked while one is, so that the channel has them in this order.
+    told: Mutex<u64>,
     /// The queues that somebody listens to.
     tails: Mutex<HashMap<QueueName, Arc<Tail>>>,
     places: Arc<Semaphore>,
@@ -64,16 +73,20 @@ pub(super) struct Hub {
 pub(super) struct Listening {
     hub: Arc<Hub>,
     receiver: broadcast::Receiver<Arc<Update>>,
-    queues: Vec<QueueName>,
+    queues: Arc<[QueueName]>,
+    /// So many of the queues are attended to by now.
+    attended: usize,
     tenant: Option<String>,
     /// Queues of which it missed something, with the event it was told last and the one the channel goes on after.
     behind: VecDeque<Behind>,
     /// What it missed, as far as it has been read.
     missed: VecDeque<Arc<Update>>,
-    /// Ids of what was missed: they may come by the channel as well.
-    made_up: HashSet<(QueueName, String)>,
+    /// Ids of what was missed, by queue: they may come by the channel as well.
+    made_up: HashMap<QueueName, HashSet<Arc<str>>>,
     /// The last event of each queue that it was told of.
-    place: BTreeMap<String, String>,
+    place: Place,
+    /// Updates up to this one were told while it came: its place may differ from that of others until then.
+    came_at: u64,
     _place: OwnedSemaphorePermit,
 }
 
@@ -86,8 +99,8 @@ struct Behind {
 
 /// What a client hears next.
 pub(super) enum Heard {
-    /// An update, and where to go on after it.
-    Update(Arc<Update>, Option<String>),
+    /// An update.
+    Update(Arc<Update>),
     /// It is too slow: so many updates were dropped.
     TooSlow(u64),
     /// The host stops.
@@ -97,11 +110,13 @@ pub(super) enum Heard {
 // === impl Hub ===
 
 impl Hub {
-    pub(super) fn new(store: Arc<dyn Admin>) -> Arc<Self> {
+    pub(super) fn new(store: Arc<dyn Admin>, redaction: Arc<Redaction>) -> Arc<Self> {
         let sender = broadcast::Sender::new(BEHIND_MAX);
         Arc::new(Self {
             store,
+            redaction,
             sender,
+            told: Mutex::new(0),
             tails: Mutex::default(),
             places: Arc::new(Semaphore::new(CLIENTS_MAX)),
         })
@@ -109,6 +124,19 @@ impl Hub {
 
     fn tails(&self) -> MutexGuard<'_, HashMap<QueueName, Arc<Tail>>> {
         self.tails.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells everybody.
+    fn tell(&self, mut update: Update) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        *told += 1;
+        update.number = *told;
+        // Nobody may be listening any more.
+        let _ = self.sender.send(Arc::new(update));
+    }
+
+    fn told(&self) -> u64 {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the queue's events from now on, if nobody does yet. Returns the event before the next.
@@ -183,41 +211,55 @@ impl Listening {
                 queues.len()
             )));
         }
-        let place = from.map(read_place).transpose()?.unwrap_or_default();
+        let from = from.map(place::read).transpose()?.unwrap_or_default();
         let hub = Arc::clone(&desk.hub);
         let Ok(held) = Arc::clone(&hub.places).try_acquire_owned() else {
             let what = format!("{CLIENTS_MAX} clients listen already; close some");
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, what));
         };
+        let queues: Arc<[QueueName]> = queues.into();
         let mut listening = Self {
             receiver: hub.sender.subscribe(),
             hub,
-            queues: Vec::new(),
+            place: Place::new(Arc::clone(&queues)),
+            queues,
+            attended: 0,
             tenant,
             behind: VecDeque::new(),
             missed: VecDeque::new(),
-            made_up: HashSet::new(),
-            place: BTreeMap::new(),
+            made_up: HashMap::new(),
+            came_at: 0,
             _place: held,
         };
-        for queue in queues {
-            let last = listening.hub.attend(&queue).await?;
+        for queue in &*Arc::clone(&listening.queues) {
+            let last = listening.hub.attend(queue).await?;
             // From here on it is left again when this is dropped.
-            listening.queues.push(queue.clone());
-            match place.get(queue.as_str()) {
+            listening.attended += 1;
+            match from.get(queue.as_str()) {
                 Some(after) => {
-                    listening.place.insert(queue.to_string(), after.clone());
-                    listening.behind.push_back(Behind { queue, after: after.clone(), last });
+                    listening.place.reach(queue, after.as_str().into());
+                    listening.behind.push_back(Behind { queue: queue.clone(), after: after.clone(), last });
                 }
-                None => drop(listening.place.insert(queue.to_string(), last)),
+                None => drop(listening.place.reach(queue, last.into())),
             }
         }
+        listening.came_at = listening.hub.told();
         Ok(listening)
     }
 
     /// Where a client goes on that leaves now.
     fn place(&self) -> Option<String> {
-        cursor(&self.place)
+        self.place.text()
+    }
+
+    /// The update as a server-sent event, with the place after it. Clients of the same queues that have heard the same
+    /// share one.
+    fn frame(&self, update: &Update) -> Bytes {
+        let is_settled = update.number > self.came_at
+            && self.behind.is_empty()
+            && self.missed.is_empty()
+            && self.made_up.is_empty();
+        if is_settled { update.shared_frame(&self.place) } else { update.frame(&self.place) }
     }
 
     /// Reads a little of what was missed. Cancel safe: what was not noted is read again.
@@ -229,21 +271,23 @@ impl Listening {
             self.hub.store.events(queue, after, Duration::ZERO).await?
         };
         let reached = events.iter().any(|event| event.id == *last);
-        let updates = tail::updates(self.hub.store.as_ref(), queue, events, &mut HashMap::new()).await;
+        let updates = tail::updates(&self.hub, queue, events, &mut HashMap::new()).await;
         let Some(mut behind) = self.behind.pop_front() else { return Ok(()) };
-        if self.made_up.len() > REMEMBERED_MAX {
-            self.made_up.clear();
+        let made_up = self.made_up.entry(behind.queue.clone()).or_default();
+        if made_up.len() > REMEMBERED_MAX {
+            made_up.clear();
+        }
+        made_up.extend(updates.iter().map(|update| Arc::clone(&update.id)));
+        if made_up.is_empty() {
+            self.made_up.remove(&behind.queue);
         }
         if let Some(newest) = updates.last() {
-            behind.after.clone_from(&newest.id);
+            behind.after = newest.id.to_string();
             if !reached {
                 self.behind.push_front(behind);
             }
         }
-        for update in updates {
-            self.made_up.insert((update.queue.clone(), update.id.clone()));
-            self.missed.push_back(Arc::new(update));
-        }
+        self.missed.extend(updates.into_iter().map(Arc::new));
         Ok(())
     }
 
@@ -251,7 +295,7 @@ impl Listening {
     async fn next(&mut self) -> Heard {
         loop {
             let update = match self.missed.pop_front() {
-                Some(update) => update,
+                Some(update) => Some(update),
                 None if !self.behind.is_empty() => match self.make_up().await {
                     Ok(()) => continue,
                     Err(error) => {
@@ -261,38 +305,58 @@ impl Listening {
                     }
                 },
                 None => match self.receiver.recv().await {
-                    Ok(update) if self.made_up.remove(&(update.queue.clone(), update.id.clone())) => continue,
-                    Ok(update) => update,
+                    Ok(update) => self.not_made_up(update),
                     Err(RecvError::Lagged(count)) => return Heard::TooSlow(count),
                     Err(RecvError::Closed) => return Heard::End,
                 },
             };
-            if self.queues.binary_search(&update.queue).is_err() {
-                continue;
+            if let Some(update) = update.filter(|update| self.concerns(update)) {
+                return Heard::Update(update);
             }
-            self.place.insert(update.queue.to_string(), update.id.clone());
-            if self.tenant.is_some() && self.tenant != update.tenant {
-                continue;
-            }
-            let place = self.place();
-            return Heard::Update(update, place);
         }
+    }
+
+    /// The next update if it is there already.
+    fn ready(&mut self) -> Option<Heard> {
+        loop {
+            let update = match self.missed.pop_front() {
+                Some(update) => Some(update),
+                None if !self.behind.is_empty() => return None,
+                None => match self.receiver.try_recv() {
+                    Ok(update) => self.not_made_up(update),
+                    Err(TryRecvError::Empty) => return None,
+                    Err(TryRecvError::Lagged(count)) => return Some(Heard::TooSlow(count)),
+                    Err(TryRecvError::Closed) => return Some(Heard::End),
+                },
+            };
+            if let Some(update) = update.filter(|update| self.concerns(update)) {
+                return Some(Heard::Update(update));
+            }
+        }
+    }
+
+    /// An update of the channel, unless it was among what was missed.
+    fn not_made_up(&mut self, update: Arc<Update>) -> Option<Arc<Update>> {
+        let made_up = self.made_up.get_mut(&update.queue);
+        if made_up.is_some_and(|ids| ids.remove(&update.id)) {
+            return None;
+        }
+        // What was missed comes before what is new: nothing of it is still to come for this queue.
+        self.made_up.remove(&update.queue);
+        Some(update)
+    }
+
+    /// Whether the client wants it; its place moves on either way.
+    fn concerns(&mut self, update: &Update) -> bool {
+        self.place.reach(&update.queue, Arc::clone(&update.id))
+            && (self.tenant.is_none() || self.tenant == update.tenant)
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        for queue in &self.queues {
+        for queue in &self.queues[..self.attended] {
             self.hub.leave(queue);
         }
     }
-}
-
-fn read_place(text: &str) -> Result<BTreeMap<String, String>, Problem> {
-    let place = URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok());
-    place.ok_or_else(|| {
-        Problem::bad_request(
-            "Last-Event-ID is not one that this stream gave; leave it out to hear what comes from now on",
-        )
-    })
 }

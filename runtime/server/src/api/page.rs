@@ -93,6 +93,11 @@ impl Slice {
         self.read::<u64>().map(Option::unwrap_or_default)
     }
 
+    /// Where to go on in a list of numbered entries, newest first.
+    pub(crate) fn before(&self) -> Result<Option<u64>, Problem> {
+        self.read()
+    }
+
     fn read<T: DeserializeOwned>(&self) -> Result<Option<T>, Problem> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let decoded = URL_SAFE_NO_PAD.decode(cursor).ok();

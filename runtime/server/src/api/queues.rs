@@ -6,11 +6,13 @@ use futures::future::try_join_all;
 use jobcell_core::store::RateLimit;
 use jobcell_core::{JobState, QueueName};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Caller, Role};
 use super::body::Body;
+use super::changes::Changes;
 use super::page::{Items, Path, Query};
 use super::{Desk, Shared};
 use crate::problem::{Document, Problem};
@@ -120,10 +122,8 @@ pub(super) async fn pause(
     State(desk): Shared,
     caller: Caller,
     Path(queue): Path<String>,
-) -> Result<Json<Done>, Problem> {
-    let queue = operable(&desk, &caller, &queue, Role::Operator).await?;
-    desk.store.pause(&queue).await?;
-    Ok(Json(Done { name: queue.to_string(), paused: Some(true), removed: None }))
+) -> Result<Changes<Json<Done>>, Problem> {
+    set_paused(&desk, &caller, &queue, true).await
 }
 
 /// Gives out jobs again. May be repeated.
@@ -134,10 +134,8 @@ pub(super) async fn resume(
     State(desk): Shared,
     caller: Caller,
     Path(queue): Path<String>,
-) -> Result<Json<Done>, Problem> {
-    let queue = operable(&desk, &caller, &queue, Role::Operator).await?;
-    desk.store.resume(&queue).await?;
-    Ok(Json(Done { name: queue.to_string(), paused: Some(false), removed: None }))
+) -> Result<Changes<Json<Done>>, Problem> {
+    set_paused(&desk, &caller, &queue, false).await
 }
 
 /// Removes all jobs that wait. Those that run and those that are finished stay.
@@ -148,10 +146,9 @@ pub(super) async fn drain(
     caller: Caller,
     Path(queue): Path<String>,
     Query(Drain { delayed }): Query<Drain>,
-) -> Result<Json<Done>, Problem> {
+) -> Result<Changes<Json<Done>>, Problem> {
     let queue = operable(&desk, &caller, &queue, Role::Admin).await?;
-    let removed = desk.store.drain(&queue, delayed).await?;
-    Ok(Json(Done { name: queue.to_string(), paused: None, removed: Some(removed) }))
+    Ok(removed(&queue, desk.store.drain(&queue, delayed).await?))
 }
 
 /// Removes old jobs of a state.
@@ -162,12 +159,37 @@ pub(super) async fn clean(
     caller: Caller,
     Path(queue): Path<String>,
     Body(Clean { state, grace, limit }): Body<Clean>,
-) -> Result<Json<Done>, Problem> {
+) -> Result<Changes<Json<Done>>, Problem> {
     let queue = operable(&desk, &caller, &queue, Role::Admin).await?;
     let state: JobState = state.parse().map_err(Problem::bad_request)?;
     let before = desk.clock.now().saturating_sub(grace);
-    let removed = desk.store.clean(&queue, state, before, limit.unwrap_or(1000)).await?;
-    Ok(Json(Done { name: queue.to_string(), paused: None, removed: Some(removed.len() as u64) }))
+    let gone = desk.store.clean(&queue, state, before, limit.unwrap_or(1000)).await?;
+    Ok(removed(&queue, gone.len() as u64))
+}
+
+async fn set_paused(
+    desk: &Desk,
+    caller: &Caller,
+    queue: &str,
+    paused: bool,
+) -> Result<Changes<Json<Done>>, Problem> {
+    let queue = operable(desk, caller, queue, Role::Operator).await?;
+    let before = desk.store.is_paused(&queue).await?;
+    if paused {
+        desk.store.pause(&queue).await?;
+    } else {
+        desk.store.resume(&queue).await?;
+    }
+    Ok(Changes {
+        before: Some(json!({ "paused": before })),
+        after: Some(json!({ "paused": paused })),
+        answer: Json(Done { name: queue.to_string(), paused: Some(paused), removed: None }),
+    })
+}
+
+fn removed(queue: &QueueName, count: u64) -> Changes<Json<Done>> {
+    let done = Done { name: queue.to_string(), paused: None, removed: Some(count) };
+    Changes { before: None, after: Some(json!({ "removed": count })), answer: Json(done) }
 }
 
 /// The limits that hold over all workers.
@@ -190,8 +212,9 @@ pub(super) async fn set_limits(
     caller: Caller,
     Path(queue): Path<String>,
     Body(NewLimits { concurrency, rate }): Body<NewLimits>,
-) -> Result<Json<LimitsView>, Problem> {
+) -> Result<Changes<Json<LimitsView>>, Problem> {
     let queue = operable(&desk, &caller, &queue, Role::Operator).await?;
+    let before = LimitsView::new(&queue, &desk.store.limits(&queue).await?);
     if let Some(concurrency) = concurrency {
         desk.store.set_concurrency(&queue, concurrency).await?;
     }
@@ -199,7 +222,8 @@ pub(super) async fn set_limits(
         let limit = |RateView { max, per_ms }| RateLimit { max, per: Duration::from_millis(per_ms) };
         desk.store.set_rate(&queue, rate.map(limit)).await?;
     }
-    Ok(Json(LimitsView::new(&queue, &desk.store.limits(&queue).await?)))
+    let after = LimitsView::new(&queue, &desk.store.limits(&queue).await?);
+    Ok(Changes { before: Some(json!(before)), after: Some(json!(after)), answer: Json(after) })
 }
 
 /// The workers that wait on the queue now, of every kind.

@@ -85,7 +85,8 @@ pub(super) async fn list(
     let found = desk.store.schedulers(&queue, Page { offset, limit }).await?;
     // Those that cannot be read are left out of a slice, so only an empty one is the last for sure.
     let next = if found.is_empty() { None } else { page::cursor(&(offset + limit)) };
-    let items = found.iter().map(|scheduler| SchedulerView::new(scheduler, &queue)).collect();
+    let view = |scheduler| SchedulerView::new(scheduler, &queue).redacted(&desk.redaction);
+    let items = found.iter().map(view).collect();
     Ok(Json(Items { items, next }))
 }
 
@@ -101,7 +102,7 @@ pub(super) async fn get(
     caller.must_see_all()?;
     let queue = QueueName::new(queue)?;
     match desk.store.scheduler(&queue, &id).await? {
-        Some(scheduler) => Ok(Json(SchedulerView::new(&scheduler, &queue))),
+        Some(scheduler) => Ok(Json(SchedulerView::new(&scheduler, &queue).redacted(&desk.redaction))),
         None => Err(missing(&queue, &id)),
     }
 }
@@ -111,7 +112,7 @@ pub(super) async fn get(
 #[utoipa::path(put, path = "/api/v1/queues/{queue}/schedulers/{id}", tag = "schedulers",
     params(("queue" = String, Path), ("id" = String, Path)), request_body = SchedulerInput,
     responses((status = 200, body = Set), (status = "default", body = Document, content_type = "application/problem+json")))]
-pub(super) async fn set(
+pub(crate) async fn set(
     State(desk): Shared,
     caller: Caller,
     Path((queue, id)): Path<(String, String)>,
@@ -176,7 +177,7 @@ fn spec(id: String, input: SchedulerInput) -> Result<SchedulerSpec, Problem> {
 #[utoipa::path(delete, path = "/api/v1/queues/{queue}/schedulers/{id}", tag = "schedulers",
     params(("queue" = String, Path), ("id" = String, Path)),
     responses((status = 204, description = "It is gone"), (status = "default", body = Document, content_type = "application/problem+json")))]
-pub(super) async fn remove(
+pub(crate) async fn remove(
     State(desk): Shared,
     caller: Caller,
     Path((queue, id)): Path<(String, String)>,

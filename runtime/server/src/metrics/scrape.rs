@@ -11,6 +11,7 @@ use jobcell_core::store::{Counts, Page};
 use jobcell_core::{JobState, QueueName, Store, StoreError};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use tokio::sync::Mutex;
@@ -34,10 +35,27 @@ pub trait Gauges: Send + Sync + 'static {
 pub struct HostGauges {
     /// Cells alive now.
     pub cells_active: u64,
+    /// Cells that can be alive at once; 0 where no handler needs one.
+    pub cells_max: u64,
+    /// The program's version, and the engine's.
+    pub build: (&'static str, &'static str),
+    /// Spans of traces; none where traces are not collected.
+    pub spans: SpanCounts,
     /// Since the worker of each queue last had an answer when it asked for jobs; zero while it has no reason to ask.
     pub last_polls: BTreeMap<QueueName, Duration>,
     /// Every version of every handler that this host has loaded or refused.
     pub handlers: Vec<HandlerGauge>,
+}
+
+/// What became of the spans of traces since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpanCounts {
+    /// The collector took them.
+    pub sent: u64,
+    /// They came faster than they could be sent, and were dropped here.
+    pub dropped: u64,
+    /// They were sent and not taken.
+    pub failed: u64,
 }
 
 /// How a store stands.
@@ -45,6 +63,10 @@ pub struct HostGauges {
 pub struct StoreGauges {
     /// Whether it answers, and takes what workers ask of it.
     pub up: bool,
+    /// How many things about it an operator should know, as `/health` words them.
+    pub warnings: u64,
+    /// Hosts of the fleet that are alive; none where that is not known.
+    pub hosts: Option<u64>,
     /// The queues of this host.
     pub queues: BTreeMap<QueueName, QueueGauges>,
 }
@@ -116,6 +138,8 @@ impl Scrape {
         let store = self.store().await;
         // After the wait, so that it is as fresh as can be.
         let host = self.gauges.host();
+        let named = |h: &HandlerGauge| (h.handler.clone(), h.version.clone());
+        self.metrics.settle(&host.handlers.iter().map(named).collect(), Instant::now());
         format.write(Everything { metrics: Arc::clone(&self.metrics), host, store })
     }
 
@@ -147,6 +171,17 @@ struct Everything {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+    wasmtime: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SpanLabels {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct QueueLabels {
     queue: String,
 }
@@ -168,8 +203,8 @@ impl Collector for Everything {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Self { metrics, host, store } = self;
         metrics.each(|name, help, metric| write(&mut encoder, name, help, metric))?;
-        let HostGauges { cells_active, last_polls, handlers } = host;
-        let StoreGauges { up, queues } = &**store;
+        let HostGauges { cells_active, cells_max, build, spans, last_polls, handlers } = host;
+        let StoreGauges { up, warnings, hosts, queues } = &**store;
         let jobs = Family::<StateLabels, Gauge<u64, AtomicU64>>::default();
         let oldest = Family::<QueueLabels, Gauge<f64, AtomicU64>>::default();
         let paused = Family::<QueueLabels, Gauge<u64, AtomicU64>>::default();
@@ -202,6 +237,7 @@ impl Collector for Everything {
         )?;
         gauge("jobcell_paused", "1 when the queue is paused.", &paused)?;
         gauge("jobcell_cells_active", "Cells alive now.", &ConstGauge::new(*cells_active))?;
+        gauge("jobcell_cells_max", "Cells that can be alive at once.", &ConstGauge::new(*cells_max))?;
         gauge("jobcell_handler_info", "1 for each version of each handler.", &versions)?;
         gauge(
             "jobcell_worker_last_poll_seconds",
@@ -210,6 +246,21 @@ impl Collector for Everything {
             &polls,
         )?;
         let help = "1 when the store answers and takes what workers ask of it.";
-        gauge("jobcell_store_up", help, &ConstGauge::new(u64::from(*up)))
+        gauge("jobcell_store_up", help, &ConstGauge::new(u64::from(*up)))?;
+        let help = "Things about the store that an operator should know; /health has their words.";
+        gauge("jobcell_store_warnings", help, &ConstGauge::new(*warnings))?;
+        if let Some(hosts) = hosts {
+            gauge("jobcell_hosts", "Hosts of the fleet that are alive.", &ConstGauge::new(*hosts))?;
+        }
+        let info = Family::<BuildLabels, Gauge<u64, AtomicU64>>::default();
+        info.get_or_create(&BuildLabels { version: build.0, wasmtime: build.1 }).set(1);
+        gauge("jobcell_build_info", "1, with the versions of the program and of its engine.", &info)?;
+        let told = Family::<SpanLabels, Counter>::default();
+        let SpanCounts { sent, dropped, failed } = *spans;
+        for (result, count) in [("sent", sent), ("dropped", dropped), ("failed", failed)] {
+            told.get_or_create(&SpanLabels { result }).inc_by(count);
+        }
+        gauge("jobcell_spans", "Spans of traces, by what became of them.", &told)?;
+        metrics.start.encode(&mut encoder)
     }
 }

@@ -1,7 +1,7 @@
 //! The series of jobs, kept so that counting a job allocates nothing and takes no lock that another job holds long.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::atomic::AtomicU64;
@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use super::retired::{Gone, VersionName};
 use super::seconds;
 
 type Seconds = Counter<f64, AtomicU64>;
@@ -26,7 +27,7 @@ pub(super) struct JobSeries {
     job_seconds: Histograms<RouteLabels>,
     wait_seconds: Histograms<QueueLabels>,
     cpu_seconds: Family<VersionLabels, Seconds>,
-    memory_peak: Histograms<HandlerLabels>,
+    memory_peak: Histograms<VersionLabels>,
     kept: Kept<QueueName, QueueSeries>,
 }
 
@@ -49,11 +50,6 @@ struct QueueLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HandlerLabels {
-    handler: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VersionLabels {
     handler: String,
     version: String,
@@ -70,9 +66,15 @@ struct QueueSeries {
 #[derive(Debug)]
 struct RouteSeries {
     seconds: Histogram,
-    memory_peak: Histogram,
     outcomes: [OnceLock<Counter>; OUTCOMES.len()],
-    versions: Kept<String, Seconds>,
+    versions: Kept<String, VersionSeries>,
+}
+
+/// The series of one version.
+#[derive(Debug)]
+struct VersionSeries {
+    cpu: Seconds,
+    memory_peak: Histogram,
 }
 
 /// Every [`jobcell_core::Outcome::label`].
@@ -90,7 +92,7 @@ const OUTCOMES: [&str; 10] = [
 ];
 
 /// The handler of jobs that none takes.
-const NOBODY: &str = "-";
+pub(super) const NOBODY: &str = "-";
 
 /// Buckets for attempts: a no-op takes tens of microseconds, a long job minutes.
 const JOB_SECONDS: [f64; 16] =
@@ -147,16 +149,56 @@ impl JobSeries {
             return;
         }
         route.seconds.observe(seconds(receipt.wall_us));
+        let new = || {
+            let labels = VersionLabels { handler: handler.to_owned(), version: version.to_owned() };
+            VersionSeries {
+                cpu: self.cpu_seconds.get_or_create_owned(&labels),
+                memory_peak: self.memory_peak.get_or_create_owned(&labels),
+            }
+        };
+        let VersionSeries { cpu, memory_peak } = &*route.versions.get(version, str::to_owned, new);
+        cpu.inc_by(seconds(receipt.cpu_us));
         if receipt.memory_peak_bytes > 0 {
             #[expect(clippy::cast_precision_loss, reason = "a histogram of sizes needs no exact bytes")]
-            route.memory_peak.observe(receipt.memory_peak_bytes as f64);
+            memory_peak.observe(receipt.memory_peak_bytes as f64);
         }
-        if receipt.cpu_us > 0 {
-            let new = || {
-                let labels = VersionLabels { handler: handler.to_owned(), version: version.to_owned() };
-                self.cpu_seconds.get_or_create_owned(&labels)
-            };
-            route.versions.get(version, str::to_owned, new).inc_by(seconds(receipt.cpu_us));
+    }
+
+    /// Every version that something was counted for.
+    pub(super) fn versions(&self) -> HashSet<VersionName> {
+        let mut versions = HashSet::new();
+        self.kept.each(|_, queue| {
+            queue.routes.each(|handler, route| {
+                route.versions.each(|version, _| {
+                    versions.insert((handler.clone(), version.clone()));
+                });
+            });
+        });
+        versions
+    }
+
+    /// Drops what was counted for versions and handlers that are gone. Should one of their attempts still end, counting
+    /// begins anew.
+    pub(super) fn forget(&self, gone: &Gone) {
+        let Gone { versions, handlers } = gone;
+        self.kept.each(|queue, series| {
+            series.routes.each(|handler, route| {
+                let own = versions.iter().filter(|(name, _)| name == handler);
+                own.for_each(|(_, version)| route.versions.remove(version));
+            });
+            for handler in handlers {
+                series.routes.remove(handler);
+                let (queue, handler) = (queue.to_string(), handler.clone());
+                for outcome in OUTCOMES {
+                    self.jobs.remove(&JobLabels { queue: queue.clone(), handler: handler.clone(), outcome });
+                }
+                self.job_seconds.remove(&RouteLabels { queue, handler });
+            }
+        });
+        for (handler, version) in versions {
+            let labels = VersionLabels { handler: handler.clone(), version: version.clone() };
+            self.cpu_seconds.remove(&labels);
+            self.memory_peak.remove(&labels);
         }
     }
 
@@ -174,10 +216,8 @@ impl JobSeries {
 
     fn new_route(&self, queue: &QueueName, handler: &str) -> RouteSeries {
         let (queue, handler) = (queue.to_string(), handler.to_owned());
-        let memory_peak = self.memory_peak.get_or_create_owned(&HandlerLabels { handler: handler.clone() });
         RouteSeries {
             seconds: self.job_seconds.get_or_create_owned(&RouteLabels { queue, handler }),
-            memory_peak,
             outcomes: Default::default(),
             versions: Kept::default(),
         }
@@ -219,6 +259,15 @@ impl<K: Borrow<str> + Eq + Hash, V> Kept<K, V> {
         }
         let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(map.entry(own(key)).or_insert_with(|| Arc::new(new())))
+    }
+
+    fn each(&self, mut see: impl FnMut(&K, &V)) {
+        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        map.iter().for_each(|(key, value)| see(key, value));
+    }
+
+    fn remove(&self, key: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
 

@@ -43,12 +43,22 @@ pub(super) async fn show(
     }
 }
 
+/// Which version ran each of these attempts, a line each.
+pub(super) fn versions(receipts: &[AttemptReceipt]) -> String {
+    let line = |receipt: &AttemptReceipt| {
+        let AttemptReceipt { attempt, handler, version, outcome, receipt: cost, .. } = receipt;
+        let outcome = outcome_of(outcome, cost.stopped_by.map(jobcell_core::StopCause::as_str));
+        format!("{attempt}: {handler}@{version} {outcome}")
+    };
+    receipts.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 fn overview(receipts: &[AttemptReceipt]) -> String {
     if receipts.is_empty() {
         return String::new();
     }
     let row = |receipt: &AttemptReceipt| {
-        let AttemptReceipt { attempt, at, handler, version, outcome, receipt: cost } = receipt;
+        let AttemptReceipt { attempt, at, handler, version, digest: _, outcome, receipt: cost } = receipt;
         let near: Vec<&str> = cost.near.iter().map(|near| &*near.name).collect();
         [
             attempt.to_string(),
@@ -69,14 +79,15 @@ fn overview(receipts: &[AttemptReceipt]) -> String {
 }
 
 fn details(receipt: &AttemptReceipt) -> String {
-    let AttemptReceipt { attempt, at, handler, version, outcome, receipt: cost } = receipt;
+    let AttemptReceipt { attempt, at, handler, version, digest, outcome, receipt: cost } = receipt;
     let outcome = outcome_of(outcome, cost.stopped_by.map(jobcell_core::StopCause::as_str));
     let mut rows = vec![
         ("attempt", attempt.to_string()),
         ("ended", time(*at)),
         ("handler", format!("{handler}@{version}")),
-        ("outcome", outcome),
     ];
+    rows.extend(digest.as_ref().map(|digest| ("digest", digest.clone())));
+    rows.push(("outcome", outcome));
     rows.extend(receipt::lines(cost));
     let mut shown = String::new();
     for (label, text) in rows {
@@ -103,6 +114,7 @@ mod tests {
             at: 1_700_000_000_000,
             handler: "media".to_owned(),
             version: "0123456789ab".to_owned(),
+            digest: Some(format!("sha256:0123456789ab{}", "0".repeat(52))),
             outcome: if receipt.stopped_by.is_some() { "stopped" } else { "completed" }.to_owned(),
             receipt,
         }
@@ -122,6 +134,13 @@ mod tests {
         assert!(lines[2].contains("completed") && lines[2].contains("20.000 ms"), "{shown}");
         let shown = details(&receipts[0]);
         assert!(shown.contains("limits.memory: used 60.0 MiB of 64.0 MiB"), "{shown}");
+        let digest = receipts[0].digest.as_ref().unwrap();
+        assert!(shown.contains(&format!("\ndigest    {digest}\n")), "{shown}");
+        let native = AttemptReceipt { version: "native".to_owned(), digest: None, ..receipts[1].clone() };
+        let shown = details(&native);
+        assert!(shown.contains("media@native") && !shown.contains("digest"), "{shown}");
         assert_eq!(overview(&[]), "");
+        let shown = versions(&receipts);
+        assert_eq!(shown, "1: media@0123456789ab stopped (memory)\n2: media@0123456789ab completed");
     }
 }

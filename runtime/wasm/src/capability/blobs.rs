@@ -15,6 +15,7 @@ use object_store::{
 use super::{shown, within};
 use crate::blobs::{BlobStore, Folder, Kind, is_being_written};
 use crate::cell::Cell;
+use crate::effect::{Content, Does, Parts};
 use crate::usage::Budget;
 use crate::world::jobcell::job::blobs::{Host, Info};
 use crate::world::jobcell::job::types::Error;
@@ -28,9 +29,16 @@ const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
 impl Host for Cell {
     async fn get(&mut self, store: String, key: String) -> Result<Vec<u8>, Error> {
-        let (store, location) = self.blob(&store, &key).await?;
-        let found = store.store().get_opts(&location, GetOptions::default()).await.map_err(blob_error)?;
-        self.read(found).await
+        let place = self.blob(&store, &key)?;
+        let call = self.effect(HostCall::Blobs, "blob get", Does::Read, |ask| place.parts(ask));
+        let room = self.room();
+        let found = call.answer(async {
+            let (store, location) = place.find().await?;
+            let found = store.store().get_opts(&location, GetOptions::default()).await.map_err(blob_error)?;
+            read(found, room).await
+        });
+        let found = found.await?;
+        self.take(found)
     }
 
     async fn get_range(
@@ -40,31 +48,35 @@ impl Host for Cell {
         offset: u64,
         length: u64,
     ) -> Result<Vec<u8>, Error> {
-        let (store, location) = self.blob(&store, &key).await?;
+        let place = self.blob(&store, &key)?;
         let end = offset
             .checked_add(length)
             .ok_or_else(|| Error::Invalid("the range ends beyond 2^64".to_owned()))?;
-        if length == 0 {
-            return Ok(Vec::new());
-        }
-        let options = GetOptions { range: Some(GetRange::Bounded(offset..end)), ..GetOptions::default() };
-        match store.store().get_opts(&location, options).await {
-            Ok(found) => self.read(found).await,
-            // Stores have no common word for a range that begins at the end or beyond it, where nothing is left to read.
-            Err(error @ object_store::Error::Generic { .. }) => match store.store().head(&location).await {
-                Ok(meta) if meta.size <= offset => Ok(Vec::new()),
-                Ok(_) | Err(_) => Err(blob_error(error)),
-            },
-            Err(error) => Err(blob_error(error)),
-        }
+        let call = self.effect(HostCall::Blobs, "blob get-range", Does::Read, |ask| {
+            place.parts(ask);
+            ask.number(offset);
+            ask.number(length);
+        });
+        let room = self.room();
+        let found = call.answer(async {
+            let (store, location) = place.find().await?;
+            range(&store, &location, offset..end, room).await
+        });
+        let found = found.await?;
+        self.take(found)
     }
 
     async fn head(&mut self, store: String, key: String) -> Result<Info, Error> {
-        let (store, location) = self.blob(&store, &key).await?;
-        let options = GetOptions { head: true, ..GetOptions::default() };
-        let found = store.store().get_opts(&location, options).await.map_err(blob_error)?;
-        let kept = found.attributes.get(&Attribute::ContentType).map(|kind| kind.as_ref().to_owned());
-        info(&store, found.meta, kept)
+        let place = self.blob(&store, &key)?;
+        let call = self.effect(HostCall::Blobs, "blob head", Does::Read, |ask| place.parts(ask));
+        call.answer(async {
+            let (store, location) = place.find().await?;
+            let options = GetOptions { head: true, ..GetOptions::default() };
+            let found = store.store().get_opts(&location, options).await.map_err(blob_error)?;
+            let kept = found.attributes.get(&Attribute::ContentType).map(|kind| kind.as_ref().to_owned());
+            info(&store, found.meta, kept)
+        })
+        .await
     }
 
     async fn put(
@@ -74,31 +86,45 @@ impl Host for Cell {
         data: Vec<u8>,
         content_type: Option<String>,
     ) -> Result<Info, Error> {
-        let (store, location) = self.blob(&store, &key).await?;
+        let place = self.blob(&store, &key)?;
         let limit = self.template.limits().blob;
         self.within("blob", data.len(), limit)?;
-        let mut attributes = Attributes::new();
         if let Some(kind) = &content_type {
             within(kind.len(), CONTENT_TYPE_BYTES_MAX)?;
             if !kind.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
                 return Err(Error::Invalid(format!("content type {kind:?} is not printable ASCII")));
             }
-            // A folder has no place for it and would refuse the file.
-            if store.kind() != Kind::Folder {
-                attributes.insert(Attribute::ContentType, kind.clone().into());
-            }
         }
         let size = data.len() as u64;
         self.spend(Budget::Blobs, size)?;
-        let payload = PutPayload::from_bytes(Bytes::from(data));
-        let options = PutOptions { attributes, ..PutOptions::default() };
-        let put = store.store().put_opts(&location, payload, options).await.map_err(blob_error)?;
-        Ok(Info { key, size, content_type, etag: put.e_tag })
+        let call = self.effect(HostCall::Blobs, "blob put", Does::Write, |ask| {
+            place.parts(ask);
+            ask.bytes(&data);
+            ask.maybe(content_type.as_deref());
+        });
+        call.answer(async {
+            let (store, location) = place.find().await?;
+            let mut attributes = Attributes::new();
+            // A folder has no place for it and would refuse the file.
+            if let Some(kind) = content_type.as_ref().filter(|_| store.kind() != Kind::Folder) {
+                attributes.insert(Attribute::ContentType, kind.clone().into());
+            }
+            let payload = PutPayload::from_bytes(Bytes::from(data));
+            let options = PutOptions { attributes, ..PutOptions::default() };
+            let put = store.store().put_opts(&location, payload, options).await.map_err(blob_error)?;
+            Ok(Info { key: place.key.to_owned(), size, content_type, etag: put.e_tag })
+        })
+        .await
     }
 
     async fn delete(&mut self, store: String, key: String) -> Result<(), Error> {
-        let (store, location) = self.blob(&store, &key).await?;
-        store.store().delete(&location).await.map_err(blob_error)
+        let place = self.blob(&store, &key)?;
+        let call = self.effect(HostCall::Blobs, "blob delete", Does::Write, |ask| place.parts(ask));
+        call.answer(async {
+            let (store, location) = place.find().await?;
+            store.store().delete(&location).await.map_err(blob_error)
+        })
+        .await
     }
 
     async fn list(
@@ -109,16 +135,43 @@ impl Host for Cell {
         limit: u32,
     ) -> Result<Vec<Info>, Error> {
         self.called(HostCall::Blobs);
-        let store = self.blob_store(&store)?;
+        let found = self.blob_store(&store)?;
         within(prefix.len(), KEY_BYTES_MAX)?;
         // The libraries behind it panic over addresses that are too long.
         within(start_after.as_ref().map_or(0, String::len), KEY_BYTES_MAX)?;
-        list(&store, &prefix, start_after.as_deref(), limit.min(LIST_MAX) as usize).await
+        let call = self.effect(HostCall::Blobs, "blob list", Does::Read, |ask| {
+            ask.name(&store);
+            ask.name(&prefix);
+            ask.maybe(start_after.as_deref());
+            ask.number(limit.into());
+        });
+        let limit = limit.min(LIST_MAX) as usize;
+        call.answer(async {
+            let store = found.ok_or(Error::NotFound)?;
+            list(&store, &prefix, start_after.as_deref(), limit).await
+        })
+        .await
     }
 }
 
+/// A key of a store, as the guest named both.
+struct Place<'a> {
+    /// None where there is no such store, and for an attempt that is answered from a recording.
+    store: Option<BlobStore>,
+    name: &'a str,
+    key: &'a str,
+}
+
+/// Bytes that may be read: of one blob, and what is left of all together.
+#[derive(Clone, Copy)]
+struct Room {
+    blob: usize,
+    blobs: u64,
+}
+
 impl Cell {
-    fn blob_store(&self, name: &str) -> Result<BlobStore, Error> {
+    /// A granted store; none where there is none of this name.
+    fn blob_store(&self, name: &str) -> Result<Option<BlobStore>, Error> {
         if !self.template.grants().blobs.iter().any(|granted| granted == name) {
             let name = shown(name);
             return Err(self.denied(
@@ -127,18 +180,48 @@ impl Cell {
                 &format!("blobs = [\"{name}\"]"),
             ));
         }
-        self.template.services().blobs.get(name).cloned().ok_or(Error::NotFound)
+        Ok(self.template.services().blobs.get(name).cloned())
     }
 
-    /// Where a key of a store lies, inside of the store.
-    async fn blob(&mut self, store: &str, key: &str) -> Result<(BlobStore, Path), Error> {
+    /// A key of a granted store. Nothing is asked of the store.
+    fn blob<'a>(&mut self, store: &'a str, key: &'a str) -> Result<Place<'a>, Error> {
         self.called(HostCall::Blobs);
-        let store = self.blob_store(store)?;
+        let found = self.blob_store(store)?;
         within(key.len(), KEY_BYTES_MAX)?;
         // Without its slashes it would be the store's own folder, which is not in the folder.
         if key.trim_matches('/').is_empty() {
             return Err(Error::Invalid("the key is empty".to_owned()));
         }
+        Ok(Place { store: found, name: store, key })
+    }
+
+    fn room(&self) -> Room {
+        let limits = self.template.limits();
+        Room { blob: limits.blob, blobs: self.usage.left(Budget::Blobs, limits) }
+    }
+
+    /// Takes what was read from the budget, or says which limit it is over.
+    fn take(&mut self, found: Content) -> Result<Vec<u8>, Error> {
+        let Content { size, bytes } = found;
+        let limit = self.template.limits().blob;
+        self.within("blob", usize::try_from(size).unwrap_or(usize::MAX), limit)?;
+        self.spend(Budget::Blobs, size)?;
+        // Only where the recorded attempt had lower limits than this one.
+        let missing = || Error::Other("the recorded attempt did not read this blob".to_owned());
+        bytes.map(Vec::from).ok_or_else(missing)
+    }
+}
+
+impl Place<'_> {
+    fn parts(&self, ask: &mut Parts<'_>) {
+        ask.name(self.name);
+        ask.name(self.key);
+    }
+
+    /// Where it lies, inside of the store.
+    async fn find(&self) -> Result<(BlobStore, Path), Error> {
+        let Self { store, key, .. } = self;
+        let store = store.clone().ok_or(Error::NotFound)?;
         let location = store.locate(key).map_err(|fault| Error::Invalid(format!("key {key:?}: {fault}")))?;
         if let Some(folder) = store.folder() {
             if location.filename().is_some_and(is_being_written) {
@@ -156,14 +239,40 @@ impl Cell {
         }
         Ok((store, location))
     }
+}
 
-    /// Reads a file whose size is checked before its first byte is asked for.
-    async fn read(&mut self, found: GetResult) -> Result<Vec<u8>, Error> {
-        let (size, limit) = (found.range.end.saturating_sub(found.range.start), self.template.limits().blob);
-        self.within("blob", usize::try_from(size).unwrap_or(usize::MAX), limit)?;
-        self.spend(Budget::Blobs, size)?;
-        found.bytes().await.map(Vec::from).map_err(blob_error)
+/// A part of a blob.
+async fn range(
+    store: &BlobStore,
+    location: &Path,
+    range: std::ops::Range<u64>,
+    room: Room,
+) -> Result<Content, Error> {
+    let nothing = || Content { size: 0, bytes: Some(Bytes::new()) };
+    if range.is_empty() {
+        return Ok(nothing());
     }
+    let offset = range.start;
+    let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+    match store.store().get_opts(location, options).await {
+        Ok(found) => read(found, room).await,
+        // Stores have no common word for a range that begins at the end or beyond it, where nothing is left to read.
+        Err(error @ object_store::Error::Generic { .. }) => match store.store().head(location).await {
+            Ok(meta) if meta.size <= offset => Ok(nothing()),
+            Ok(_) | Err(_) => Err(blob_error(error)),
+        },
+        Err(error) => Err(blob_error(error)),
+    }
+}
+
+/// Reads a file; not where its size, which is known before its first byte is asked for, is over the room.
+async fn read(found: GetResult, room: Room) -> Result<Content, Error> {
+    let size = found.range.end.saturating_sub(found.range.start);
+    if size > room.blob as u64 || size > room.blobs {
+        return Ok(Content { size, bytes: None });
+    }
+    let bytes = found.bytes().await.map_err(blob_error)?;
+    Ok(Content { size, bytes: Some(bytes) })
 }
 
 /// Looks at a folder of this machine on a thread that may wait for the disk.

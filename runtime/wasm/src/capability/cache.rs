@@ -12,21 +12,30 @@ use jobcell_core::names::key_part;
 
 use super::{KEY_BYTES_MAX, missing, within};
 use crate::cell::Cell;
+use crate::effect::Does;
 use crate::usage::Budget;
 use crate::world::jobcell::job::cache::Host;
 use crate::world::jobcell::job::types::Error;
 
 impl Host for Cell {
     async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
-        let (cache, key) = self.cache(&key)?;
-        let value = cache.get(&key).await.map_err(cache_error)?;
+        let whole = self.cache_key(&key)?;
+        let call = self.effect(HostCall::Cache, "cache get", Does::Read, |ask| ask.name(&key));
+        let cache = self.cache();
+        let value = call.answer(async { cache?.get(&whole).await.map_err(cache_error) }).await?;
         Ok(value.map(Vec::from))
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<(), Error> {
-        let (cache, key) = self.cache(&key)?;
+        let whole = self.cache_key(&key)?;
         let (ttl, value) = (ttl(ttl_ms)?, self.written(value)?);
-        cache.set(&key, value, ttl).await.map_err(cache_error)
+        let call = self.effect(HostCall::Cache, "cache set", Does::Write, |ask| {
+            ask.name(&key);
+            ask.bytes(&value);
+            ask.maybe_number(ttl_ms);
+        });
+        let cache = self.cache();
+        call.answer(async { cache?.set(&whole, value, ttl).await.map_err(cache_error) }).await
     }
 
     async fn set_if_absent(
@@ -35,27 +44,45 @@ impl Host for Cell {
         value: Vec<u8>,
         ttl_ms: Option<u64>,
     ) -> Result<bool, Error> {
-        let (cache, key) = self.cache(&key)?;
+        let whole = self.cache_key(&key)?;
         let (ttl, value) = (ttl(ttl_ms)?, self.written(value)?);
-        cache.set_if_absent(&key, value, ttl).await.map_err(cache_error)
+        let call = self.effect(HostCall::Cache, "cache set-if-absent", Does::Write, |ask| {
+            ask.name(&key);
+            ask.bytes(&value);
+            ask.maybe_number(ttl_ms);
+        });
+        let cache = self.cache();
+        call.answer(async { cache?.set_if_absent(&whole, value, ttl).await.map_err(cache_error) }).await
     }
 
     async fn delete(&mut self, key: String) -> Result<(), Error> {
-        let (cache, key) = self.cache(&key)?;
-        cache.delete(&key).await.map_err(cache_error)
+        let whole = self.cache_key(&key)?;
+        let call = self.effect(HostCall::Cache, "cache delete", Does::Write, |ask| ask.name(&key));
+        let cache = self.cache();
+        call.answer(async { cache?.delete(&whole).await.map_err(cache_error) }).await
     }
 
     async fn increment(&mut self, key: String, by: i64, ttl_ms: Option<u64>) -> Result<i64, Error> {
-        let (cache, key) = self.cache(&key)?;
+        let whole = self.cache_key(&key)?;
         let ttl = ttl(ttl_ms)?;
         self.spend(Budget::CacheKeys, 1)?;
-        cache.increment(&key, by, ttl).await.map_err(cache_error)
+        let call = self.effect(HostCall::Cache, "cache increment", Does::Write, |ask| {
+            ask.name(&key);
+            ask.number(by.cast_unsigned());
+            ask.maybe_number(ttl_ms);
+        });
+        let cache = self.cache();
+        call.answer(async { cache?.increment(&whole, by, ttl).await.map_err(cache_error) }).await
     }
 }
 
 impl Cell {
-    /// The cache and the whole key.
-    fn cache(&mut self, key: &str) -> Result<(Arc<dyn Cache>, String), Error> {
+    fn cache(&self) -> Result<Arc<dyn Cache>, Error> {
+        self.template.services().cache.clone().ok_or_else(|| missing("a cache"))
+    }
+
+    /// The whole key.
+    fn cache_key(&mut self, key: &str) -> Result<String, Error> {
         self.called(HostCall::Cache);
         if !self.template.grants().cache {
             return Err(self.denied("cache", "the cache", "cache = true"));
@@ -64,12 +91,11 @@ impl Cell {
             return Err(Error::Invalid("the key is empty".to_owned()));
         }
         within(key.len(), KEY_BYTES_MAX)?;
-        let cache = self.template.services().cache.as_ref().ok_or_else(|| missing("a cache"))?;
         // Neither has a ':' then, so that the first two are ours and whatever the guest's key has comes after them: one
         // tenant's "a:b" does not meet handler "b" of tenant "a".
         let tenant = key_part(self.tenant()?.unwrap_or_default());
         let handler = key_part(self.template.name());
-        Ok((Arc::clone(cache), format!("{tenant}:{handler}:{key}")))
+        Ok(format!("{tenant}:{handler}:{key}"))
     }
 }
 

@@ -5,6 +5,7 @@ use jobcell_core::HostCall;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
 use crate::cell::Cell;
+use crate::effect::Does;
 
 /// The versions in use. Drafts match only themselves, so each is offered by its own name.
 pub(crate) const VERSIONS: [&str; 2] = ["0.2.0-rc.1", "0.2.0-draft"];
@@ -25,14 +26,16 @@ pub(super) fn add_to_linker(linker: &mut Linker<Cell>) -> wasmtime::Result<()> {
         store.func_wrap("get", |mut cx: wasmtime::StoreContextMut<'_, Cell>, (key,): (String,)| {
             let cell = cx.data_mut();
             cell.called(HostCall::Config);
-            Ok((Ok::<_, Error>(cell.template.grants().config.get(&key).cloned()),))
+            let call = cell.effect(HostCall::Config, "config get", Does::Read, |ask| ask.name(&key));
+            Ok((Ok::<_, Error>(call.setting(|| cell.template.grants().config.get(&key).cloned())),))
         })?;
         store.func_wrap("get-all", |mut cx: wasmtime::StoreContextMut<'_, Cell>, (): ()| {
             let cell = cx.data_mut();
             cell.called(HostCall::Config);
             let config = &cell.template.grants().config;
-            let all: Vec<_> = config.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-            Ok((Ok::<_, Error>(all),))
+            let call = cell.effect(HostCall::Config, "config get-all", Does::Read, |_| ());
+            let all = || config.iter().map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>();
+            Ok((Ok::<_, Error>(call.setting(all)),))
         })?;
     }
     Ok(())

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use jobcell_core::HostCall;
+use jobcell_core::effects::Gauge;
 use tokio::time::Instant;
 
 use super::{missing, store_error};
 use crate::cell::Cell;
+use crate::effect::Does;
 use crate::job::is_json;
 use crate::world::jobcell::job::context::Host;
 use crate::world::jobcell::job::types::Error;
@@ -28,13 +30,14 @@ impl Host for Cell {
 
     fn is_cancelled(&mut self) -> bool {
         self.called(HostCall::Context);
-        self.attempt.io.is_asked() || self.attempt.cancel.is_cancelled()
+        let is_cancelled = self.attempt.io.is_asked() || self.attempt.cancel.is_cancelled();
+        self.gauge(Gauge::Cancelled, is_cancelled.into()) != 0
     }
 
     fn remaining_ms(&mut self) -> u64 {
         self.called(HostCall::Context);
         let left = self.deadline.saturating_duration_since(Instant::now());
-        u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+        self.gauge(Gauge::Remaining, u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn update_data(&mut self, data: Vec<u8>) -> Result<(), Error> {
@@ -46,19 +49,27 @@ impl Host for Cell {
                 "the payload of this job is JSON text, and the new one is not".to_owned(),
             ));
         }
-        self.attempt.io.update_data(Bytes::from(data));
-        Ok(())
+        let call = self.effect(HostCall::Context, "update-data", Does::Write, |ask| ask.bytes(&data));
+        let io = &self.attempt.io;
+        call.answer_now(|| {
+            io.update_data(Bytes::from(data));
+            Ok(())
+        })
     }
 
     async fn children_values(&mut self) -> Result<Vec<(String, String)>, Error> {
         self.called(HostCall::Context);
-        let store = self.template.services().store.as_ref().ok_or_else(|| missing("a job store"))?;
-        store.children_values(&self.attempt.queue, &self.attempt.job.id).await.map_err(store_error)
+        let call = self.effect(HostCall::Context, "children-values", Does::Read, |_| ());
+        let store = self.template.services().store.as_ref().ok_or_else(|| missing("a job store"));
+        let (queue, id) = (&self.attempt.queue, &self.attempt.job.id);
+        call.answer(async { store?.children_values(queue, id).await.map_err(store_error) }).await
     }
 
     async fn children_failures(&mut self) -> Result<Vec<(String, String)>, Error> {
         self.called(HostCall::Context);
-        let store = self.template.services().store.as_ref().ok_or_else(|| missing("a job store"))?;
-        store.children_failures(&self.attempt.queue, &self.attempt.job.id).await.map_err(store_error)
+        let call = self.effect(HostCall::Context, "children-failures", Does::Read, |_| ());
+        let store = self.template.services().store.as_ref().ok_or_else(|| missing("a job store"));
+        let (queue, id) = (&self.attempt.queue, &self.attempt.job.id);
+        call.answer(async { store?.children_failures(queue, id).await.map_err(store_error) }).await
     }
 }

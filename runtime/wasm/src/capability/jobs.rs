@@ -7,8 +7,9 @@ use jobcell_core::{Backoff, BackoffKind, HostCall, JobId, JobOptions, QueueName}
 
 use super::{TENANT_BYTES_MAX, missing, shown, store_error, within};
 use crate::cell::Cell;
+use crate::effect::{Does, Parts};
 use crate::grants::covers;
-use crate::job::is_json;
+use crate::job::{handed_on, is_json};
 use crate::usage::Budget;
 use crate::world::jobcell::job::jobs::{self, BackoffKind as Kind, Host, OnChildFailure, Options};
 use crate::world::jobcell::job::types::Error;
@@ -115,14 +116,7 @@ impl Cell {
             backoff: backoff.as_ref().map(backoff_of),
             lifo: *lifo,
             tenant: self.tenant_of(tenant.as_deref())?,
-            // The trace goes on, unless the producer wanted it to end with this job.
-            telemetry: self
-                .attempt
-                .job
-                .options
-                .telemetry
-                .clone()
-                .filter(|_| !self.attempt.job.options.omit_context),
+            telemetry: handed_on(&self.attempt),
             ..JobOptions::default()
         })
     }
@@ -148,13 +142,41 @@ impl Cell {
 
     async fn add(&mut self, queue: &QueueName, job: NewJob) -> Result<String, Error> {
         self.spend(Budget::Enqueued, 1)?;
+        let call = self.effect(HostCall::Jobs, "enqueue", Does::Write, |ask| parts(ask, queue, &job));
         let services = self.template.services();
-        let store = services.store.as_ref().ok_or_else(|| missing("a job store"))?;
-        let added = store.add(queue, vec![job], services.clock.now()).await.map_err(store_error)?;
-        let added = added
-            .first()
-            .ok_or_else(|| Error::Other("the store did not say which job it added".to_owned()))?;
-        Ok(added.id().as_str().to_owned())
+        let store = services.store.as_ref().ok_or_else(|| missing("a job store"));
+        call.answer(async {
+            let added = store?.add(queue, vec![job], services.clock.now()).await.map_err(store_error)?;
+            let added = added
+                .first()
+                .ok_or_else(|| Error::Other("the store did not say which job it added".to_owned()))?;
+            Ok(added.id().as_str().to_owned())
+        })
+        .await
+    }
+}
+
+/// What a new job consists of: all that the handler chose. The trace that it carries is the attempt's own.
+fn parts(ask: &mut Parts<'_>, queue: &QueueName, job: &NewJob) {
+    let NewJob { name, data, options, parent } = job;
+    ask.name(queue.as_str());
+    ask.name(name);
+    ask.bytes(data);
+    ask.maybe(options.job_id.as_deref());
+    ask.maybe(options.tenant.as_deref());
+    for number in [options.delay, options.priority, options.attempts, options.depth] {
+        ask.number(number);
+    }
+    ask.maybe(options.backoff.as_ref().map(|backoff| format!("{backoff:?}")).as_deref());
+    ask.maybe(parent.as_ref().map(|parent| parent.id.as_str()));
+    for flag in [
+        options.lifo,
+        options.fail_parent_on_failure,
+        options.continue_parent_on_failure,
+        options.ignore_dependency_on_failure,
+        options.remove_dependency_on_failure,
+    ] {
+        ask.number(flag.into());
     }
 }
 

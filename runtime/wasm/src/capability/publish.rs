@@ -5,6 +5,7 @@ use jobcell_core::HostCall;
 
 use super::{missing, within};
 use crate::cell::Cell;
+use crate::effect::Does;
 use crate::grants::covers;
 use crate::usage::Budget;
 use crate::world::jobcell::job::publish::Host;
@@ -26,10 +27,15 @@ impl Host for Cell {
         }
         self.within("message", message.len(), self.template.limits().message)?;
         self.spend(Budget::Published, 1)?;
-        let publisher = self.template.services().publisher.as_ref().ok_or_else(|| missing("live updates"))?;
-        publisher
-            .publish(&channel, Bytes::from(message))
-            .await
-            .map_err(|error| Error::Unavailable(error.to_string()))
+        let call = self.effect(HostCall::Publish, "publish", Does::Write, |ask| {
+            ask.name(&channel);
+            ask.bytes(&message);
+        });
+        let publisher = self.template.services().publisher.as_ref().ok_or_else(|| missing("live updates"));
+        call.answer(async {
+            let sent = publisher?.publish(&channel, Bytes::from(message)).await;
+            sent.map_err(|error| Error::Unavailable(error.to_string()))
+        })
+        .await
     }
 }

@@ -37,14 +37,73 @@ pub(super) fn confine(bounds: &Bounds) -> io::Result<()> {
         (Resource::Core, 0),
         (Resource::Fsize, 0),
         (Resource::Nofile, STANDARD_DESCRIPTORS),
-        // No further process or thread; root is not bound by it.
+        // No further process or thread. Root is not bound by it, but by the filter of calls.
         (Resource::Nproc, 0),
     ] {
         limit(resource, most, most)?;
     }
     // The first signal says which bound it was; the second cannot be ignored.
-    limit(Resource::Cpu, cpu, cpu + 1)
+    limit(Resource::Cpu, cpu, cpu + 1)?;
+    filter_calls();
+    Ok(())
 }
+
+/// What compiling asks of the kernel: memory, its three pipes, its own signals and its end. Everything else is answered
+/// with `EPERM`: no process, program, file, socket or foreign process is within its reach, whoever it runs as.
+///
+/// A kernel without such filters leaves the other bounds, which is why a failure is none of this process.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn filter_calls() {
+    use nix::libc;
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule,
+    };
+
+    const CALLS: &[libc::c_long] = &[
+        libc::SYS_brk,
+        libc::SYS_clock_gettime,
+        libc::SYS_close,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+        libc::SYS_fstat,
+        libc::SYS_futex,
+        libc::SYS_getpid,
+        libc::SYS_getrandom,
+        libc::SYS_gettid,
+        libc::SYS_madvise,
+        libc::SYS_mmap,
+        libc::SYS_mprotect,
+        libc::SYS_mremap,
+        libc::SYS_munmap,
+        libc::SYS_ppoll,
+        libc::SYS_read,
+        libc::SYS_rt_sigaction,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_sched_getaffinity,
+        libc::SYS_sched_yield,
+        libc::SYS_sigaltstack,
+        libc::SYS_write,
+        libc::SYS_writev,
+    ];
+    // A signal to itself, which is how a process aborts.
+    let own = u64::from(std::process::id());
+    let to_itself = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own);
+    let to_itself = to_itself.and_then(|condition| SeccompRule::new(vec![condition]));
+    let (Ok(to_itself), Ok(architecture)) = (to_itself, std::env::consts::ARCH.try_into()) else { return };
+    let rules = CALLS.iter().map(|call| (*call, Vec::new()));
+    let rules = rules.chain([(libc::SYS_tgkill, vec![to_itself])]).collect();
+    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let filter = SeccompFilter::new(rules, refused, SeccompAction::Allow, architecture);
+    let program: Result<BpfProgram, _> = filter.and_then(TryInto::try_into);
+    if let Ok(program) = program {
+        let _ = seccompiler::apply_filter(&program);
+    }
+}
+
+#[cfg(all(target_os = "linux", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+fn filter_calls() {}
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn confine(_: &Bounds) -> io::Result<()> {

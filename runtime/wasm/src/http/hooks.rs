@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::header::{EXPECT, FORWARDED, TE, TRAILER, VIA};
 use http::{HeaderName, Method, Request, Uri};
+use jobcell_core::effects::Tape;
 use jobcell_core::receipt::Receipt;
 use jobcell_core::{Attempt, AttemptIo};
 use tokio::time::Instant;
@@ -40,13 +41,19 @@ struct Hooks {
     io: Arc<AttemptIo>,
     tenant: Option<String>,
     budget: Arc<Budget>,
+    tape: Option<Tape>,
     deadline: Instant,
 }
 
 // === impl Http ===
 
 impl Http {
-    pub(crate) fn new(template: &Arc<Template>, attempt: &Attempt, deadline: Instant) -> Self {
+    pub(crate) fn new(
+        template: &Arc<Template>,
+        attempt: &Attempt,
+        tape: Option<&Tape>,
+        deadline: Instant,
+    ) -> Self {
         let mut ctx = WasiHttpCtx::new();
         ctx.set_field_size_limit(FIELDS_BYTES_MAX);
         let hooks = Hooks {
@@ -54,6 +61,7 @@ impl Http {
             io: Arc::clone(&attempt.io),
             tenant: attempt.job.options.tenant.as_deref().map(str::to_owned),
             budget: Budget::new(&template.limits().http),
+            tape: tape.cloned(),
             deadline,
         };
         Self { ctx, hooks }
@@ -95,7 +103,7 @@ impl Hooks {
             Some(Host::Domain(_)) | None => None,
         };
         if let Some(barred) = ip.and_then(|ip| rule.reachable().check(ip).err()) {
-            self.template.denied_http();
+            self.template.denied_http(&self.io);
             self.io.log(&format!("http: {} is a {barred}", place(&url)));
             return Err(Error::DestinationIpProhibited);
         }
@@ -115,6 +123,7 @@ impl Hooks {
             slot,
             rule: index,
             tenant: self.tenant.clone(),
+            tape: self.tape.clone(),
             head_timeout: asked.min(timeout),
             silence_max: options.between_bytes_timeout.unwrap_or(timeout).min(timeout),
             deadline: self.deadline,
@@ -123,7 +132,7 @@ impl Hooks {
     }
 
     fn refuse(&self, method: &Method, url: &Url) -> Error {
-        self.template.denied_http();
+        self.template.denied_http(&self.io);
         let handler = self.template.name();
         let place = place(url);
         self.io.log(&match HttpRule::suggest(method, &place) {
@@ -134,9 +143,7 @@ impl Hooks {
             Ok(rule) => format!(
                 "http: {method} {place} is not granted; to allow it add http = [{rule}] under [handlers.{handler}.grants]"
             ),
-            Err(kind) => format!(
-                "http: {method} {place} is not granted, and cannot be: its host is a {kind}, which handlers never reach"
-            ),
+            Err(barred) => format!("http: {method} {place} is not granted: its host is {barred}"),
         });
         Error::HttpRequestDenied
     }

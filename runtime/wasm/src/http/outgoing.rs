@@ -10,6 +10,8 @@ use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use jobcell_core::AttemptIo;
+use jobcell_core::effects::Tape;
+use jobcell_core::trace::{Exchange, Outgoing};
 use tokio::time::Instant;
 use url::Url;
 use wasmtime_wasi_http::{Error, WasiBody};
@@ -23,6 +25,8 @@ use super::place::{Place, RuleSecret};
 use super::rule::HttpRule;
 use super::send::Key;
 use super::substitute::{Spelling, StandIn, Substitution};
+use super::taped;
+use crate::job::W3C;
 use crate::template::Template;
 
 /// Bytes by which secrets may lengthen a request's URL and headers together.
@@ -40,6 +44,8 @@ pub(super) struct Leave {
     /// Index of the rule that lets it pass.
     pub(super) rule: usize,
     pub(super) tenant: Option<String>,
+    /// Records the exchange, or answers it.
+    pub(super) tape: Option<Tape>,
     /// The longest wait for the head of the response, and for each piece of its body.
     pub(super) head_timeout: Duration,
     pub(super) silence_max: Duration,
@@ -59,24 +65,65 @@ impl Leave {
         let (head, body) = request.into_parts();
         let body =
             read(body, &self.budget).await.inspect_err(|error| self.io.log(&format!("http: {error}")))?;
-        let (request, length) = self.outgoing(head.method, &head.headers, body)?;
+        match self.tape.clone() {
+            None => self.exchange(head.method, head.headers, body).await,
+            Some(tape) => taped::send(self, &tape, head.method, head.headers, body).await,
+        }
+    }
+
+    /// Sends it, whatever is recorded of it.
+    pub(super) async fn exchange(
+        self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Sent, Error> {
+        let (mut request, length) = self.outgoing(method, &headers, body)?;
+        let destination = self.destination();
+        let mut exchange = self.follow(&mut request, &destination);
         let key = Key::new(self.rule, &self.url, self.tenant.as_deref());
         let connections = self.template.connections();
         let client = connections.client(&key, self.rule().reachable()).map_err(|fault| {
             self.io.log(&format!("http: this host cannot send requests: {fault}"));
             Error::ConfigurationError
         })?;
-        let destination = self.budget.departed(&self.destination(), length);
+        let destination = self.budget.departed(&destination, length);
         let head_timeout = self.within_attempt(self.head_timeout);
         let response = match tokio::time::timeout(head_timeout, client.execute(request)).await {
             Ok(Ok(response)) => Response::<reqwest::Body>::from(response),
-            Ok(Err(error)) => return Err(self.failed(&error)),
+            Ok(Err(error)) => {
+                if let Some(exchange) = &mut exchange {
+                    exchange.failed(if error.is_connect() { "connection" } else { "exchange" });
+                }
+                return Err(self.failed(&error));
+            }
             Err(_) => {
+                if let Some(exchange) = &mut exchange {
+                    exchange.failed("timeout");
+                }
                 self.say_failed(&format!("no response within {head_timeout:?}"));
                 return Err(Error::HttpResponseTimeout);
             }
         };
+        if let Some(exchange) = &mut exchange {
+            exchange.answered(response.status().as_u16());
+        }
         self.incoming(response, destination)
+    }
+
+    /// Lets whoever follows the attempt follow the request. Where the rule allows it, the request carries the context of the
+    /// trace, unless the handler has put one there itself.
+    fn follow(&self, request: &mut reqwest::Request, destination: &str) -> Option<Box<dyn Exchange>> {
+        let trace = self.io.trace()?;
+        let exchange = trace.sends(&Outgoing { method: request.method().as_str(), destination });
+        if self.rule().traces() && !request.headers().contains_key(W3C[0]) {
+            for (name, value) in exchange.context() {
+                if let Ok(value) = HeaderValue::from_str(&value) {
+                    request.headers_mut().insert(name, value);
+                }
+            }
+        }
+        Some(exchange)
     }
 
     /// The response as the guest gets it.
@@ -124,7 +171,7 @@ impl Leave {
 
     fn failed(&self, error: &reqwest::Error) -> Error {
         if is_prohibited(error) {
-            self.template.denied_http();
+            self.template.denied_http(&self.io);
         }
         self.say_failed(&explain(error));
         error_of(error)

@@ -113,7 +113,7 @@ impl Resolve for Filter {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreached {
     /// All its addresses are of a kind that may not be dialled.
-    #[error("the name leads to a {0}")]
+    #[error("the name leads to {0}")]
     Prohibited(Barred),
     /// It has no address.
     #[error("the name cannot be resolved: {cause}")]

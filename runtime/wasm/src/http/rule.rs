@@ -7,7 +7,7 @@ use http::Method;
 use serde::Deserialize;
 use url::{Host, Url};
 
-use super::address::{Reach, Reachable, reach};
+use super::address::{Barred, Reach, Reachable, article, reach};
 use super::path::PathPattern;
 use super::place::RuleSecret;
 
@@ -21,8 +21,10 @@ use super::place::RuleSecret;
 /// - `methods` narrows; left out it is any.
 /// - `secrets` are put in place of their placeholders in requests that this rule lets pass, where [`RuleSecret`] says.
 ///   They need to know whom they are sent to: a rule for any host has none, and one for a public host uses `https`.
+/// - `trace = true` lets requests carry `traceparent` and `tracestate`, where traces are collected.
 /// - `private = true` lets the host be on this machine or its own network. It needs one exact host. Link-local
-///   addresses and those of instance metadata are never reached.
+///   addresses and those of instance metadata, which tell whoever asks the host's own identity, are reached only where
+///   the URL spells that very address, and by no name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "RuleForm")]
 pub struct HttpRule {
@@ -34,6 +36,7 @@ pub struct HttpRule {
     methods: Option<Vec<Method>>,
     secrets: Vec<RuleSecret>,
     reachable: Reachable,
+    trace: bool,
 }
 
 /// A rule that cannot be used.
@@ -76,6 +79,8 @@ struct FullRule {
     secrets: Vec<RuleSecret>,
     #[serde(default)]
     private: bool,
+    #[serde(default)]
+    trace: bool,
 }
 
 impl TryFrom<RuleForm> for HttpRule {
@@ -84,8 +89,8 @@ impl TryFrom<RuleForm> for HttpRule {
     fn try_from(form: RuleForm) -> Result<Self, RuleError> {
         match form {
             RuleForm::Url(url) => Self::new(&url, None, Vec::new(), false),
-            RuleForm::Full(FullRule { url, methods, secrets, private }) => {
-                Self::new(&url, methods, secrets, private)
+            RuleForm::Full(FullRule { url, methods, secrets, private, trace }) => {
+                Ok(Self::new(&url, methods, secrets, private)?.with_trace(trace))
             }
         }
     }
@@ -114,8 +119,7 @@ impl HttpRule {
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (host, port) = authority_of(scheme, authority).map_err(|why| fault(&why))?;
         let methods = methods.map(|methods| methods_of(&methods)).transpose().map_err(|why| fault(&why))?;
-        let reachable = if private { Reachable::PublicAndPrivate } else { Reachable::Public };
-        host.check(reachable).map_err(|why| fault(&why))?;
+        let reachable = host.reachable(private).map_err(|why| fault(&why))?;
         let path = PathPattern::parse(path).map_err(|why| fault(&why))?;
         match (&host, secrets.first(), scheme, private) {
             (_, None, _, _) => {}
@@ -129,17 +133,58 @@ impl HttpRule {
             }
             (HostPattern::Below(_) | HostPattern::Exactly(_), Some(_), _, _) => {}
         }
-        Ok(Self { text: url.to_owned(), scheme, host, port, path, methods, secrets, reachable })
+        let text = url.to_owned();
+        Ok(Self { text, scheme, host, port, path, methods, secrets, reachable, trace: false })
+    }
+
+    /// The URL as it is written in the grant.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.text
+    }
+
+    /// The methods that are allowed; none is any.
+    #[must_use]
+    pub fn methods(&self) -> Option<Vec<String>> {
+        Some(self.methods.as_ref()?.iter().map(|method| method.as_str().to_owned()).collect())
+    }
+
+    /// This rule for another URL and other methods, with those of its secrets that `keeps` says.
+    ///
+    /// # Errors
+    /// When no rule can be for that URL.
+    pub fn narrowed(
+        &self,
+        url: &str,
+        methods: Option<Vec<String>>,
+        keeps: impl Fn(&str) -> bool,
+    ) -> Result<Self, RuleError> {
+        let secrets = self.secrets.iter().filter(|secret| keeps(secret.name())).cloned().collect();
+        let private = self.reachable != Reachable::Public;
+        Ok(Self::new(url, methods, secrets, private)?.with_trace(self.trace))
+    }
+
+    /// Whether requests under this rule carry the trace context of their attempt. Not by default: it tells the far end
+    /// which of its requests belong together.
+    #[must_use]
+    pub fn with_trace(mut self, trace: bool) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    pub(crate) fn traces(&self) -> bool {
+        self.trace
     }
 
     /// The entry of `grants.http` that lets this request pass, as it is written in a configuration. `place` is a URL
     /// without its query.
     ///
     /// # Errors
-    /// The kind of address its host is, when no rule can.
-    pub(crate) fn suggest(method: &Method, place: &Url) -> Result<String, &'static str> {
+    /// Why none is suggested, for what no operator should open because a handler asked for it.
+    pub(crate) fn suggest(method: &Method, place: &Url) -> Result<String, Barred> {
         let private = match place.host().as_ref().and_then(address_of).map(reach) {
-            Some(Reach::Never(kind)) => return Err(kind),
+            Some(Reach::Guarded(kind)) => return Err(Barred::Guarded(kind)),
+            Some(Reach::Never(kind)) => return Err(Barred::Never(kind)),
             Some(Reach::Private(_)) => ", private = true",
             Some(Reach::Public) | None => "",
         };
@@ -267,22 +312,30 @@ impl HostPattern {
         }
     }
 
-    /// Whether this host and what the rule may reach fit together.
-    fn check(&self, reachable: Reachable) -> Result<(), String> {
+    /// What a rule for this host may reach.
+    fn reachable(&self, private: bool) -> Result<Reachable, String> {
+        let reachable = if private { Reachable::PublicAndPrivate } else { Reachable::Public };
         let ip = match self {
-            Self::Any | Self::Below(_) if reachable == Reachable::PublicAndPrivate => {
+            Self::Any | Self::Below(_) if private => {
                 return Err("private = true needs one exact host, not a pattern".to_owned());
             }
-            Self::Any | Self::Below(_) => return Ok(()),
+            Self::Any | Self::Below(_) => return Ok(reachable),
             Self::Exactly(host) => address_of(host),
         };
-        let Some(ip) = ip else { return Ok(()) };
-        match (reach(ip), reachable) {
-            (Reach::Private(kind), Reachable::Public) => {
-                Err(format!("its host is a {kind}; add private = true to let the handler reach it"))
+        let Some(ip) = ip else { return Ok(reachable) };
+        let named = |kind: &str| format!("its host is {} {kind}", article(kind));
+        match reach(ip) {
+            Reach::Public => Ok(reachable),
+            Reach::Private(_) if private => Ok(reachable),
+            Reach::Private(kind) => {
+                Err(format!("{}; add private = true to let the handler reach it", named(kind)))
             }
-            (Reach::Never(kind), _) => Err(format!("its host is a {kind}, which handlers never reach")),
-            (Reach::Public, _) | (Reach::Private(_), Reachable::PublicAndPrivate) => Ok(()),
+            Reach::Guarded(_) if private => Ok(Reachable::Only(ip)),
+            Reach::Guarded(kind) => Err(format!(
+                "{}, which can tell the handler who this host is and act as it; add private = true if that is meant",
+                named(kind)
+            )),
+            Reach::Never(kind) => Err(format!("{}, which handlers never reach", named(kind))),
         }
     }
 }
@@ -378,7 +431,8 @@ mod tests {
             ("http://127.0.0.1:80", "private = true"),
             ("http://localhost:80", "private = true"),
             ("http://[::1]:80", "private = true"),
-            ("http://169.254.169.254", "never"),
+            ("http://169.254.169.254", "private = true"),
+            ("http://0.0.0.0", "never"),
             ("https://*.1.2.3.4", "address"),
         ];
         for (url, hint) in cases {
@@ -386,7 +440,14 @@ mod tests {
             assert!(error.contains(hint), "{url}: {error}");
         }
         assert!(HttpRule::new("https://*.a.io", None, Vec::new(), true).unwrap_err().why.contains("exact"));
-        assert!(HttpRule::new("http://169.254.169.254", None, Vec::new(), true).is_err());
+        assert!(
+            HttpRule::new("http://0.0.0.0", None, Vec::new(), true).unwrap_err().why.contains("is a this")
+        );
+        assert!(
+            HttpRule::new("http://[::]", None, Vec::new(), true).unwrap_err().why.contains("an unspecified")
+        );
+        let metadata = HttpRule::new("http://169.254.169.254", None, Vec::new(), true).unwrap();
+        assert_eq!(metadata.reachable(), Reachable::Only(IpAddr::from([169, 254, 169, 254])));
         assert!(HttpRule::new("https://a.io", Some(vec![]), Vec::new(), false).is_err());
     }
 

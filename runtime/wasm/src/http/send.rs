@@ -24,6 +24,8 @@ struct Shared {
     resolver: Arc<dyn Resolver>,
     authorities: Vec<CertificateDer<'static>>,
     tls: OnceLock<ClientConfig>,
+    /// Nothing is ever sent.
+    is_sealed: bool,
 }
 
 /// The connections of one handler.
@@ -75,7 +77,13 @@ impl HttpSender {
     pub fn new(resolver: Option<Arc<dyn Resolver>>, authorities: &[u8]) -> Result<Self, WasmError> {
         let authorities = if authorities.is_empty() { Vec::new() } else { tls::authorities(authorities)? };
         let resolver = resolver.unwrap_or_else(|| Arc::new(SystemResolver::default()));
-        Ok(Self(Arc::new(Shared { resolver, authorities, tls: OnceLock::new() })))
+        Ok(Self(Arc::new(Shared { resolver, authorities, tls: OnceLock::new(), is_sealed: false })))
+    }
+
+    /// One that sends nothing, for attempts that are answered from a recording.
+    pub(crate) fn sealed() -> Self {
+        let resolver = Arc::new(SystemResolver::default());
+        Self(Arc::new(Shared { resolver, authorities: Vec::new(), tls: OnceLock::new(), is_sealed: true }))
     }
 
     /// For one handler, with connections of its own.
@@ -91,7 +99,7 @@ impl HttpSender {
 impl Default for HttpSender {
     fn default() -> Self {
         let resolver = Arc::new(SystemResolver::default());
-        Self(Arc::new(Shared { resolver, authorities: Vec::new(), tls: OnceLock::new() }))
+        Self(Arc::new(Shared { resolver, authorities: Vec::new(), tls: OnceLock::new(), is_sealed: false }))
     }
 }
 
@@ -109,6 +117,9 @@ impl Connections {
     /// # Errors
     /// When it cannot be made.
     pub(crate) fn client(&self, key: &Key, reachable: Reachable) -> Result<Client, String> {
+        if self.sender.0.is_sealed {
+            return Err("this attempt is answered from a recording and sends nothing".to_owned());
+        }
         // Every change leaves the list whole, so a panic elsewhere cannot have broken it.
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = clients.iter().position(|(known, _)| known == key)
@@ -127,7 +138,7 @@ impl Connections {
     }
 
     fn build(&self, reachable: Reachable) -> Result<Client, String> {
-        let Shared { resolver, authorities, tls: shared } = &*self.sender.0;
+        let Shared { resolver, authorities, tls: shared, .. } = &*self.sender.0;
         let shared = shared.get_or_init(|| tls::config(authorities));
         Client::builder()
             .tls_backend_preconfigured(tls::of_client(shared))

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::guest::{Guest, Holds, catalogue};
-use crate::judge::{self, End, Left, Seen, Verdict};
+use crate::judge::{self, End, Findings, Left, Seen, Verdict};
 use crate::profile::{self, Profile};
 use crate::receivers::Receivers;
 use crate::services::{self, Memory};
@@ -167,23 +167,23 @@ impl Arena {
             before,
             after: before,
         };
-        let mut faults = judge::faults_of_time(
-            admission.checked_sub(self.admission_max).filter(|late| !late.is_zero()),
-            self.grace,
-        );
+        let late = admission.checked_sub(self.admission_max).filter(|late| !late.is_zero());
+        let mut findings =
+            Findings { faults: judge::faults_of_time(late, self.grace), ..Findings::default() };
         match admitted {
             Err(error) => {
                 let end = End::refused(&error);
                 bout.reason = error.to_string();
-                if !end.is_expected(guest, profile) || error.is_transient() {
-                    faults.push(judge::unexpected(&end, guest, &bout.reason));
+                if error.is_transient() {
+                    findings.fault(format!("its admission broke off: {}", bout.reason));
                 }
+                end.judge(guest, profile, &bout.reason, &mut findings);
                 bout.end = end.label();
             }
-            Ok(admitted) => self.fight(guest, profile, &admitted, &mut bout, &mut faults).await?,
+            Ok(admitted) => self.fight(guest, profile, &admitted, &mut bout, &mut findings).await?,
         }
         bout.after = Vitals::now();
-        bout.verdict = Verdict::of(faults);
+        bout.verdict = findings.verdict();
         Ok(bout)
     }
 
@@ -193,7 +193,7 @@ impl Arena {
         profile: &Profile,
         admitted: &Admitted,
         bout: &mut Bout,
-        faults: &mut Vec<String>,
+        findings: &mut Findings,
     ) -> Result<(), ArenaError> {
         let Profile { name, limits, grants } = profile;
         let services = services::services(&self.memory, self.store.clone(), self.files.path(), grants)?;
@@ -215,36 +215,30 @@ impl Arena {
             let (took, left) = match joined {
                 Ok(Some(ended)) => ended,
                 Ok(None) => {
-                    faults.push(format!("it had not ended {PATIENCE:?} after its deadline"));
+                    findings.fault(format!("it had not ended {PATIENCE:?} after its deadline"));
                     continue;
                 }
                 Err(panic) => {
-                    faults.push(format!("the runner panicked: {panic}"));
+                    findings.fault(format!("the runner panicked: {panic}"));
                     continue;
                 }
             };
             longest = longest.max(took);
             let end = End::of(&left.outcome);
             let reason = judge::reason(&left.outcome);
-            if !end.is_expected(guest, profile) {
-                faults.push(judge::unexpected(&end, guest, &reason));
-            }
-            for fault in judge::faults_of_attempt(&left, profile) {
-                if !faults.contains(&fault) {
-                    faults.push(fault);
-                }
-            }
+            end.judge(guest, profile, &reason, findings);
+            judge::faults_of_attempt(&left, profile).into_iter().for_each(|fault| findings.fault(fault));
             (bout.end, bout.reason) = (end.label(), short(reason));
         }
         over.cancel();
         let late = longest.checked_sub(limits.deadline);
-        faults.extend(judge::faults_of_time(late, self.grace));
+        findings.faults.extend(judge::faults_of_time(late, self.grace));
         (bout.took_ms, bout.late_ms) = (ms(longest), late.map(ms));
         bout.pause_ms = pulse.await.map(ms).unwrap_or_default();
         let (completed, broken) = neighbours.await.unwrap_or_else(|panic| (0, vec![panic.to_string()]));
         bout.neighbours = completed;
         let seen = Seen { neighbours: broken, ..self.look().await };
-        faults.extend(judge::faults_around(&seen, guest, profile));
+        findings.faults.extend(judge::faults_around(&seen, guest, profile));
         Ok(())
     }
 

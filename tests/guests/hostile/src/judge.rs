@@ -36,8 +36,19 @@ pub enum End {
 pub enum Verdict {
     /// The host held.
     Held,
-    /// It did not, and in what.
+    /// The guest did not come to its attack, and why: nothing was shown of the host.
+    NotReached(Vec<String>),
+    /// It did not hold, and in what.
     Failed(Vec<String>),
+}
+
+/// What is found of one bout.
+#[derive(Default)]
+pub(crate) struct Findings {
+    /// In what the host did not hold.
+    pub(crate) faults: Vec<String>,
+    /// Why an attack was not reached.
+    pub(crate) unreached: Vec<String>,
 }
 
 /// What one attempt left.
@@ -88,18 +99,84 @@ impl End {
         }
     }
 
-    /// Whether a host that holds may bring this guest to this end.
-    pub(crate) fn is_expected(&self, guest: &Guest, profile: &Profile) -> bool {
-        let lacks = guest.needs.iter().any(|need| !profile.grants(need));
-        match self {
-            Self::Refused { for_want_of_a_grant: true } => lacks,
-            Self::Stopped(cause) if is_too_tight(&profile.limits, *cause) => true,
-            end => guest.ends.contains(&end.label()),
+    /// Judges whether a host that holds may bring this guest to this end.
+    pub(crate) fn judge(&self, guest: &Guest, profile: &Profile, reason: &str, findings: &mut Findings) {
+        let lacking: Vec<&str> = guest.needs.iter().copied().filter(|need| !profile.grants(need)).collect();
+        let unreached = match self {
+            Self::Refused { for_want_of_a_grant: true } if !lacking.is_empty() => {
+                Some(format!("its attack needs what is not granted: {}", lacking.join(", ")))
+            }
+            end if guest.ends.contains(&end.label()) => return,
+            Self::Stopped(cause) if is_too_tight(&profile.limits, *cause) => {
+                Some(format!("a limit ended it before its attack: {reason}"))
+            }
+            // Whose bound is above what it asks for gets what it asks for, or comes to another bound first.
+            Self::Completed | Self::Failed | Self::Stopped(_) => {
+                let raised = raised(&profile.limits);
+                (!raised.is_empty()).then(|| format!("it does not ask for as much as {}", raised.join(", ")))
+            }
+            Self::Refused { .. } | Self::GivenBack => None,
+        };
+        match unreached {
+            Some(why) => findings.unreached(why),
+            None => findings.fault(unexpected(self, guest, reason)),
         }
     }
 }
 
-/// Whether a limit is below what the guests need to get to their attack: then it may end any of them, and has held.
+impl Findings {
+    pub(crate) fn fault(&mut self, fault: String) {
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+
+    fn unreached(&mut self, why: String) {
+        if !self.unreached.contains(&why) {
+            self.unreached.push(why);
+        }
+    }
+
+    /// A fault outweighs an attack that was not reached.
+    pub(crate) fn verdict(self) -> Verdict {
+        let Self { faults, unreached } = self;
+        match (faults.is_empty(), unreached.is_empty()) {
+            (false, _) => Verdict::Failed(faults),
+            (true, false) => Verdict::NotReached(unreached),
+            (true, true) => Verdict::Held,
+        }
+    }
+}
+
+/// Limits above those that the guests were made for, as a handler's are written.
+fn raised(limits: &Limits) -> Vec<&'static str> {
+    const MIB: u64 = 1 << 20;
+    let made_for = Limits::default();
+    let size = |bytes: usize| bytes as u64;
+    let all: [(&'static str, u64, u64); 18] = [
+        ("limits.memory", size(limits.memory), 256 * MIB),
+        ("limits.table-elements", size(limits.table_elements), size(made_for.table_elements)),
+        ("limits.result", size(limits.result), 32 * MIB),
+        ("limits.payload", size(limits.payload), 16 * MIB),
+        ("limits.progress", size(limits.progress), size(made_for.progress)),
+        ("limits.log.bytes", size(limits.log.bytes), size(made_for.log.bytes)),
+        ("limits.log.lines", size(limits.log.lines), size(made_for.log.lines)),
+        ("limits.host-call", size(limits.host_call), 64 * MIB),
+        ("limits.handles", size(limits.handles), size(made_for.handles)),
+        ("limits.resources", size(limits.resources), size(made_for.resources)),
+        ("limits.random", limits.random, made_for.random),
+        ("limits.enqueued", limits.enqueued.into(), 2000),
+        ("limits.depth", limits.depth.into(), made_for.depth.into()),
+        ("limits.published", limits.published.into(), made_for.published.into()),
+        ("limits.message", size(limits.message), size(made_for.message)),
+        ("limits.cache-value", size(limits.cache_value), size(made_for.cache_value)),
+        ("limits.cache-keys", limits.cache_keys.into(), made_for.cache_keys.into()),
+        ("limits.http.requests", limits.http.requests.into(), made_for.http.requests.into()),
+    ];
+    all.into_iter().filter(|(_, has, made_for)| has > made_for).map(|(name, ..)| name).collect()
+}
+
+/// Whether a limit is below what the guests need to get to their attack.
 fn is_too_tight(limits: &Limits, cause: StopCause) -> bool {
     let short = Duration::from_millis(100);
     match cause {
@@ -135,10 +212,6 @@ impl Verdict {
     #[must_use]
     pub fn held(&self) -> bool {
         *self == Self::Held
-    }
-
-    pub(crate) fn of(faults: Vec<String>) -> Self {
-        if faults.is_empty() { Self::Held } else { Self::Failed(faults) }
     }
 }
 
@@ -256,7 +329,7 @@ pub(crate) fn faults_around(seen: &Seen, guest: &Guest, profile: &Profile) -> Ve
 }
 
 /// What is said of an end that was not to be.
-pub(crate) fn unexpected(end: &End, guest: &Guest, reason: &str) -> String {
+fn unexpected(end: &End, guest: &Guest, reason: &str) -> String {
     let mut reason = reason.to_owned();
     reason.truncate((0..=300).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0));
     format!("it ended as {end:?} ({reason}), and may end as {}", guest.ends.join(" or "))

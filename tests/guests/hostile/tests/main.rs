@@ -31,18 +31,18 @@ const ADMISSION_MAX: Duration = Duration::from_secs(45);
 struct World {
     engine: Engine,
     arena: Arena,
-    /// The word from the command line.
-    filter: String,
+    /// The words from the command line.
+    filters: Vec<String>,
     _folder: TempDir,
 }
 
 fn main() -> ExitCode {
     jobcell_wasm::compiler_entry();
-    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let filters: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (mut passed, mut failures) = (0, Vec::new());
     runtime.block_on(async {
-        let world = World::make(filter).await;
+        let world = World::make(filters).await;
         for (name, ended) in [
             ("table", table::run()),
             ("reuse", reuse::run(&world).await),
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 }
 
 impl World {
-    async fn make(filter: String) -> Self {
+    async fn make(filters: Vec<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
@@ -78,11 +78,13 @@ impl World {
             EngineConfig { cells: 400, compiler: Compiler::Process(bounds), ..EngineConfig::default() };
         let engine = Engine::new(config).unwrap();
         let arena = Arena::open(engine.clone(), Some(store), GRACE, ADMISSION_MAX).await.unwrap();
-        Self { engine, arena, filter, _folder: folder }
+        Self { engine, arena, filters, _folder: folder }
     }
 
     fn wants(&self, name: &str) -> bool {
-        self.filter.is_empty() || name.contains(&self.filter)
+        // A word may be a part of the name, or the name a part of what a failed check was called.
+        let names = |filter: &String| name.contains(filter) || filter.contains(name);
+        self.filters.is_empty() || self.filters.iter().any(names)
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) async fn run(world: &World) -> Ended {
             longest_pause = longest_pause.max(bout.pause_ms);
             let fault = match &bout.verdict {
                 Verdict::Held => left_behind(&bout).await,
+                // Under these profiles every guest comes to its attack.
+                Verdict::NotReached(why) => Some(format!("not reached: {}", why.join("; "))),
                 Verdict::Failed(faults) => Some(faults.join("; ")),
             };
             ended.check(&format!("{}_{}_under_{}", bout.row, bout.guest, bout.profile), fault);

@@ -132,10 +132,29 @@ async fn receipts_are_written_with_ends_that_use_an_attempt() {
         timeout(LONG, workers.ended()).await.unwrap();
     }
     let (with, without) = (store.receipts("1"), store.receipts("2"));
-    let says =
-        |receipt: &str| receipt.starts_with(r#"{"attempt":1,"#) && receipt.contains(r#""handler":"fake""#);
+    let says = |receipt: &str| {
+        receipt.starts_with(r#"{"attempt":1,"#)
+            && receipt.contains(r#""handler":"fake","version":"0","digest":"sha256:0""#)
+    };
     assert!(matches!(&with[..], [Some(receipt)] if says(receipt)), "{with:?}");
     assert_eq!(without, [None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_tried_again_says_which_version_ran_it() {
+    let mut twice = job("1", "twice");
+    twice.options.attempts = 2;
+    let store = Fake::with([twice]);
+    let runner = FakeRunner::new(|job, _| match job.pinned.as_deref() {
+        None => Step::Now(Outcome::Retry { reason: "again".to_owned(), after: None }),
+        Some(digest) => Step::Now(Outcome::Complete(format!("{digest:?}").into())),
+    });
+    let mut workers = Workers::start(&host(&store, &runner), vec![settings(1)], true);
+    timeout(LONG, workers.ended()).await.unwrap();
+    let verdicts = store.verdicts("1");
+    let told =
+        |verdict: &Verdict| matches!(verdict, Verdict::Complete { result, .. } if result == r#""sha256:0""#);
+    assert!(matches!(&verdicts[..], [Verdict::Retry { .. }, last] if told(last)), "{verdicts:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -280,7 +280,7 @@ impl State {
     }
 
     fn finish(&mut self, finish: Finish) -> Result<(), Refusal> {
-        let Finish { id, token, verdict, recorded, receipt, .. } = finish;
+        let Finish { id, token, verdict, recorded, receipt, digest, .. } = finish;
         let name = id.as_str().to_owned();
         match self.active.get(&id) {
             None => return Err(Refusal::NotActive),
@@ -299,9 +299,10 @@ impl State {
         match verdict {
             Verdict::Complete { .. } => self.completed += 1,
             Verdict::Fail { .. } => {}
-            Verdict::Retry { .. } | Verdict::Release | Verdict::DelayUntil(_) | Verdict::RateLimit(_) => {
-                self.waiting.push_front(job);
+            Verdict::Retry { .. } => {
+                self.waiting.push_front(Arc::new(Job { pinned: digest, ..Job::clone(&job) }));
             }
+            Verdict::Release | Verdict::DelayUntil(_) | Verdict::RateLimit(_) => self.waiting.push_front(job),
             Verdict::WaitForChildren => panic!("no children here"),
         }
         Ok(())

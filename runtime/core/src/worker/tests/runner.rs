@@ -90,6 +90,10 @@ impl Runner for FakeRunner {
         "0"
     }
 
+    fn digest(&self) -> Option<&str> {
+        Some("sha256:0")
+    }
+
     fn deadline(&self) -> Duration {
         *self.deadline.lock().unwrap()
     }
@@ -125,10 +129,10 @@ impl Runner for FakeRunner {
 pub(super) struct FakeRouter(pub(super) Arc<FakeRunner>);
 
 impl Router for FakeRouter {
-    fn route(&self, _: &QueueName, job_name: &str) -> Route {
-        match job_name {
+    fn route(&self, _: &QueueName, job: &Job) -> Route {
+        match job.name.as_str() {
             "unroutable" => panic!("scripted"),
-            "unrouted" => Route::Nobody(format!("nobody takes {job_name:?}")),
+            "unrouted" => Route::Nobody(format!("nobody takes {:?}", job.name)),
             _ => Route::To(Arc::clone(&self.0) as Arc<_>),
         }
     }

@@ -39,7 +39,7 @@ elseif verb == 'retry' then
   end
   call('LPUSH', K, item)
   note(record, 'status', 'RETRYING', 'stalls', '0')
-  forget(record, 'error', 'failing', 'startedAt', 'finishedAt', 'dueAt', 'delay', 'crashes')
+  forget(record, 'error', 'failing', 'startedAt', 'finishedAt', 'dueAt', 'delay', 'crashes', 'digest')
   if ARGV[6] == '1' then
     note(record, 'attempts', '0', 'starts', '0')
   end
@@ -53,7 +53,7 @@ elseif verb == 'cancel' then
   end
   local tenant = record and try('HGET', record, 'tenantId')
   note(record, 'status', 'FAILED', 'error', CANCELLED, 'finishedAt', ARGV[7])
-  forget(record, 'result', 'failing', 'dueAt', 'delay', 'crashes')
+  forget(record, 'result', 'failing', 'dueAt', 'delay', 'crashes', 'digest')
   tell({ id = id, tenant = type(tenant) == 'string' and tenant }, 'FAILED', CANCELLED)
   event('failed', id, 'failedReason', CANCELLED, 'prev', ARGV[6])
 else

@@ -10,7 +10,8 @@
 -- ARGV[11] bytes after which no more items are claimed
 -- ARGV[12 ..] n records, each
 --   token, id, record, flags, log lines kept or '', number of log lines, a value each flag, line..., kind, a, b, c, d
---   flags  'p' progress, 'd' data, 'r' what the attempt cost (JSON), 'k' how it broke, or '-' for not
+--   flags  'p' progress, 'd' data, 'r' what the attempt cost (JSON), 'k' how it broke, or '-' for not,
+--          'v' the version that ran it
 --   kind   'c' complete       a result, b keep ('' all, '0' none, else ms)
 --          'f' fail           a reason, b keep ('' all, '0' none, else how many), c traces (JSON)
 --          'r' try again      a reason, b delay ms, c traces (JSON), d '1' in front
@@ -44,6 +45,8 @@ local function said(job, at)
       note(job.record, 'data', ARGV[at], 'updated', '1')
     elseif flag == 'k' then
       job.crashes = ARGV[at]
+    elseif flag == 'v' then
+      job.digest = ARGV[at]
     else
       job.cost = { 'receipt', ARGV[at] }
     end
@@ -65,7 +68,7 @@ local function complete(job, made, result, keep)
   own(job.record)
   call('HSET', job.record, 'status', 'COMPLETED', 'result', result, 'attempts', made + 1, 'finishedAt', ARGV[2],
     unpack(job.cost or {}))
-  call('HDEL', job.record, 'error', 'failing', 'dueAt', 'delay', 'crashes')
+  call('HDEL', job.record, 'error', 'failing', 'dueAt', 'delay', 'crashes', 'digest')
   if keep == '0' then
     expire(job.record, 10000, now)
   elseif keep ~= '' then
@@ -84,7 +87,7 @@ local function fail(job, made, reason, keep, traces)
   end
   note(job.record, 'status', 'FAILED', 'error', reason, 'trace', traces, 'attempts', made + 1, 'finishedAt', ARGV[2],
     unpack(job.cost or {}))
-  forget(job.record, 'result', 'failing', 'dueAt', 'delay', 'crashes')
+  forget(job.record, 'result', 'failing', 'dueAt', 'delay', 'crashes', 'digest')
   if keep == '0' then
     if job.record and try('HEXISTS', job.record, 'status') == 1 then
       expire(job.record, 10000, now)
@@ -131,6 +134,9 @@ local function write(host, token, job, at, kind, a, b, c, d)
       forget(job.record, 'crashes')
     elseif job.crashes then
       note(job.record, 'crashes', job.crashes)
+    end
+    if job.digest then
+      note(job.record, 'digest', job.digest)
     end
     put_back(job, b ~= '0' and string.format('%.0f', now + b) or nil, d == '1', a)
   elseif kind == 'd' then

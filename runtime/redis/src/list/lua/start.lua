@@ -7,7 +7,7 @@
 --   mode  'd' the record's data is wanted, 'w' it is not: the item has its own, 'x' it will not run: only held
 -- Returns n answers
 --   { 0, data, name, tenant, attempts, starts, stalls, error, trace, progress, failing, addedAt, telemetry,
---     delay, crashes, depth }
+--     delay, crashes, depth, digest }
 --   { 1 }       the lock is gone
 --   { 2 }       the same job runs already: the item waits for its end
 --   { 3, why }  held, and its record holds something else
@@ -31,7 +31,7 @@ end
 local function start(host, token, job, name, mode)
   local f = try('HMGET', job.record, 'status', 'name', 'tenantId', 'attempts', 'starts', 'stalls', 'error', 'trace',
     'progress', 'failing', 'addedAt', 'telemetry', 'updated', 'expiresAt', 'delay', 'crashes',
-    'depth')
+    'depth', 'digest')
   if f.err then
     hold(host, token, job)
     return { 3, f.err }
@@ -56,8 +56,8 @@ local function start(host, token, job, name, mode)
     end
     local queued = f[1] == 'WAITING'
     call('HDEL', record, 'result', 'error', 'trace', 'progress', 'failing', 'finishedAt', 'dueAt', 'delay',
-      'expiresAt', 'crashes', 'receipt')
-    f[16] = false
+      'expiresAt', 'crashes', 'receipt', 'digest')
+    f[16], f[18] = false, false
     local logs = logs_of(record)
     if logs then
       call('DEL', logs)
@@ -93,7 +93,7 @@ local function start(host, token, job, name, mode)
   tell(job, 'RUNNING')
   event('active', job.id, 'prev', 'waiting')
   return { 0, data, name or f[2], job.tenant or false, f[4] or '0', starts, f[6] or '0', f[7], f[8], f[9], f[10],
-    f[11], f[12], f[15], f[16], f[17] }
+    f[11], f[12], f[15], f[16], f[17], f[18] }
 end
 
 local function given(text)

@@ -64,6 +64,7 @@ async fn the_record_holds_the_receipt_of_the_last_attempt() {
             at: NOW,
             handler: "h".into(),
             version: "v".into(),
+            digest: Some("sha256:v".into()),
             outcome: "retry".into(),
             receipt: Receipt { wall_us: attempt, ..Receipt::default() },
         };

@@ -161,6 +161,13 @@ macro_rules! conforming {
                     crashes_are_forgotten_when_asked
                     a_final_failure_forgets_crashes_so_that_a_retry_begins_anew
                 }
+                versions {
+                    a_retry_knows_which_version_ran_before
+                    what_uses_no_attempt_leaves_the_version
+                    a_failed_job_that_is_retried_has_no_version
+                    a_completed_job_has_no_version
+                    a_failure_that_is_given_back_does_not_count
+                }
                 events {
                     a_listener_waits_for_the_first
                     no_event_ends_the_wait

@@ -1,14 +1,17 @@
 //! `/ws`: updates over a WebSocket.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
-use tokio::time::{Instant, interval_at, timeout};
+use futures::SinkExt;
+use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Heard, Listening, Wanted};
+use super::update::Update;
+use super::{Heard, Listening, PACE, WRITE_BYTES, Wanted};
 use crate::api::Shared;
 use crate::api::access::{Caller, PROTOCOL};
 use crate::api::page::Query;
@@ -43,12 +46,10 @@ async fn tell(mut socket: WebSocket, mut listening: Listening, closing: Cancella
     let mut pings = interval_at(Instant::now() + PING, PING);
     let mut answered = true;
     loop {
-        let message = tokio::select! {
+        let written = tokio::select! {
             heard = listening.next() => match heard {
-                Heard::Update(update, _) => Message::Text(Utf8Bytes::from(&*update.json)),
-                Heard::TooSlow(count) => {
-                    return close(socket, close_code::AGAIN, &format!("too slow: {count} updates were dropped")).await;
-                }
+                Heard::Update(update) => timeout(SEND_MAX, write(&mut socket, &mut listening, update)).await,
+                Heard::TooSlow(count) => return too_slow(socket, count).await,
                 Heard::End => return close(socket, close_code::AWAY, "the host stops").await,
             },
             () = closing.cancelled() => return close(socket, close_code::AWAY, "the host stops").await,
@@ -57,7 +58,7 @@ async fn tell(mut socket: WebSocket, mut listening: Listening, closing: Cancella
                     // Its network is gone: nobody is there to be told.
                     return;
                 }
-                Message::Ping(bytes::Bytes::new())
+                timeout(SEND_MAX, socket.send(Message::Ping(bytes::Bytes::new()))).await.map(|sent| sent.map(|()| None))
             }
             received = socket.recv() => match received {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
@@ -68,10 +69,47 @@ async fn tell(mut socket: WebSocket, mut listening: Listening, closing: Cancella
                 }
             },
         };
-        if !matches!(timeout(SEND_MAX, socket.send(message)).await, Ok(Ok(()))) {
-            return;
+        match written {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(Heard::TooSlow(count)))) => return too_slow(socket, count).await,
+            Ok(Ok(Some(Heard::End | Heard::Update(_)))) => {
+                return close(socket, close_code::AWAY, "the host stops").await;
+            }
+            Ok(Err(_)) | Err(_) => return,
         }
     }
+}
+
+/// Writes this update and all that are there by the time the next write is due, in one go. Answers with what ended it,
+/// if that was no lack of updates.
+async fn write(
+    socket: &mut WebSocket,
+    listening: &mut Listening,
+    update: Arc<Update>,
+) -> Result<Option<Heard>, axum::Error> {
+    let mut written = update.json.len();
+    socket.feed(Message::Text(update.json.clone())).await?;
+    let end = loop {
+        if written >= WRITE_BYTES {
+            break None;
+        }
+        match listening.ready() {
+            Some(Heard::Update(update)) => {
+                written += update.json.len();
+                socket.feed(Message::Text(update.json.clone())).await?;
+            }
+            end => break end,
+        }
+    };
+    socket.flush().await?;
+    if end.is_none() {
+        sleep(PACE).await;
+    }
+    Ok(end)
+}
+
+async fn too_slow(socket: WebSocket, count: u64) {
+    close(socket, close_code::AGAIN, &format!("too slow: {count} updates were dropped")).await;
 }
 
 async fn close(mut socket: WebSocket, code: u16, reason: &str) {

@@ -3,16 +3,19 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 use futures::future::ready;
 use futures::stream::{once, unfold};
-use futures::{Stream, StreamExt};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::update::View;
-use super::{Heard, Listening, Wanted};
+use super::{Heard, Listening, PACE, WRITE_BYTES, Wanted};
 use crate::api::Shared;
 use crate::api::access::Caller;
 use crate::api::page::Query;
@@ -38,38 +41,76 @@ pub(crate) async fn stream(
     caller: Caller,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+) -> Result<Response, Problem> {
     let from = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let listening = Listening::start(&desk, &caller, wanted, from).await?;
-    let closing = desk.closing.clone();
     let end = Instant::now() + STREAM_MAX;
-    let begin = Event::default().retry(RETRY).comment("listening");
-    // Also a client that is cut off before the first update has a place to come back to.
-    let begin = if let Some(place) = listening.place() { begin.id(place) } else { begin };
-    let begin = once(ready(Ok(begin)));
-    let events = unfold(Some(listening), move |listening| {
-        let closing = closing.clone();
-        async move {
-            let mut listening = listening?;
-            let heard = tokio::select! {
-                heard = listening.next() => heard,
-                () = closing.cancelled() => Heard::End,
-                () = sleep_until(end) => Heard::End,
-            };
-            match heard {
-                Heard::Update(update, place) => {
-                    let event = Event::default().data(&*update.json);
-                    let event = if let Some(place) = place { event.id(place) } else { event };
-                    Some((Ok(event), Some(listening)))
-                }
+    let telling = Telling { listening, closing: desk.closing.clone(), end, next: Instant::now() };
+    let begin = once(ready(Ok::<_, Infallible>(telling.begin())));
+    let rest = unfold(Some(telling), |telling| async move {
+        let mut telling = telling?;
+        let (bytes, goes_on) = telling.write().await;
+        if bytes.is_empty() && !goes_on {
+            return None;
+        }
+        Some((Ok(bytes), goes_on.then_some(telling)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        // Proxies that collect answers before they pass them on would hold back what is live.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(begin.chain(rest))).into_response())
+}
+
+/// One client's stream.
+struct Telling {
+    listening: Listening,
+    closing: CancellationToken,
+    /// When the stream ends.
+    end: Instant,
+    /// When the next write is due.
+    next: Instant,
+}
+
+// === impl Telling ===
+
+impl Telling {
+    /// Also a client that is cut off before the first update has a place to come back to.
+    fn begin(&self) -> Bytes {
+        let retry = RETRY.as_millis();
+        match self.listening.place() {
+            Some(place) => format!(": listening\nretry: {retry}\nid: {place}\n\n").into(),
+            None => format!(": listening\nretry: {retry}\n\n").into(),
+        }
+    }
+
+    /// What is written next, and whether the stream goes on after it. All updates that are there go out in one write.
+    async fn write(&mut self) -> (Bytes, bool) {
+        sleep_until(self.next).await;
+        let first = tokio::select! {
+            heard = self.listening.next() => heard,
+            () = self.closing.cancelled() => Heard::End,
+            () = sleep_until(self.end) => Heard::End,
+            () = sleep(KEEP_ALIVE) => return (Bytes::from_static(b":\n\n"), true),
+        };
+        let mut bytes = BytesMut::new();
+        let mut heard = Some(first);
+        while let Some(next) = heard {
+            match next {
+                Heard::Update(update) => bytes.extend_from_slice(&self.listening.frame(&update)),
                 Heard::TooSlow(count) => {
                     let reason =
                         format!("too slow: {count} updates were dropped; connect again to have them");
-                    Some((Ok(Event::default().event("dropped").data(reason)), None))
+                    bytes.extend_from_slice(format!("event: dropped\ndata: {reason}\n\n").as_bytes());
+                    return (bytes.freeze(), false);
                 }
-                Heard::End => None,
+                Heard::End => return (bytes.freeze(), false),
             }
+            heard = if bytes.len() < WRITE_BYTES { self.listening.ready() } else { None };
         }
-    });
-    Ok(Sse::new(begin.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+        self.next = Instant::now() + PACE;
+        (bytes.freeze(), true)
+    }
 }

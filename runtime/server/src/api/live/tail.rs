@@ -74,22 +74,22 @@ impl Tail {
     }
 
     async fn tell(&self, hub: &Hub, queue: &QueueName, events: Vec<StoredEvent>, tenants: &mut Tenants) {
-        for update in updates(hub.store.as_ref(), queue, events, tenants).await {
+        for update in updates(hub, queue, events, tenants).await {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            last.clone_from(&update.id);
-            // Nobody may be listening any more.
-            let _ = hub.sender.send(Arc::new(update));
+            *last = update.id.to_string();
+            hub.tell(update);
         }
     }
 }
 
 /// Events as updates, with the tenants of their jobs.
 pub(super) async fn updates(
-    store: &dyn Admin,
+    hub: &Hub,
     queue: &QueueName,
     events: Vec<StoredEvent>,
     tenants: &mut Tenants,
 ) -> Vec<Update> {
+    let store = hub.store.as_ref();
     if tenants.len() > TENANTS_MAX {
         tenants.clear();
     }
@@ -114,7 +114,7 @@ pub(super) async fn updates(
         .into_iter()
         .map(|event| {
             let tenant = tenant(&event);
-            Update::new(queue, event, tenant)
+            Update::new(queue, event, tenant, &hub.redaction)
         })
         .collect()
 }

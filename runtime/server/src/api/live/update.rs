@@ -1,13 +1,17 @@
 //! One thing that happened to a job.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::extract::ws::Utf8Bytes;
+use bytes::Bytes;
 use jobcell_core::QueueName;
 use jobcell_core::store::StoredEvent;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::place::Place;
+use crate::redact::Redaction;
 use crate::view::raw;
 
 /// One thing that happened.
@@ -15,11 +19,18 @@ use crate::view::raw;
 pub(crate) struct Update {
     pub(super) queue: QueueName,
     /// The event's place in its queue's stream.
-    pub(super) id: String,
+    pub(super) id: Arc<str>,
     pub(super) tenant: Option<String>,
     /// As it is sent: made once for all clients.
-    pub(super) json: Arc<str>,
+    pub(super) json: Utf8Bytes,
+    /// Its place among all that were told; 0 when it was read for one client.
+    pub(super) number: u64,
+    /// As a server-sent event, by the queues that its clients listen to.
+    frames: Mutex<Vec<(Arc<[QueueName]>, Bytes)>>,
 }
+
+/// Sets of queues that share frames: beyond it each client makes its own.
+const FRAMES_MAX: usize = 16;
 
 /// A job update.
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,7 +66,12 @@ const VALUE_BYTES_MAX: usize = 16 * 1024;
 // === impl Update ===
 
 impl Update {
-    pub(super) fn new(queue: &QueueName, event: StoredEvent, tenant: Option<String>) -> Self {
+    pub(super) fn new(
+        queue: &QueueName,
+        event: StoredEvent,
+        tenant: Option<String>,
+        redaction: &Redaction,
+    ) -> Self {
         let value = |name| {
             event.field(name).filter(|text| text.len() <= VALUE_BYTES_MAX).map(|text| raw(text.as_bytes()))
         };
@@ -67,12 +83,40 @@ impl Update {
             status: status(&event.event),
             event: &event.event,
             error: event.field("failedReason"),
-            result: value("returnvalue").filter(|_| is("completed")),
-            progress: value("data").filter(|_| is("progress")),
+            result: value("returnvalue")
+                .filter(|_| is("completed"))
+                .map(|result| redaction.of_part("returnvalue", result)),
+            progress: value("data")
+                .filter(|_| is("progress"))
+                .map(|progress| redaction.of_part("progress", progress)),
         };
         // Texts and JSON: it can be written.
         let json = serde_json::to_string(&view).unwrap_or_default().into();
-        Self { queue: queue.clone(), id: event.id, tenant, json }
+        let (id, frames) = (event.id.into(), Mutex::default());
+        Self { queue: queue.clone(), id, tenant, json, number: 0, frames }
+    }
+
+    /// As a server-sent event after which a client is at this place. JSON on one line: it needs no escaping.
+    pub(super) fn frame(&self, place: &Place) -> Bytes {
+        let json = self.json.as_str();
+        match place.text() {
+            Some(place) => format!("id: {place}\ndata: {json}\n\n").into(),
+            None => format!("data: {json}\n\n").into(),
+        }
+    }
+
+    /// The same, made once for all clients of these queues. Only for clients that have heard the same of them: the
+    /// channel has one order, so their places are the same.
+    pub(super) fn shared_frame(&self, place: &Place) -> Bytes {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, frame)) = frames.iter().find(|(queues, _)| *queues == place.queues) {
+            return frame.clone();
+        }
+        let frame = self.frame(place);
+        if frames.len() < FRAMES_MAX {
+            frames.push((Arc::clone(&place.queues), frame.clone()));
+        }
+        frame
     }
 }
 
@@ -99,7 +143,8 @@ mod tests {
     fn told(event: &str, fields: &[(&str, &str)]) -> Value {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let event = StoredEvent { id: "1-0".to_owned(), event: event.to_owned(), fields };
-        let update = Update::new(&QueueName::new("q").unwrap(), event, Some("acme".to_owned()));
+        let redaction = Redaction::new(["returnvalue.token", "progress.secret"]).unwrap();
+        let update = Update::new(&QueueName::new("q").unwrap(), event, Some("acme".to_owned()), &redaction);
         serde_json::from_str(&update.json).unwrap()
     }
 
@@ -113,6 +158,14 @@ mod tests {
         assert_eq!(told("progress", &[("jobId", "7"), ("data", "42")])["progress"], 42);
         let drained = told("drained", &[]);
         assert!(drained["jobId"].is_null() && drained["status"].is_null());
+    }
+
+    #[test]
+    fn nobody_is_shown_what_is_redacted() {
+        let done = told("completed", &[("jobId", "7"), ("returnvalue", "{\"token\":\"s3cret\"}")]);
+        assert_eq!(done["result"], json!({"token": "[redacted]"}));
+        let progress = told("progress", &[("jobId", "7"), ("data", "[{\"secret\":1}]")]);
+        assert_eq!(progress["progress"], json!([{"secret": "[redacted]"}]));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use wasmtime::component::{Resource, ResourceTableError};
 use super::super::{KEY_BYTES_MAX, missing, shown, within};
 use super::{CasError, Error};
 use crate::cell::Cell;
+use crate::effect::{Call, Does, Parts};
 use crate::usage::Budget;
 use crate::world::jobcell::job::types;
 
@@ -19,8 +20,11 @@ const PAGE_KEYS_MAX: u32 = 1000;
 /// A bucket that a guest has open.
 #[derive(Clone)]
 pub(super) struct OpenBucket {
-    store: Arc<dyn KeyValue>,
+    /// None for an attempt that is answered from a recording.
+    store: Option<Arc<dyn KeyValue>>,
     bucket: keyvalue::Bucket,
+    /// As the guest calls it.
+    name: Arc<str>,
 }
 
 /// What a guest saw of a value, to replace just that. It knows the value by 20 bytes, so that a guest with many of them
@@ -30,6 +34,12 @@ pub(super) struct Cas {
     open: OpenBucket,
     key: String,
     seen: Option<Fingerprint>,
+}
+
+impl OpenBucket {
+    fn store(&self) -> Result<&Arc<dyn KeyValue>, types::Error> {
+        self.store.as_ref().ok_or_else(|| missing("a key-value store"))
+    }
 }
 
 impl Cell {
@@ -47,9 +57,33 @@ impl Cell {
             return Err(refusal.into());
         }
         let bucket = keyvalue::Bucket::new(self.tenant()?, name);
-        let store = self.template.services().keyvalue.as_ref().ok_or_else(|| missing("a key-value store"))?;
-        let open = OpenBucket { store: Arc::clone(store), bucket };
+        let store = self.template.services().keyvalue.clone();
+        if store.is_none() && !self.is_played() {
+            return Err(missing("a key-value store").into());
+        }
+        let open = OpenBucket { store, bucket, name: name.into() };
         Ok(self.table().push(open).map_err(full)?)
+    }
+
+    /// A question to a bucket, about a key.
+    fn kv_call(&self, call: &'static str, does: Does, open: &OpenBucket, key: &str) -> Call {
+        self.kv_call_with(call, does, open, key, |_| ())
+    }
+
+    /// The same with what else is asked.
+    fn kv_call_with(
+        &self,
+        call: &'static str,
+        does: Does,
+        open: &OpenBucket,
+        key: &str,
+        parts: impl FnOnce(&mut Parts<'_>),
+    ) -> Call {
+        self.effect(HostCall::KeyValue, call, does, |ask| {
+            ask.name(&open.name);
+            ask.name(key);
+            parts(ask);
+        })
     }
 
     pub(super) async fn kv_get(
@@ -57,8 +91,11 @@ impl Cell {
         bucket: &Resource<OpenBucket>,
         key: &str,
     ) -> Result<Option<Vec<u8>>, Error> {
-        let OpenBucket { store, bucket } = self.bucket(bucket, key)?;
-        Ok(store.get(&bucket, key).await.map_err(kv_error)?.map(Vec::from))
+        let open = self.bucket(bucket, key)?;
+        let call = self.kv_call("kv get", Does::Read, &open, key);
+        let value =
+            call.answer(async { open.store()?.get(&open.bucket, key).await.map_err(kv_error) }).await?;
+        Ok(value.map(Vec::from))
     }
 
     pub(super) async fn kv_exists(
@@ -66,8 +103,9 @@ impl Cell {
         bucket: &Resource<OpenBucket>,
         key: &str,
     ) -> Result<bool, Error> {
-        let OpenBucket { store, bucket } = self.bucket(bucket, key)?;
-        Ok(store.exists(&bucket, key).await.map_err(kv_error)?)
+        let open = self.bucket(bucket, key)?;
+        let call = self.kv_call("kv exists", Does::Read, &open, key);
+        Ok(call.answer(async { open.store()?.exists(&open.bucket, key).await.map_err(kv_error) }).await?)
     }
 
     pub(super) async fn kv_set(
@@ -76,20 +114,24 @@ impl Cell {
         key: &str,
         value: Vec<u8>,
     ) -> Result<(), Error> {
-        let OpenBucket { store, bucket } = self.bucket(bucket, key)?;
+        let open = self.bucket(bucket, key)?;
         let value = self.written(value)?;
-        Ok(store.set(&bucket, key, value).await.map_err(kv_error)?)
+        let call = self.kv_call_with("kv set", Does::Write, &open, key, |ask| ask.bytes(&value));
+        Ok(call.answer(async { open.store()?.set(&open.bucket, key, value).await.map_err(kv_error) }).await?)
     }
 
     pub(super) async fn kv_delete(&mut self, bucket: &Resource<OpenBucket>, key: &str) -> Result<(), Error> {
-        let OpenBucket { store, bucket } = self.bucket(bucket, key)?;
-        Ok(store.delete(&bucket, key).await.map_err(kv_error)?)
+        let open = self.bucket(bucket, key)?;
+        let call = self.kv_call("kv delete", Does::Write, &open, key);
+        Ok(call.answer(async { open.store()?.delete(&open.bucket, key).await.map_err(kv_error) }).await?)
     }
 
     pub(super) async fn kv_keys(&mut self, bucket: &Resource<OpenBucket>, from: u64) -> Result<Keys, Error> {
         self.called(HostCall::KeyValue);
-        let OpenBucket { store, bucket } = self.table().get(bucket).map_err(gone)?.clone();
-        Ok(store.keys(&bucket, from, PAGE_KEYS_MAX).await.map_err(kv_error)?)
+        let open = self.table().get(bucket).map_err(gone)?.clone();
+        let call = self.kv_call_with("kv keys", Does::Read, &open, "", |ask| ask.number(from));
+        let asked = async { open.store()?.keys(&open.bucket, from, PAGE_KEYS_MAX).await.map_err(kv_error) };
+        Ok(call.answer(asked).await?)
     }
 
     pub(super) async fn kv_increment(
@@ -98,9 +140,12 @@ impl Cell {
         key: &str,
         delta: i64,
     ) -> Result<i64, Error> {
-        let OpenBucket { store, bucket } = self.bucket(bucket, key)?;
+        let open = self.bucket(bucket, key)?;
         self.spend(Budget::CacheKeys, 1)?;
-        Ok(store.increment(&bucket, key, delta).await.map_err(kv_error)?)
+        let call = self
+            .kv_call_with("kv increment", Does::Write, &open, key, |ask| ask.number(delta.cast_unsigned()));
+        let asked = async { open.store()?.increment(&open.bucket, key, delta).await.map_err(kv_error) };
+        Ok(call.answer(asked).await?)
     }
 
     /// Looks at a value, to replace it later.
@@ -110,17 +155,27 @@ impl Cell {
         key: String,
     ) -> Result<Resource<Cas>, Error> {
         let open = self.bucket(bucket, &key)?;
-        let held = open.store.get(&open.bucket, &key).await.map_err(kv_error)?;
-        let cas = Cas { open, key, seen: held.as_deref().map(Fingerprint::of) };
-        Ok(self.table().push(cas).map_err(full)?)
+        let seen = self.kv_look(&open, &key).await?;
+        Ok(self.table().push(Cas { open, key, seen }).map_err(full)?)
+    }
+
+    /// What a value is now, to be replaced.
+    async fn kv_look(&mut self, open: &OpenBucket, key: &str) -> Result<Option<Fingerprint>, types::Error> {
+        let call = self.kv_call("kv look", Does::Read, open, key);
+        call.answer(async {
+            let held = open.store()?.get(&open.bucket, key).await.map_err(kv_error)?;
+            Ok(held.as_deref().map(Fingerprint::of))
+        })
+        .await
     }
 
     /// The value of now, which becomes the one that is replaced.
     pub(super) async fn kv_current(&mut self, cas: &Resource<Cas>) -> Result<Option<Vec<u8>>, Error> {
         self.called(HostCall::KeyValue);
-        let Cas { open: OpenBucket { store, bucket }, key, .. } =
-            self.table().get(cas).map_err(gone)?.clone();
-        let held = store.get(&bucket, &key).await.map_err(kv_error)?;
+        let Cas { open, key, .. } = self.table().get(cas).map_err(gone)?.clone();
+        let call = self.kv_call("kv current", Does::Read, &open, &key);
+        let held =
+            call.answer(async { open.store()?.get(&open.bucket, &key).await.map_err(kv_error) }).await?;
         self.table().get_mut(cas).map_err(gone)?.seen = held.as_deref().map(Fingerprint::of);
         Ok(held.map(Vec::from))
     }
@@ -131,13 +186,13 @@ impl Cell {
         // The guest gave the handle away, also where it is refused.
         let mut cas = self.table().delete(cas).map_err(gone).map_err(CasError::of)?;
         let value = self.written(value).map_err(CasError::of)?;
-        let OpenBucket { store, bucket } = &cas.open;
-        let done = store.swap(bucket, &cas.key, cas.seen, value).await;
-        if done.map_err(kv_error).map_err(CasError::of)? {
+        let Cas { open, key, seen } = &cas;
+        let call = self.kv_call_with("kv swap", Does::Write, open, key, |ask| ask.bytes(&value));
+        let swap = async { open.store()?.swap(&open.bucket, key, *seen, value).await.map_err(kv_error) };
+        if call.answer(swap).await.map_err(CasError::of)? {
             return Ok(());
         }
-        let held = store.get(bucket, &cas.key).await.map_err(kv_error).map_err(CasError::of)?;
-        cas.seen = held.as_deref().map(Fingerprint::of);
+        cas.seen = self.kv_look(&cas.open, &cas.key).await.map_err(CasError::of)?;
         Err(CasError::Failed(self.table().push(cas).map_err(full).map_err(CasError::of)?))
     }
 

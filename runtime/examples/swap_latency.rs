@@ -1,0 +1,159 @@
+//! How long a deploy, an activation and a rollback take until the first job has run on the other version, and what that
+//! does to the jobs beside it. On the embedded store, one host.
+//!
+//! `cargo run --release --example swap_latency -- target/wasm32-wasip2/guest/basic.wasm`
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jobcell::{Builder, Event, Handler, NewJob, Observer, Queue, Runtime};
+use jobcell_handlers::{Artifact, Catalog, Command, DeployOptions, Digest};
+use tokio::time::sleep;
+
+/// How often each step is measured.
+const ROUNDS: u8 = 10;
+/// Between two jobs.
+const PACE: Duration = Duration::from_millis(2);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// When the first attempt of each version ended, and how long attempts took.
+#[derive(Default)]
+struct Watch(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    first: HashMap<String, Instant>,
+    took_us: Vec<u64>,
+}
+
+impl Observer for Watch {
+    fn on(&self, event: &Event) {
+        if let Event::Ended { version, receipt, .. } = event {
+            let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.first.entry(version.clone()).or_insert_with(Instant::now);
+            seen.took_us.push(receipt.wall_us);
+        }
+    }
+}
+
+impl Watch {
+    fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Seen::default();
+    }
+
+    /// How long after `begin` the first attempt on this version ended.
+    async fn first(&self, digest: Digest, begin: Instant) -> anyhow::Result<Duration> {
+        let version = digest.short();
+        while begin.elapsed() < PATIENCE {
+            if let Some(at) = self.0.lock().unwrap_or_else(PoisonError::into_inner).first.get(&version) {
+                return Ok(at.saturating_duration_since(begin));
+            }
+            sleep(Duration::from_micros(200)).await;
+        }
+        anyhow::bail!("no job ran on {version}")
+    }
+
+    fn p99(&self) -> Duration {
+        let mut took = std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).took_us);
+        took.sort_unstable();
+        Duration::from_micros(took.get(took.len() * 99 / 100).copied().unwrap_or_default())
+    }
+}
+
+/// The same code under another name: a custom section more.
+fn variant(bytes: &[u8], number: u8) -> Artifact {
+    let mut bytes = bytes.to_vec();
+    // Section 0 of three bytes: a name of one byte, and the number.
+    bytes.extend([0, 3, 1, b'v', number]);
+    Artifact::new(bytes)
+}
+
+fn main() -> anyhow::Result<()> {
+    jobcell::compiler_entry();
+    tokio::runtime::Runtime::new()?.block_on(measure())
+}
+
+async fn measure() -> anyhow::Result<()> {
+    let file = std::env::args().nth(1).unwrap_or_else(|| "target/wasm32-wasip2/guest/basic.wasm".to_owned());
+    let bytes = std::fs::read(&file)?;
+    let directory = std::env::temp_dir().join(format!("jobcell-swap-{}", std::process::id()));
+    let watch = Arc::new(Watch::default());
+    let runtime = Builder::new()
+        .embedded(directory.join("store"))
+        .compiled(directory.join("compiled"))
+        .handler(Handler::stored("h").quarantine(0))
+        .queue(Queue::new("work").to("h").concurrency(4))
+        .observer(Arc::clone(&watch) as Arc<_>)
+        .start()
+        .await?;
+    let catalogs = runtime.controller().catalogs();
+    let Some(catalogs) = catalogs else { anyhow::bail!("the host has started") };
+    let measured = tokio::select! {
+        never = produce(&runtime) => never.map(|()| String::new()),
+        measured = rounds(&catalogs.shared, &bytes, &watch) => measured,
+    };
+    println!("{file}, {} KiB\n{}", bytes.len() / 1024, measured?);
+    runtime.shutdown(Duration::from_secs(5)).await;
+    std::fs::remove_dir_all(&directory)?;
+    Ok(())
+}
+
+async fn produce(runtime: &Runtime) -> anyhow::Result<()> {
+    loop {
+        runtime.enqueue("work", NewJob::new("noop", r#"{"i":7,"amount":1250,"currency":"EUR"}"#)).await?;
+        sleep(PACE).await;
+    }
+}
+
+async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Result<String> {
+    let options =
+        |activate| DeployOptions { activate, approve: true, who: "example".to_owned(), ..Default::default() };
+    let base = variant(bytes, 0);
+    let base_digest = base.digest;
+    catalog.deploy("h", base, None, options(true)).await?;
+    watch.first(base_digest, Instant::now()).await?;
+    watch.clear();
+    sleep(Duration::from_secs(3)).await;
+    let calm = watch.p99();
+    let (mut deploys, mut activations, mut rollbacks) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..ROUNDS {
+        let (fresh, ahead) = (variant(bytes, 100 + number), variant(bytes, 200 + number));
+        let (fresh_digest, ahead_digest) = (fresh.digest, ahead.digest);
+        let begin = Instant::now();
+        catalog.deploy("h", fresh, None, options(true)).await?;
+        deploys.push(watch.first(fresh_digest, begin).await?);
+
+        catalog.deploy("h", ahead, None, options(false)).await?;
+        while catalog.desired("h").await?.and_then(|(_, d)| d.version(&ahead_digest)?.admitted_at).is_none() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let begin = Instant::now();
+        catalog
+            .apply("h", Command::Activate { digest: ahead_digest, approve: true }, "example", None)
+            .await?;
+        activations.push(watch.first(ahead_digest, begin).await?);
+
+        let took = std::mem::take(&mut watch.0.lock().unwrap_or_else(PoisonError::into_inner).took_us);
+        watch.clear();
+        let begin = Instant::now();
+        catalog.apply("h", Command::Rollback { why: None }, "example", None).await?;
+        rollbacks.push(watch.first(fresh_digest, begin).await?);
+        watch.0.lock().unwrap_or_else(PoisonError::into_inner).took_us.extend(took);
+        sleep(Duration::from_millis(200)).await;
+    }
+    let line = |what: &str, mut took: Vec<Duration>| {
+        took.sort_unstable();
+        format!("{what:<44} median {:>9.1?}  longest {:>9.1?}\n", took[took.len() / 2], took[took.len() - 1])
+    };
+    Ok([
+        line("deploy, compiled, to the first job", deploys),
+        line("activation of what is compiled, to the first", activations),
+        line("rollback, to the first job", rollbacks),
+        format!(
+            "p99 of an attempt: {calm:.1?} while nothing changes, {:.1?} over a swap each second",
+            watch.p99()
+        ),
+    ]
+    .concat())
+}

@@ -1,0 +1,450 @@
+//! Everything that moves a host's handlers: it starts them, follows what is wanted of each, takes new versions from
+//! files and registries, judges canaries, and takes another configuration whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
+
+use futures::StreamExt;
+use jobcell_core::documents::{Documents, Folder};
+use jobcell_core::fleet::HostHandler;
+use jobcell_core::{Clock, Observer, QueueName};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::artifact::{Artifact, Source};
+use crate::board::Board;
+use crate::catalog::{Catalog, Inspect};
+use crate::deployer::{Deployer, hand_in, signature_beside};
+use crate::desired::Desired;
+use crate::file;
+use crate::follower::{Follower, Stage, verify};
+use crate::judge::Judge;
+use crate::loader::{Blame, LoadError, Loader};
+use crate::oci::OciRegistries;
+use crate::plan::Plan;
+use crate::registry::{Changed, Registry, Slot, Slots};
+use crate::routes::{Routes, UnknownHandler};
+use crate::taps::Taps;
+use crate::trust::{Signature, Trust};
+
+/// Handlers that are loaded side by side: enough to read and link some while one is compiled, and few enough that
+/// hundreds of them are not in memory all at once.
+const LOADS_MAX: usize = 8;
+/// How long one wait for changes lasts.
+const WAIT: Duration = Duration::from_secs(5);
+/// Before a store is asked again that could not say what changed.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How long the store may take to say what is wanted when a host starts.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a host is set up with, and what another configuration changes.
+#[derive(Clone)]
+pub struct Setup {
+    /// Makes what runs.
+    pub loader: Arc<dyn Loader>,
+    /// The handlers.
+    pub plans: Vec<Plan>,
+    /// Which queue's jobs go to which handler.
+    pub routes: HashMap<QueueName, Routes>,
+    /// Whose versions are believed.
+    pub trust: Trust,
+    /// Who this host is to registries.
+    pub registries: OciRegistries,
+}
+
+/// What a controller stands on.
+pub struct Ground {
+    /// The handlers' versions in place.
+    pub registry: Arc<Registry>,
+    /// Where the fleet's desired state is.
+    pub documents: Arc<dyn Documents>,
+    /// Looks into components.
+    pub inspect: Arc<dyn Inspect>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Who hears of swaps.
+    pub observer: Arc<dyn Observer>,
+    /// The id of this host in the fleet.
+    pub host: String,
+}
+
+/// The two places where versions are listed.
+#[derive(Clone)]
+pub struct Catalogs {
+    /// Of handlers with `source = "store"`: the fleet's.
+    pub shared: Arc<Catalog>,
+    /// Of handlers from files and registries: this host's, as long as it runs.
+    pub local: Arc<Catalog>,
+}
+
+/// A change that was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Handlers that cannot be read or are refused: all of them.
+    #[error("{}", lines(.0))]
+    Handlers(Vec<LoadError>),
+    /// Routes that would lead to handlers that do not exist: all of them.
+    #[error("{}", lines(.0))]
+    Routes(Vec<UnknownHandler>),
+}
+
+fn lines<E: std::fmt::Display>(faults: &[E]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Moves a host's handlers. Dropping it stops all that moves; what is in place stays.
+pub struct Controller {
+    stage: Arc<Stage>,
+    shared: Arc<dyn Documents>,
+    local: Arc<dyn Documents>,
+    inspect: Arc<dyn Inspect>,
+    clock: Arc<dyn Clock>,
+    host: String,
+    /// What others ask for: changed only together with `running`.
+    public: RwLock<Option<Public>>,
+    /// None before the start.
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Clone)]
+struct Public {
+    catalogs: Catalogs,
+    plans: Arc<BTreeMap<String, Plan>>,
+}
+
+struct Running {
+    setup: Setup,
+    catalogs: Catalogs,
+    /// One for each handler, told by its versions.
+    news: HashMap<String, Arc<Notify>>,
+    tasks: JoinSet<()>,
+}
+
+/// A handler that is ready to be put in place, and what is handed in to this host's own catalog when it is.
+struct Ready {
+    name: String,
+    slots: Slots,
+    hand_in: Option<(Artifact, Option<Signature>)>,
+}
+
+// === impl Controller ===
+
+impl Controller {
+    /// With nothing to do yet. `local` keeps what this host takes from files and registries.
+    #[must_use]
+    pub fn new(ground: Ground, local: Arc<dyn Documents>) -> Self {
+        let Ground { registry, documents, inspect, clock, observer, host } = ground;
+        let who = format!("host:{host}");
+        let stage =
+            Arc::new(Stage { registry, board: Board::default(), observer, who, taps: OnceLock::new() });
+        Self {
+            stage,
+            shared: documents,
+            local,
+            inspect,
+            clock,
+            host,
+            public: RwLock::default(),
+            running: Mutex::default(),
+        }
+    }
+
+    /// Loads every handler and goes on following what is wanted of each. Where a version comes from the store or a
+    /// registry and cannot be had, the handler waits for it.
+    ///
+    /// # Errors
+    /// Every handler of this host's own files that cannot be read or is refused, or every route that leads nowhere.
+    pub async fn start(&self, setup: Setup) -> Result<(), ChangeError> {
+        self.change(setup).await.map(drop)
+    }
+
+    /// Takes another set of handlers and routes in place of this one. All or nothing; every version is loaded anew, as
+    /// its limits and grants may have changed. Native handlers stay.
+    ///
+    /// # Errors
+    /// Every handler that cannot be loaded any more, or every route that would lead nowhere. What runs goes on then.
+    pub async fn change(&self, setup: Setup) -> Result<Vec<Changed>, ChangeError> {
+        let mut running = self.running.lock().await;
+        if let Some(running) = &mut *running {
+            // Nothing else flips while this change is made.
+            running.tasks.shutdown().await;
+        }
+        let (catalogs, news) = (self.catalogs_of(&setup), news(&setup.plans));
+        match self.take(&setup, &catalogs, &news).await {
+            Ok(changes) => {
+                let plans = setup.plans.iter().map(|plan| (plan.name.clone(), plan.clone())).collect();
+                let public = Public { catalogs: catalogs.clone(), plans: Arc::new(plans) };
+                *self.public.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(public);
+                let tasks = self.follow(&setup, &catalogs, &news);
+                *running = Some(Running { setup, catalogs, news, tasks });
+                Ok(changes)
+            }
+            Err(fault) => {
+                if let Some(Running { setup, catalogs, news, tasks }) = &mut *running {
+                    *tasks = self.follow(setup, catalogs, news);
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Stops all that moves; what is in place stays.
+    pub async fn stop(&self) {
+        if let Some(running) = &mut *self.running.lock().await {
+            running.tasks.shutdown().await;
+        }
+    }
+
+    // --- what others see ---
+
+    fn public(&self) -> Option<Public> {
+        self.public.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Where versions are listed, and changes asked for. None before the start.
+    #[must_use]
+    pub fn catalogs(&self) -> Option<Catalogs> {
+        self.public().map(|public| public.catalogs)
+    }
+
+    /// What the host is told of its handlers, by name.
+    #[must_use]
+    pub fn plans(&self) -> Arc<BTreeMap<String, Plan>> {
+        self.public().map(|public| public.plans).unwrap_or_default()
+    }
+
+    /// The catalog that lists the versions of this handler. None when this host does not have it.
+    #[must_use]
+    pub fn catalog_of(&self, handler: &str) -> Option<Arc<Catalog>> {
+        let Public { catalogs, plans } = self.public()?;
+        Some(if plans.get(handler)?.is_shared() { catalogs.shared } else { catalogs.local })
+    }
+
+    /// How this host stands with each handler, for its document in the fleet.
+    #[must_use]
+    pub fn statuses(&self) -> BTreeMap<String, HostHandler> {
+        let mut statuses = self.stage.board.statuses(&self.stage.registry);
+        if let Some(taps) = self.stage.taps.get() {
+            for (name, status) in &mut statuses {
+                status.shadow = taps.shadows.report(name);
+            }
+        }
+        statuses
+    }
+
+    /// Has versions recorded from now on, for shadows and to be run again. Call it before the start; the first call counts.
+    pub fn tap_with(&self, taps: Taps) {
+        self.stage.taps.get_or_init(|| taps);
+    }
+
+    /// Another number whenever [`Controller::statuses`] changed in a way that others should hear of at once.
+    #[must_use]
+    pub fn listen(&self) -> watch::Receiver<u64> {
+        self.stage.board.listen()
+    }
+
+    /// Why this host is not ready: the handlers of its queues that have no version yet, a sentence each.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<String> {
+        let registry = &self.stage.registry;
+        let plans = self.plans();
+        let waits = |name: &&String| {
+            let has_version = registry.slots(name).is_some_and(|slots| slots.active.is_some());
+            !has_version && !registry.queues_of(name).is_empty()
+        };
+        let told = plans.keys().filter(waits).map(|name| {
+            let lag = self.stage.board.lag(name);
+            let lag = lag.unwrap_or_else(|| {
+                format!("deploy one with `jobcell handler deploy {name} FILE.wasm --activate`")
+            });
+            format!("handler {name:?} has no version yet; its jobs wait: {lag}")
+        });
+        told.collect()
+    }
+
+    // --- taking a setup ---
+
+    fn catalogs_of(&self, setup: &Setup) -> Catalogs {
+        let catalog = |documents: &Arc<dyn Documents>| {
+            Arc::new(Catalog::new(
+                Arc::clone(documents),
+                setup.trust.clone(),
+                Arc::clone(&self.inspect),
+                Arc::clone(&self.clock),
+            ))
+        };
+        Catalogs { shared: catalog(&self.shared), local: catalog(&self.local) }
+    }
+
+    async fn take(
+        &self,
+        setup: &Setup,
+        catalogs: &Catalogs,
+        news: &HashMap<String, Arc<Notify>>,
+    ) -> Result<Vec<Changed>, ChangeError> {
+        let loads: Vec<_> = setup.plans.iter().map(|plan| self.ready(plan, setup, catalogs, news)).collect();
+        let loaded: Vec<_> = futures::stream::iter(loads).buffered(LOADS_MAX).collect().await;
+        let (mut ready, mut faults) = (Vec::new(), Vec::new());
+        for loaded in loaded {
+            match loaded {
+                Ok(handler) => ready.push(handler),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(ChangeError::Handlers(faults));
+        }
+        let (mut handlers, mut handed_in) = (HashMap::new(), Vec::new());
+        for Ready { name, slots, hand_in } in ready {
+            handed_in.extend(hand_in.map(|(artifact, signature)| (name.clone(), artifact, signature)));
+            handlers.insert(name, slots);
+        }
+        let changes =
+            self.stage.registry.change(handlers, setup.routes.clone()).map_err(ChangeError::Routes)?;
+        let names: BTreeSet<&str> = setup.plans.iter().map(|plan| plan.name.as_str()).collect();
+        self.stage.board.keep(&names);
+        for (name, artifact, signature) in handed_in {
+            let Some(plan) = setup.plans.iter().find(|plan| plan.name == name) else { continue };
+            self.stage.board.set_taken(&name, artifact.digest);
+            // It runs already. What keeps it from being listed is told, and mended with the next version.
+            if let Err(fault) = hand_in(&catalogs.local, plan, artifact, signature).await {
+                tracing::warn!(handler = name, %fault, "the version runs and cannot be listed");
+            }
+        }
+        self.stage.board.tell();
+        Ok(changes)
+    }
+
+    /// Loads one handler as it is wanted, without putting it in place.
+    async fn ready(
+        &self,
+        plan: &Plan,
+        setup: &Setup,
+        catalogs: &Catalogs,
+        news: &HashMap<String, Arc<Notify>>,
+    ) -> Result<Ready, LoadError> {
+        let mut follower = self.follower(plan, setup, catalogs, news);
+        let catalog = if plan.is_shared() { &catalogs.shared } else { &catalogs.local };
+        let found = match timeout(PATIENCE, catalog.desired(&plan.name)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(fault)) => {
+                tracing::warn!(handler = plan.name, %fault, "what is wanted cannot be read yet");
+                None
+            }
+            Err(_) => None,
+        };
+        let (generation, desired) = found.unwrap_or_default();
+        let name = plan.name.clone();
+        if let Source::File(path) = &plan.source {
+            let artifact = file::read(&plan.name, path).await?;
+            let refused =
+                |reason| LoadError::Refused { handler: plan.name.clone(), reason, blame: Blame::Host };
+            let signature = signature_beside(&plan.name, path).await.map_err(refused)?;
+            // A version that an operator has gone back to stays, as long as the file is what it was.
+            let follows =
+                self.stage.board.taken(&plan.name) == Some(artifact.digest) && desired.active.is_some();
+            if !follows {
+                verify(&setup.trust, &plan.name, &artifact, signature.as_ref()).map_err(refused)?;
+                let runner = setup.loader.load(&plan.name, artifact.clone()).await?;
+                let mut slots = follower.empty(&desired);
+                slots.active = Some(Slot::plain(follower.loaded(runner, artifact.digest)));
+                return Ok(Ready { name, slots, hand_in: Some((artifact, signature)) });
+            }
+        }
+        match follower.load_anew(generation, &desired).await {
+            Ok(slots) => Ok(Ready { name, slots, hand_in: None }),
+            // What serves jobs must not be lost to a change of the configuration.
+            Err(fault) if self.serves(&plan.name) => Err(fault),
+            Err(fault) => {
+                follower.lagging(&fault);
+                Ok(Ready { name, slots: follower.empty(&Desired::default()), hand_in: None })
+            }
+        }
+    }
+
+    fn serves(&self, handler: &str) -> bool {
+        self.stage.registry.slots(handler).is_some_and(|slots| slots.active.is_some())
+    }
+
+    fn follower(
+        &self,
+        plan: &Plan,
+        setup: &Setup,
+        catalogs: &Catalogs,
+        news: &HashMap<String, Arc<Notify>>,
+    ) -> Follower {
+        let catalog = if plan.is_shared() { &catalogs.shared } else { &catalogs.local };
+        let news = news.get(&plan.name).cloned().unwrap_or_default();
+        let (loader, stage) = (Arc::clone(&setup.loader), Arc::clone(&self.stage));
+        Follower::new(plan.clone(), Arc::clone(catalog), loader, stage, news)
+    }
+
+    /// Starts all that moves.
+    fn follow(&self, setup: &Setup, catalogs: &Catalogs, news: &HashMap<String, Arc<Notify>>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        if setup.plans.is_empty() {
+            return tasks;
+        }
+        let registries = Arc::new(setup.registries.clone());
+        let local = watch_folder(&mut tasks, &self.local);
+        let is_any_shared = setup.plans.iter().any(Plan::is_shared);
+        let shared = is_any_shared.then(|| watch_folder(&mut tasks, &self.shared));
+        for plan in &setup.plans {
+            let revisions = if plan.is_shared() { shared.clone() } else { Some(local.clone()) };
+            let follower = self.follower(plan, setup, catalogs, news);
+            if let Some(revisions) = revisions {
+                tasks.spawn(follower.run(revisions));
+            }
+            let deployer = Deployer {
+                plan: plan.clone(),
+                catalog: Arc::clone(&catalogs.local),
+                documents: Arc::clone(&self.local),
+                registries: Arc::clone(&registries),
+                stage: Arc::clone(&self.stage),
+            };
+            tasks.spawn(deployer.run());
+        }
+        let judge = Judge {
+            plans: setup.plans.clone(),
+            catalogs: catalogs.clone(),
+            documents: Arc::clone(&self.shared),
+            stage: Arc::clone(&self.stage),
+            clock: Arc::clone(&self.clock),
+            host: self.host.clone(),
+        };
+        tasks.spawn(judge.run());
+        tasks
+    }
+}
+
+fn news(plans: &[Plan]) -> HashMap<String, Arc<Notify>> {
+    plans.iter().map(|plan| (plan.name.clone(), Arc::default())).collect()
+}
+
+/// Says when what is wanted of any handler may have changed.
+fn watch_folder(tasks: &mut JoinSet<()>, documents: &Arc<dyn Documents>) -> watch::Receiver<u64> {
+    let (sender, receiver) = watch::channel(0);
+    let documents = Arc::clone(documents);
+    tasks.spawn(async move {
+        let mut seen = None;
+        while !sender.is_closed() {
+            match documents.changed(Folder::Handlers, seen, WAIT).await {
+                Ok(revision) => {
+                    if seen.replace(revision) != Some(revision) {
+                        sender.send_replace(revision);
+                    }
+                }
+                Err(fault) => {
+                    tracing::debug!(%fault, "what is wanted of handlers cannot be watched; trying again");
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests;

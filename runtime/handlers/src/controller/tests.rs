@@ -1,0 +1,422 @@
+use std::sync::Mutex as StdMutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use jobcell_core::documents::MemoryDocuments;
+use jobcell_core::event::Silent;
+use jobcell_core::{
+    Attempt, AttemptIo, Job, JobId, Outcome, Receipt, Report, Route, Router, Runner, StopCause, SystemClock,
+};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::catalog::{Applied, DeployOptions, Inspected};
+use crate::desired::Command;
+use crate::digest::Digest;
+use crate::version::State;
+
+/// Does what its bytes say: `trap…` breaks every job, anything else completes them.
+struct Version {
+    handler: String,
+    version: String,
+    traps: bool,
+    alive: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Runner for Version {
+    fn handler(&self) -> &str {
+        &self.handler
+    }
+    fn version(&self) -> &str {
+        &self.version
+    }
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+    async fn run(&self, _: Attempt) -> Report {
+        let outcome = if self.traps {
+            Outcome::stopped(StopCause::Trap, "it trapped")
+        } else {
+            Outcome::Complete(bytes::Bytes::new())
+        };
+        Report { outcome, receipt: Receipt::default() }
+    }
+}
+
+impl Drop for Version {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// `bad…` is refused for its bytes, `here…` by this host, `busy…` by bad luck, `slow…` waits for the gate.
+struct Fake {
+    loads: StdMutex<Vec<String>>,
+    gate: Semaphore,
+    alive: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Loader for Fake {
+    async fn load(&self, handler: &str, artifact: Artifact) -> Result<Arc<dyn Runner>, LoadError> {
+        let text = String::from_utf8_lossy(&artifact.bytes[12..]).into_owned();
+        self.loads.lock().unwrap().push(text.clone());
+        let refused = |blame| LoadError::Refused { handler: handler.to_owned(), reason: text.clone(), blame };
+        if text.starts_with("slow") {
+            self.gate.acquire().await.unwrap().forget();
+        }
+        match text.split_whitespace().next() {
+            Some("bad") => Err(refused(Blame::Bytes)),
+            Some("here") => Err(refused(Blame::Host)),
+            Some("busy") if self.loads.lock().unwrap().iter().filter(|of| **of == text).count() < 3 => {
+                Err(refused(Blame::Passing))
+            }
+            _ => {
+                self.alive.fetch_add(1, Ordering::SeqCst);
+                Ok(Arc::new(Version {
+                    handler: handler.to_owned(),
+                    version: artifact.digest.short(),
+                    traps: text.starts_with("trap"),
+                    alive: Arc::clone(&self.alive),
+                }))
+            }
+        }
+    }
+}
+
+/// A component that holds nothing but this text, in a section that no engine looks at.
+fn component(text: &str) -> Vec<u8> {
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    bytes.extend([0, u8::try_from(text.len() + 2).unwrap(), 1, b't']);
+    bytes.extend(text.as_bytes());
+    bytes
+}
+
+fn digest(text: &str) -> Digest {
+    Digest::of(&component(text))
+}
+
+struct Anything;
+
+impl Inspect for Anything {
+    fn inspect(&self, _: &[u8]) -> Result<Inspected, String> {
+        Ok(Inspected::default())
+    }
+}
+
+struct Host {
+    controller: Controller,
+    registry: Arc<Registry>,
+    loader: Arc<Fake>,
+    documents: Arc<dyn Documents>,
+}
+
+fn queue() -> QueueName {
+    QueueName::new("q").unwrap()
+}
+
+impl Host {
+    fn on(documents: &Arc<dyn Documents>) -> Self {
+        let registry = Arc::new(Registry::new(HashMap::new()));
+        let ground = Ground {
+            registry: Arc::clone(&registry),
+            documents: Arc::clone(documents),
+            inspect: Arc::new(Anything),
+            clock: Arc::new(SystemClock),
+            observer: Arc::new(Silent),
+            host: "test-1-0000".to_owned(),
+        };
+        let controller = Controller::new(ground, Arc::new(MemoryDocuments::default()));
+        let (loads, gate, alive) = (StdMutex::default(), Semaphore::new(0), Arc::default());
+        let loader = Arc::new(Fake { loads, gate, alive });
+        Self { controller, registry, loader, documents: Arc::clone(documents) }
+    }
+
+    fn setup(&self, plans: Vec<Plan>) -> Setup {
+        Setup {
+            loader: Arc::clone(&self.loader) as _,
+            routes: HashMap::from([(queue(), Routes::all(plans[0].name.clone()))]),
+            plans,
+            trust: Trust::default(),
+            registries: OciRegistries::default(),
+        }
+    }
+
+    /// With the handler `a`, which is deployed.
+    async fn stored() -> Self {
+        let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+        let host = Self::on(&documents);
+        host.controller.start(host.setup(vec![Plan::new("a", Source::Store)])).await.unwrap();
+        host
+    }
+
+    async fn deploy(&self, text: &str) -> Digest {
+        let catalog = self.controller.catalogs().unwrap().shared;
+        let options =
+            DeployOptions { activate: true, approve: true, who: "t".to_owned(), ..DeployOptions::default() };
+        let artifact = Artifact::new(component(text));
+        let digest = artifact.digest;
+        catalog.deploy("a", artifact, None, options).await.unwrap();
+        digest
+    }
+
+    async fn apply(&self, command: Command) -> Applied {
+        let catalog = self.controller.catalogs().unwrap().shared;
+        catalog.apply("a", command, "t", None).await.unwrap()
+    }
+
+    async fn desired(&self) -> Desired {
+        let catalog = self.controller.catalogs().unwrap().shared;
+        catalog.desired("a").await.unwrap().map(|(_, desired)| desired).unwrap_or_default()
+    }
+
+    fn loads(&self, text: &str) -> usize {
+        self.loader.loads.lock().unwrap().iter().filter(|of| *of == text).count()
+    }
+
+    fn route(&self, id: &str) -> Route {
+        self.registry.route(&queue(), &Job::new(JobId::new(id).unwrap(), "n", "{}"))
+    }
+
+    fn runs(&self) -> Option<String> {
+        match self.route("1") {
+            Route::To(runner) => runner.digest().map(str::to_owned),
+            Route::Nobody(_) | Route::Later(_) => None,
+        }
+    }
+
+    async fn wait_runs(&self, digest: Digest) {
+        until("the version runs", || self.runs() == Some(digest.to_string())).await;
+    }
+
+    async fn run(&self, id: &str) -> Outcome {
+        let Route::To(runner) = self.route(id) else { panic!("somebody takes it") };
+        let attempt = Attempt {
+            queue: queue(),
+            job: Arc::new(Job::new(JobId::new(id).unwrap(), "n", "{}")),
+            deadline: Instant::now() + Duration::from_secs(5),
+            deadline_at: SystemClock.now() + 5_000,
+            cancel: CancellationToken::new(),
+            io: Arc::new(AttemptIo::default()),
+        };
+        runner.run(attempt).await.outcome
+    }
+}
+
+async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is() {
+        assert!(Instant::now() < end, "{what}: not in time");
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_version_is_loaded_before_it_takes_jobs_and_a_rollback_loads_nothing() {
+    let host = Host::stored().await;
+    assert_eq!(host.controller.waiting().len(), 1, "{:?}", host.controller.waiting());
+    let one = host.deploy("one").await;
+    host.wait_runs(one).await;
+    assert!(host.controller.waiting().is_empty());
+
+    let two = host.deploy("slow two").await;
+    until("it is being loaded", || host.loads("slow two") == 1).await;
+    assert_eq!(host.runs(), Some(one.to_string()), "nothing flips before it is ready");
+    let status = host.controller.statuses()["a"].clone();
+    assert_eq!((status.loading, status.active), (Some(two.to_string()), Some(one.to_string())));
+    host.loader.gate.add_permits(1);
+    host.wait_runs(two).await;
+    let registry = Arc::clone(&host.registry);
+    assert_eq!(registry.slots("a").unwrap().previous.as_ref().unwrap().loaded.version(), Some(one));
+
+    host.apply(Command::Rollback { why: None }).await;
+    host.wait_runs(one).await;
+    assert_eq!((host.loads("one"), host.loads("slow two")), (1, 1));
+    let desired = host.desired().await;
+    assert!(desired.version(&one).unwrap().admitted_at.is_some());
+}
+
+#[tokio::test]
+async fn what_cannot_be_loaded_leaves_what_runs_and_says_why() {
+    let host = Host::stored().await;
+    let one = host.deploy("one").await;
+    host.wait_runs(one).await;
+
+    host.deploy("here it lacks a grant").await;
+    until("it lags", || host.controller.statuses()["a"].lag.is_some()).await;
+    assert!(host.controller.statuses()["a"].lag.as_ref().unwrap().contains("lacks a grant"));
+    assert_eq!(host.runs(), Some(one.to_string()));
+
+    let bad = host.deploy("bad bytes").await;
+    let end = Instant::now() + Duration::from_secs(20);
+    while host.desired().await.version(&bad).unwrap().state != State::Refused {
+        assert!(Instant::now() < end, "it is refused for all hosts");
+        sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(host.runs(), Some(one.to_string()));
+
+    let busy = host.deploy("busy once or twice").await;
+    host.wait_runs(busy).await;
+    until("nothing lags", || host.controller.statuses()["a"].lag.is_none()).await;
+    assert_eq!(host.loads("busy once or twice"), 3);
+}
+
+#[tokio::test]
+async fn a_slow_load_is_overtaken() {
+    let host = Host::stored().await;
+    let one = host.deploy("one").await;
+    host.wait_runs(one).await;
+    host.deploy("slow two").await;
+    until("it is being loaded", || host.loads("slow two") == 1).await;
+    // Nobody opens the gate: the version in between is never finished.
+    let three = host.deploy("three").await;
+    host.wait_runs(three).await;
+}
+
+#[tokio::test]
+async fn nothing_stays_of_versions_that_are_gone() {
+    let host = Host::stored().await;
+    for n in 0..200 {
+        let digest = host.deploy(&format!("version {n}")).await;
+        host.wait_runs(digest).await;
+    }
+    until("two are left", || host.loader.alive.load(Ordering::SeqCst) <= 2).await;
+    assert!(host.desired().await.versions.len() <= 50);
+    assert_eq!(host.registry.versions().len(), 2);
+}
+
+#[tokio::test]
+async fn a_version_at_fault_is_quarantined_and_its_jobs_are_given_back() {
+    let host = Host::stored().await;
+    let good = host.deploy("good").await;
+    host.wait_runs(good).await;
+    let bad = host.deploy("trap always").await;
+    host.wait_runs(bad).await;
+    until("the one before is kept", || host.registry.slots("a").unwrap().previous.is_some()).await;
+    for id in 0..5 {
+        let outcome = host.run(&id.to_string()).await;
+        assert!(matches!(outcome, Outcome::DelayUntil(_)), "job {id} is given back: {outcome:?}");
+    }
+    host.wait_runs(good).await;
+    assert!(matches!(host.run("0").await, Outcome::Complete(_)), "it runs on the one before");
+    let end = Instant::now() + Duration::from_secs(20);
+    while host.desired().await.version(&bad).unwrap().state != State::Quarantined {
+        assert!(Instant::now() < end, "the fleet hears of it");
+        sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(host.desired().await.active, Some(good));
+    let why = host.desired().await.version(&bad).unwrap().why.clone();
+    assert!(why.contains("5 different jobs"), "{why}");
+
+    // Released and made active again, it gets a new chance.
+    host.apply(Command::Release { digest: bad }).await;
+    host.apply(Command::Activate { digest: bad, approve: true }).await;
+    host.wait_runs(bad).await;
+    assert!(matches!(host.run("9").await, Outcome::DelayUntil(_)));
+    assert!(matches!(host.run("9").await, Outcome::Stopped(_)), "once, then it is an attempt");
+}
+
+#[tokio::test]
+async fn every_host_follows_and_a_late_one_begins_with_what_is_wanted() {
+    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+    let hosts = [Host::on(&documents), Host::on(&documents), Host::on(&documents)];
+    for host in &hosts {
+        host.controller.start(host.setup(vec![Plan::new("a", Source::Store)])).await.unwrap();
+    }
+    let one = hosts[0].deploy("one").await;
+    for host in &hosts {
+        host.wait_runs(one).await;
+    }
+    let late = Host::on(&documents);
+    late.controller.start(late.setup(vec![Plan::new("a", Source::Store)])).await.unwrap();
+    assert_eq!(late.runs(), Some(one.to_string()), "before it takes a job");
+    assert!(Arc::ptr_eq(&late.documents, &documents));
+}
+
+#[tokio::test]
+async fn another_configuration_is_taken_whole_or_not_at_all() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, component(text)).unwrap();
+        path
+    };
+    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+    let host = Host::on(&documents);
+    let plan = |name: &str, path| Plan { watch: false, ..Plan::new(name, Source::File(path)) };
+    let a = || plan("a", folder.path().join("a.wasm"));
+    write("a.wasm", "bad from the start");
+    let fault = host.controller.start(host.setup(vec![a()])).await.unwrap_err().to_string();
+    assert!(fault.contains("\"a\" is refused"), "{fault}");
+
+    write("a.wasm", "one");
+    host.controller.start(host.setup(vec![a()])).await.unwrap();
+    let one = digest("one").to_string();
+    assert_eq!(host.runs(), Some(one.clone()));
+    assert_eq!(host.controller.change(host.setup(vec![a()])).await.unwrap(), [], "nothing changed");
+
+    write("a.wasm", "two");
+    let b = plan("b", write("b.wasm", "bad"));
+    let fault = host.controller.change(host.setup(vec![a(), b])).await.unwrap_err().to_string();
+    assert!(fault.contains("\"b\" is refused"), "{fault}");
+    assert_eq!(host.runs(), Some(one.clone()), "one bad handler keeps all");
+
+    let changes = host.controller.change(host.setup(vec![a()])).await.unwrap();
+    assert_eq!(changes[0].to, Some(digest("two").short()));
+    assert_eq!(host.runs(), Some(digest("two").to_string()));
+    let local = host.controller.catalogs().unwrap().local;
+    assert_eq!(local.desired("a").await.unwrap().unwrap().1.active, Some(digest("two")));
+
+    // A version that somebody went back to stays, as long as the file is what it was.
+    local.apply("a", Command::Rollback { why: None }, "t", None).await.unwrap();
+    until("it went back", || host.runs() == Some(one.clone())).await;
+    assert_eq!(host.controller.change(host.setup(vec![a()])).await.unwrap(), []);
+    assert_eq!(host.runs(), Some(one));
+}
+
+#[tokio::test]
+async fn a_watched_file_is_taken_and_a_bad_one_is_not() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.wasm");
+    std::fs::write(&path, component("one")).unwrap();
+    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+    let host = Host::on(&documents);
+    host.controller.start(host.setup(vec![Plan::new("a", Source::File(path.clone()))])).await.unwrap();
+    std::fs::write(&path, component("two")).unwrap();
+    host.wait_runs(digest("two")).await;
+    std::fs::write(&path, component("here it is refused")).unwrap();
+    until("it lags", || host.controller.statuses()["a"].lag.is_some()).await;
+    assert_eq!(host.runs(), Some(digest("two").to_string()));
+    std::fs::write(&path, component("three")).unwrap();
+    host.wait_runs(digest("three")).await;
+    until("nothing lags", || host.controller.statuses()["a"].lag.is_none()).await;
+}
+
+#[tokio::test]
+async fn of_a_watched_file_only_a_few_versions_are_kept() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.wasm");
+    let write = |text: &str| std::fs::write(&path, component(text)).unwrap();
+    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+    let host = Host::on(&documents);
+    write("version 0");
+    host.controller.start(host.setup(vec![Plan::new("a", Source::File(path.clone()))])).await.unwrap();
+    for n in 1..9 {
+        write(&format!("version {n}"));
+        host.wait_runs(digest(&format!("version {n}"))).await;
+    }
+    let local = host.controller.catalogs().unwrap().local;
+    let end = Instant::now() + Duration::from_secs(20);
+    while local.artifact(&digest("version 3")).await.is_ok() {
+        assert!(Instant::now() < end, "old bytes are forgotten");
+        sleep(Duration::from_millis(2)).await;
+    }
+    for n in 4..9 {
+        local.artifact(&digest(&format!("version {n}"))).await.unwrap();
+    }
+    assert_eq!(local.desired("a").await.unwrap().unwrap().1.versions.len(), 9, "they stay listed");
+}

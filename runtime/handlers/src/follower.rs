@@ -1,0 +1,472 @@
+//! Brings one handler of this host to what is wanted of it: verify, admit, compile, link, warm, and only then flip.
+//!
+//! One task a handler, so that a slow compile of one delays no rollback of another. Whatever fails, what runs goes on,
+//! and the host says why it lags. Everything is made of the desired state anew at each turn: a turn that was broken off,
+//! or a change that was heard of late, leaves nothing half done.
+
+mod aside;
+mod faults;
+mod told;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jobcell_core::event::Event;
+use jobcell_core::{Observer, Runner};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::artifact::Artifact;
+use crate::board::Board;
+use crate::catalog::{Catalog, CatalogError};
+use crate::desired::Desired;
+use crate::digest::Digest;
+use crate::loaded::Loaded;
+use crate::loader::{Blame, LoadError, Loader};
+use crate::manifest::section;
+use crate::plan::Plan;
+use crate::registry::{Registry, Slot, Slots};
+use crate::swap;
+use crate::taps::{Tapped, Taps};
+use crate::trust::{Signature, Trust};
+use crate::version::{State, Version};
+
+/// Before what failed by nobody's fault is tried again: twice as long after each time.
+const AGAIN: Duration = Duration::from_millis(500);
+/// The longest of these pauses.
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+/// Versions kept only for retries at once.
+const PINNED_MAX: usize = 3;
+/// How long one is kept that no retry has asked for.
+const PINNED_IDLE: Duration = Duration::from_secs(300);
+/// Versions that retries asked for and could not have, at once: beyond that they are looked for anew.
+const MISSING_MAX: usize = 256;
+/// How long the store may take to say what is wanted.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the followers of one host share.
+pub(crate) struct Stage {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) board: Board,
+    pub(crate) observer: Arc<dyn Observer>,
+    /// Who this host is in the history of a handler: `host:<id>`.
+    pub(crate) who: String,
+    /// What attempts are recorded for. Set once, before the start, or never.
+    pub(crate) taps: OnceLock<Taps>,
+}
+
+/// Follows what is wanted of one handler.
+pub(crate) struct Follower {
+    plan: Plan,
+    catalog: Arc<Catalog>,
+    loader: Arc<dyn Loader>,
+    stage: Arc<Stage>,
+    /// Told by the versions and by the router.
+    news: Arc<Notify>,
+    /// Versions that were tried ahead of their time.
+    tried: HashSet<Digest>,
+    /// Versions at fault that the catalog does not know of yet, with why.
+    faulty: Vec<(Digest, String)>,
+    /// Versions that retries asked for and that cannot be had.
+    missing: BTreeSet<String>,
+    /// Versions that the loader refused, and why: it would say the same again.
+    refused: BTreeMap<Digest, String>,
+    /// Versions at fault that the catalog has heard of.
+    told: HashSet<Digest>,
+    tapped: Tapped,
+}
+
+/// How a turn ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Everything is as wanted, or as near to it as can be.
+    Settled,
+    /// Something failed that may go well later.
+    Again,
+    /// Something else is wanted meanwhile.
+    Overtaken,
+}
+
+/// What of a desired state makes a difference to a host that is under way to it.
+fn wanted(desired: &Desired) -> impl PartialEq + use<> {
+    (
+        desired.active,
+        desired.previous,
+        desired.canary.as_ref().map(|canary| canary.digest),
+        desired.shadow.as_ref().map(|shadow| (shadow.digest, shadow.percent)),
+    )
+}
+
+// === impl Follower ===
+
+impl Follower {
+    pub(crate) fn new(
+        plan: Plan,
+        catalog: Arc<Catalog>,
+        loader: Arc<dyn Loader>,
+        stage: Arc<Stage>,
+        news: Arc<Notify>,
+    ) -> Self {
+        Self {
+            plan,
+            catalog,
+            loader,
+            stage,
+            news,
+            tried: HashSet::new(),
+            faulty: Vec::new(),
+            missing: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            told: HashSet::new(),
+            tapped: Tapped::default(),
+        }
+    }
+
+    /// Goes on until it is dropped. `revisions` says when any handler's desired state may have changed.
+    pub(crate) async fn run(mut self, mut revisions: watch::Receiver<u64>) {
+        let mut pause = AGAIN;
+        loop {
+            revisions.borrow_and_update();
+            let turn = self.turn(&mut revisions).await;
+            let again = match turn {
+                Turn::Overtaken => continue,
+                Turn::Settled => {
+                    pause = AGAIN;
+                    // Versions that only retries need are dropped when they are not needed any more.
+                    PINNED_IDLE
+                }
+                Turn::Again => {
+                    let now = pause;
+                    pause = (pause * 2).min(AGAIN_MAX);
+                    now
+                }
+            };
+            let news = Arc::clone(&self.news);
+            tokio::select! {
+                changed = revisions.changed() => if changed.is_err() { return },
+                () = news.notified() => {}
+                () = sleep(again) => {}
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    fn slots(&self) -> Slots {
+        let slots = self.stage.registry.slots(&self.plan.name);
+        slots.map_or_else(|| self.empty(&Desired::default()), |slots| Slots::clone(&slots))
+    }
+
+    async fn turn(&mut self, revisions: &mut watch::Receiver<u64>) -> Turn {
+        self.set_aside_faulty();
+        let (catalog, name) = (Arc::clone(&self.catalog), self.plan.name.clone());
+        let (generation, desired) = match timeout(PATIENCE, catalog.desired(&name)).await {
+            Ok(Ok(Some(found))) => found,
+            Ok(Ok(None)) => {
+                // Nothing was ever deployed, or somebody removed it all: what runs goes on.
+                self.keep_slots();
+                return Turn::Settled;
+            }
+            Ok(Err(fault)) => {
+                tracing::debug!(handler = name, %fault, "what is wanted cannot be read; what runs goes on");
+                return Turn::Again;
+            }
+            Err(_) => return Turn::Again,
+        };
+        if self.tell_faulty(&desired).await {
+            return Turn::Overtaken;
+        }
+        let towards = wanted(&desired);
+        let bring = self.bring(generation, &desired);
+        tokio::pin!(bring);
+        loop {
+            tokio::select! {
+                turn = &mut bring => return turn,
+                changed = revisions.changed() => {
+                    if changed.is_err() {
+                        return bring.await;
+                    }
+                    let now = timeout(PATIENCE, catalog.desired(&name)).await;
+                    if matches!(&now, Ok(Ok(Some((_, now)))) if wanted(now) != towards) {
+                        return Turn::Overtaken;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loads what is wanted anew without putting it in place: before anything runs, or under another configuration. A
+    /// canary that cannot be loaded is left for later.
+    ///
+    /// # Errors
+    /// Why the active version cannot be loaded.
+    pub(crate) async fn load_anew(&mut self, generation: u64, desired: &Desired) -> Result<Slots, LoadError> {
+        let mut slots = self.empty(desired);
+        if let Some(active) = desired.active {
+            slots.active = Some(Slot::plain(self.load(active, desired).await?));
+        }
+        if let Some(canary) = &desired.canary
+            && let Ok(loaded) = self.load(canary.digest, desired).await
+        {
+            slots.canary = Some((canary.clone(), Slot::plain(loaded)));
+        }
+        self.stage.board.set_loading(self.name(), None);
+        self.stage.board.set_generation(self.name(), generation);
+        self.place_taps(&mut slots);
+        Ok(slots)
+    }
+
+    /// No version yet.
+    pub(crate) fn empty(&self, desired: &Desired) -> Slots {
+        Slots {
+            same_version: self.plan.same_version,
+            barred: self.barred(desired),
+            news: Arc::clone(&self.news),
+            ..Slots::default()
+        }
+    }
+
+    /// One step after the other towards what is wanted.
+    async fn bring(&mut self, generation: u64, desired: &Desired) -> Turn {
+        let name = self.plan.name.clone();
+        self.forget_unknown(desired);
+        let reached = self.load_wanted(desired).await;
+        self.stage.board.set_loading(&name, None);
+        self.stage.board.set_generation(&name, generation);
+        let draining = desired.versions.iter().any(|version| version.state == State::Draining);
+        self.stage.board.set_winding_down(&name, draining);
+        let turn = match reached {
+            Ok(()) => {
+                self.stage.board.set_lag(&name, None);
+                Turn::Settled
+            }
+            Err(fault) => self.lagging(&fault),
+        };
+        let told = self.tell_admitted(desired).await;
+        self.tap(desired).await;
+        self.warm_previous(desired).await;
+        self.load_pins(desired).await;
+        self.load_ahead(desired).await;
+        self.tell_drained(desired).await;
+        self.stage.board.set_loading(&name, None);
+        if told && self.faulty.is_empty() { turn } else { Turn::Again }
+    }
+
+    /// Remembers nothing of versions that are not known any more.
+    fn forget_unknown(&mut self, desired: &Desired) {
+        let is_known = |digest: &Digest| desired.version(digest).is_some();
+        self.tried.retain(is_known);
+        self.told.retain(is_known);
+        self.refused.retain(|digest, _| is_known(digest));
+        if self.missing.len() > MISSING_MAX {
+            self.missing.clear();
+        }
+    }
+
+    /// Says why the host does not run what is wanted.
+    pub(crate) fn lagging(&self, fault: &LoadError) -> Turn {
+        let name = self.name();
+        if self.stage.board.set_lag(name, Some(fault.reason())) {
+            let runs = self.stage.registry.runner(name).map(|runner| runner.version().to_owned());
+            match runs {
+                Some(runs) => {
+                    tracing::error!(handler = name, %fault, runs, "the new version is not taken; the one before goes on");
+                }
+                None => tracing::error!(handler = name, %fault, "no version can be loaded; its jobs wait"),
+            }
+        }
+        if fault.blame() == Blame::Passing { Turn::Again } else { Turn::Settled }
+    }
+
+    // --- loading ---
+
+    /// Loads what is wanted and puts it in place, each as soon as it is ready.
+    async fn load_wanted(&mut self, desired: &Desired) -> Result<(), LoadError> {
+        let mut fault = None;
+        let mut next = self.slots();
+        next.same_version = self.plan.same_version;
+        next.barred = self.barred(desired);
+        if let Some(active) = self.trusted(desired.active, desired.previous) {
+            match self.have_or_load(active, desired).await {
+                Ok(slot) => {
+                    let before = next.active.replace(slot);
+                    next.previous = self.previous_of(desired, before.as_ref());
+                }
+                Err(refused) => fault = Some(refused),
+            }
+        }
+        // A canary that is there already goes into the same flip: a promotion must not drop it in between.
+        let canary = desired.canary.clone().filter(|canary| !self.is_faulty(canary.digest));
+        next.canary = canary.as_ref().and_then(|canary| Some((canary.clone(), self.have(canary.digest)?)));
+        let is_canary_missing = canary.is_some() && next.canary.is_none();
+        self.place_taps(&mut next);
+        self.flip(next);
+        if let Some(canary) = canary.filter(|_| is_canary_missing) {
+            match self.have_or_load(canary.digest, desired).await {
+                Ok(slot) => {
+                    let mut next = self.slots();
+                    next.canary = Some((canary, slot));
+                    self.place_taps(&mut next);
+                    self.flip(next);
+                }
+                Err(refused) => {
+                    fault.get_or_insert(refused);
+                }
+            }
+        }
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// The version that is wanted, but for one that is at fault while its quarantine is not written down yet.
+    fn trusted(&self, active: Option<Digest>, previous: Option<Digest>) -> Option<Digest> {
+        active.filter(|digest| !self.is_faulty(*digest)).or_else(|| active.and(previous))
+    }
+
+    fn is_faulty(&self, digest: Digest) -> bool {
+        self.faulty.iter().any(|(faulty, _)| *faulty == digest)
+    }
+
+    fn previous_of(&self, desired: &Desired, before: Option<&Slot>) -> Option<Slot> {
+        let previous = desired.previous.filter(|digest| !self.is_faulty(*digest))?;
+        before.filter(|slot| slot.loaded.is(previous)).cloned().or_else(|| self.have(previous))
+    }
+
+    /// The version if it is in memory and sound.
+    fn have(&self, digest: Digest) -> Option<Slot> {
+        let name = self.name();
+        let in_place = self.slots().find(digest).cloned();
+        let still_there = || self.stage.registry.still_there(name, digest).map(Slot::plain);
+        in_place.or_else(still_there).filter(|slot| slot.loaded.fault().is_none())
+    }
+
+    async fn have_or_load(&mut self, digest: Digest, desired: &Desired) -> Result<Slot, LoadError> {
+        if let Some(slot) = self.have(digest) {
+            return Ok(slot);
+        }
+        let loaded = self.load(digest, desired).await;
+        if let Err(fault) = &loaded {
+            self.tell_refused(digest, desired, fault).await;
+        }
+        loaded.map(Slot::plain)
+    }
+
+    fn refusal(&self, reason: String, blame: Blame) -> LoadError {
+        LoadError::Refused { handler: self.plan.name.clone(), reason, blame }
+    }
+
+    /// Verify → admit → compile → link → warm.
+    async fn load(&mut self, digest: Digest, desired: &Desired) -> Result<Arc<Loaded>, LoadError> {
+        if let Some(reason) = self.refused.get(&digest) {
+            return Err(self.refusal(reason.clone(), Blame::Host));
+        }
+        let runner = self.load_runner(digest, desired).await?;
+        Ok(self.loaded(runner, digest))
+    }
+
+    async fn load_runner(&mut self, digest: Digest, desired: &Desired) -> Result<Arc<dyn Runner>, LoadError> {
+        let name = self.plan.name.clone();
+        self.stage.board.set_loading(&name, Some(digest));
+        let artifact = self.catalog.artifact(&digest).await.map_err(|fault| self.of_catalog(&fault))?;
+        let signature = desired.version(&digest).and_then(|version| version.signature.as_ref());
+        let verified = verify(self.catalog.trust(), &name, &artifact, signature);
+        verified.map_err(|reason| self.refusal(reason, Blame::Host))?;
+        match self.loader.load(&name, artifact).await {
+            Ok(runner) => Ok(runner),
+            Err(fault) => {
+                if fault.blame() != Blame::Passing {
+                    self.refused.insert(digest, fault.reason());
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// A version as it is put into place.
+    pub(crate) fn loaded(&mut self, runner: Arc<dyn Runner>, digest: Digest) -> Arc<Loaded> {
+        self.told.remove(&digest);
+        let tally = self.stage.board.tally(&self.plan.name, digest);
+        Loaded::new(runner, digest, tally, self.plan.quarantine, Arc::clone(&self.news))
+    }
+
+    fn of_catalog(&self, fault: &CatalogError) -> LoadError {
+        let blame = if fault.is_transient() { Blame::Passing } else { Blame::Host };
+        self.refusal(fault.to_string(), blame)
+    }
+
+    /// Puts these versions in place if anything about them is another.
+    fn flip(&self, next: Slots) {
+        let (name, now) = (self.name(), self.slots());
+        let is_there = self.stage.registry.slots(name).is_some();
+        if is_there && same(&now, &next) {
+            return;
+        }
+        let version =
+            |slots: &Slots| slots.active.as_ref().map(|slot| Runner::version(&*slot.loaded).to_owned());
+        let (from, to) = (version(&now), version(&next));
+        let kind = swap::kind(&now, &next);
+        self.stage.registry.serve(name, next);
+        self.stage.board.tell();
+        if from != to {
+            tracing::info!(handler = name, from = from.as_deref(), to = to.as_deref(), "handler changed");
+        }
+        if let Some(kind) = kind {
+            self.stage.observer.on(&Event::Swapped { handler: name.to_owned(), kind });
+        }
+    }
+
+    fn keep_slots(&self) {
+        if self.stage.registry.slots(self.name()).is_none() {
+            self.flip(self.slots());
+        }
+    }
+
+    fn barred(&self, desired: &Desired) -> BTreeSet<String> {
+        let barred = |version: &&Version| matches!(version.state, State::Quarantined | State::Refused);
+        let barred = desired.versions.iter().filter(barred).map(|version| version.digest.to_string());
+        barred
+            .chain(self.missing.iter().cloned())
+            .chain(self.faulty.iter().map(|(d, _)| d.to_string()))
+            .collect()
+    }
+}
+
+/// Whether this host may believe the artifact.
+///
+/// # Errors
+/// Why not, with the fix.
+pub(crate) fn verify(
+    trust: &Trust,
+    handler: &str,
+    artifact: &Artifact,
+    signature: Option<&Signature>,
+) -> Result<(), String> {
+    // What is no component at all, admission refuses in better words; it bears no signature that fits.
+    let section = section(&artifact.bytes).ok().flatten().unwrap_or_default();
+    let verified = trust.verify(handler, &artifact.digest, section, signature);
+    verified.map(drop).map_err(|fault| fault.to_string())
+}
+
+/// Whether both mean the same versions in the same places.
+fn same(a: &Slots, b: &Slots) -> bool {
+    let slot = |a: &Slot, b: &Slot| Arc::ptr_eq(&a.loaded, &b.loaded) && Arc::ptr_eq(&a.runner, &b.runner);
+    let optional = |a: &Option<Slot>, b: &Option<Slot>| match (a, b) {
+        (Some(a), Some(b)) => slot(a, b),
+        (None, None) => true,
+        _ => false,
+    };
+    let canary = match (&a.canary, &b.canary) {
+        (Some((a, a_slot)), Some((b, b_slot))) => a == b && slot(a_slot, b_slot),
+        (None, None) => true,
+        _ => false,
+    };
+    canary
+        && optional(&a.active, &b.active)
+        && optional(&a.previous, &b.previous)
+        && a.same_version == b.same_version
+        && a.barred == b.barred
+        && a.pinned.len() == b.pinned.len()
+        && a.pinned.iter().zip(&b.pinned).all(|(a, b)| slot(a, b))
+}

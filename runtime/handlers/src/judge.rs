@@ -1,0 +1,212 @@
+//! Judges canaries by what all hosts say of them, and notes when a version's last job has ended anywhere.
+//!
+//! Every host judges by itself and comes to the same: the first to write its verdict down over the state that it saw
+//! has done it for all.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobcell_core::documents::{Documents, Folder};
+use jobcell_core::fleet::{HEARTBEAT, HostHandler, HostStatus};
+use jobcell_core::{Clock, Millis};
+use tokio::time::{sleep, timeout};
+
+use crate::canary::{Verdict, Window, judge};
+use crate::catalog::{Catalog, CatalogError};
+use crate::controller::Catalogs;
+use crate::desired::{Command, Desired};
+use crate::digest::Digest;
+use crate::follower::Stage;
+use crate::plan::Plan;
+use crate::version::State;
+
+/// Between two looks: hosts say something new that often.
+const LOOK: Duration = HEARTBEAT;
+/// How long the store may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Judges for one host.
+pub(crate) struct Judge {
+    pub(crate) plans: Vec<Plan>,
+    pub(crate) catalogs: Catalogs,
+    /// Where the hosts of the fleet say how they stand.
+    pub(crate) documents: Arc<dyn Documents>,
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) host: String,
+}
+
+/// What the hosts say, this one's own as it is now.
+type Hosts = BTreeMap<String, BTreeMap<String, HostHandler>>;
+
+/// One canary that is followed.
+struct Followed {
+    digest: Digest,
+    since: Millis,
+    window: Window,
+}
+
+// === impl Judge ===
+
+impl Judge {
+    /// Goes on until it is dropped.
+    pub(crate) async fn run(self) {
+        let mut followed: HashMap<String, Followed> = HashMap::new();
+        loop {
+            sleep(LOOK).await;
+            let plans: Vec<&Plan> = self.plans.iter().filter(|plan| self.is_due(&plan.name)).collect();
+            followed.retain(|name, _| plans.iter().any(|plan| plan.name == *name));
+            if plans.is_empty() {
+                continue;
+            }
+            let is_any_shared = plans.iter().any(|plan| plan.is_shared());
+            let Some(fleet) = self.hosts(is_any_shared).await else { continue };
+            for plan in plans {
+                let own: Hosts;
+                let hosts = if plan.is_shared() {
+                    &fleet
+                } else {
+                    own = fleet
+                        .get_key_value(&self.host)
+                        .map(|(id, of)| (id.clone(), of.clone()))
+                        .into_iter()
+                        .collect();
+                    &own
+                };
+                self.look(plan, hosts, &mut followed).await;
+            }
+        }
+    }
+
+    /// Whether there is something to judge about the handler.
+    fn is_due(&self, handler: &str) -> bool {
+        let has_canary = self.stage.registry.slots(handler).is_some_and(|slots| slots.canary.is_some());
+        has_canary || self.stage.board.is_winding_down(handler)
+    }
+
+    /// What every host says of its handlers. None when the store does not tell.
+    async fn hosts(&self, all: bool) -> Option<Hosts> {
+        let mut hosts = Hosts::new();
+        if all {
+            let listed = timeout(PATIENCE, self.documents.list(Folder::Hosts)).await.ok()?.ok()?;
+            for (id, document) in listed {
+                if let Ok(status) = HostStatus::decode(&id, &document.content) {
+                    hosts.insert(id, status.handlers);
+                }
+            }
+        }
+        hosts.insert(self.host.clone(), self.stage.board.statuses(&self.stage.registry));
+        Some(hosts)
+    }
+
+    async fn look(&self, plan: &Plan, hosts: &Hosts, followed: &mut HashMap<String, Followed>) {
+        let catalog = if plan.is_shared() { &self.catalogs.shared } else { &self.catalogs.local };
+        let desired = timeout(PATIENCE, catalog.desired(&plan.name)).await;
+        let Ok(Ok(Some((generation, desired)))) = desired else { return };
+        self.judge(plan, catalog, generation, &desired, hosts, followed).await;
+        if plan.is_shared() {
+            self.note_drained(plan, catalog, generation, &desired, hosts).await;
+        }
+    }
+
+    async fn judge(
+        &self,
+        plan: &Plan,
+        catalog: &Catalog,
+        generation: u64,
+        desired: &Desired,
+        hosts: &Hosts,
+        followed: &mut HashMap<String, Followed>,
+    ) {
+        let (Some(canary), Some(active)) = (&desired.canary, desired.active) else {
+            followed.remove(&plan.name);
+            return;
+        };
+        let now = self.clock.now();
+        let anew = || Followed {
+            digest: canary.digest,
+            since: canary.since,
+            window: Window::new(canary.rules.window_ms),
+        };
+        let of = followed.entry(plan.name.clone()).or_insert_with(anew);
+        if (of.digest, of.since) != (canary.digest, canary.since) {
+            *of = anew();
+        }
+        for (id, handlers) in hosts {
+            let Some(handler) = handlers.get(&plan.name) else { continue };
+            for digest in [canary.digest, active] {
+                let counts = handler.counts.get(&digest.to_string()).cloned().unwrap_or_default();
+                of.window.observe(now, id, digest, &counts);
+            }
+        }
+        let verdict = judge(canary, &of.window.over(&canary.digest), &of.window.over(&active), now);
+        let (who, name) = (self.stage.who.as_str(), plan.name.as_str());
+        let done = match verdict {
+            Verdict::Keep => return,
+            Verdict::Promote { why } => {
+                tracing::info!(handler = name, version = canary.digest.short(), why, "promoting the canary");
+                catalog.apply(name, Command::Promote { why: Some(why) }, who, Some(generation)).await
+            }
+            Verdict::RollBack { why } => {
+                tracing::warn!(
+                    handler = name,
+                    version = canary.digest.short(),
+                    why,
+                    "rolling the canary back"
+                );
+                catalog.apply(name, Command::Rollback { why: Some(why) }, who, Some(generation)).await
+            }
+        };
+        note(name, done.map(drop));
+    }
+
+    /// How the hosts stand that have the handler. None when another of them is to look after it.
+    fn fleet_of<'a>(&self, plan: &Plan, hosts: &'a Hosts) -> Option<Vec<&'a HostHandler>> {
+        let mut first = None;
+        let mut statuses = Vec::new();
+        for (id, handlers) in hosts {
+            if let Some(status) = handlers.get(&plan.name) {
+                first.get_or_insert(id);
+                statuses.push(status);
+            }
+        }
+        (first == Some(&self.host)).then_some(statuses)
+    }
+
+    /// Says which versions run nowhere any more. One host does it, so that the others need not try.
+    async fn note_drained(
+        &self,
+        plan: &Plan,
+        catalog: &Catalog,
+        generation: u64,
+        desired: &Desired,
+        hosts: &Hosts,
+    ) {
+        let Some(statuses) = self.fleet_of(plan, hosts) else { return };
+        if statuses.iter().any(|status| status.generation < generation) {
+            return;
+        }
+        let runs = |digest: &str| {
+            statuses.iter().any(|status| {
+                let places = [&status.active, &status.canary];
+                status.draining.iter().any(|of| of == digest)
+                    || places.into_iter().any(|of| of.as_deref() == Some(digest))
+            })
+        };
+        for version in desired.versions.iter().filter(|version| version.state == State::Draining) {
+            if !runs(&version.digest.to_string()) {
+                let drained = Command::Drained { digest: version.digest };
+                let done = catalog.apply(&plan.name, drained, &self.stage.who, None).await;
+                note(&plan.name, done.map(drop));
+            }
+        }
+    }
+}
+
+/// Somebody else was faster, or the store is away: the next look sees what there is then.
+fn note(handler: &str, done: Result<(), CatalogError>) {
+    if let Err(fault) = done {
+        tracing::debug!(handler, %fault, "not written down");
+    }
+}

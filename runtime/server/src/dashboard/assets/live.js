@@ -1,0 +1,169 @@
+// What a page gains with a script: it stays fresh, times count on, many rows are ticked at once. Every page works
+// without it.
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const byId = (id) => document.getElementById(id);
+  const lamp = byId("live");
+  const tell = (state, text) => {
+    if (!lamp) return;
+    lamp.dataset.state = state;
+    lamp.textContent = text;
+  };
+
+  // --- times ---
+  const words = (seconds) => {
+    const s = Math.abs(seconds);
+    if (s < 60) return `${Math.floor(s)} s`;
+    if (s < 3600) return `${Math.floor(s / 60)} min`;
+    if (s < 86400) return `${Math.floor(s / 3600)} h`;
+    return `${Math.floor(s / 86400)} d`;
+  };
+  // The host's clock counts: this machine's may be wrong.
+  const skew = Number(root.dataset.now || Date.now()) - Date.now();
+  const retime = () => {
+    for (const time of document.querySelectorAll("time[data-at]")) {
+      const seconds = (Date.now() + skew - Number(time.dataset.at)) / 1000;
+      const text = seconds >= 0 ? `${words(seconds)} ago` : `in ${words(seconds)}`;
+      if (time.textContent !== text) time.textContent = text;
+    }
+  };
+  setInterval(retime, 1000);
+
+  // --- ticks ---
+  const recount = (form) => {
+    const rows = [...form.querySelectorAll("input[name=id]")];
+    const ticked = rows.filter((row) => row.checked).length;
+    const all = form.querySelector("input[data-all]");
+    if (all) {
+      all.checked = ticked > 0 && ticked === rows.length;
+      all.indeterminate = ticked > 0 && ticked < rows.length;
+    }
+    const told = form.querySelector("[data-told]");
+    if (told) told.textContent = ticked ? `${ticked} selected` : told.dataset.told;
+    for (const button of form.querySelectorAll("button[data-needs-ticks]")) button.disabled = ticked === 0;
+  };
+  const recountAll = () => document.querySelectorAll("form[data-ticks]").forEach(recount);
+  let last = null;
+  document.addEventListener("click", (event) => {
+    const box = event.target;
+    if (!(box instanceof HTMLInputElement) || box.type !== "checkbox") return;
+    const form = box.closest("form[data-ticks]");
+    if (!form) return;
+    const rows = [...form.querySelectorAll("input[name=id]")];
+    if ("all" in box.dataset) rows.forEach((row) => { row.checked = box.checked; });
+    else if (event.shiftKey && last && rows.includes(last)) {
+      const [from, to] = [rows.indexOf(last), rows.indexOf(box)].sort((a, b) => a - b);
+      rows.slice(from, to + 1).forEach((row) => { row.checked = box.checked; });
+    }
+    if (box.name === "id") last = box;
+    recount(form);
+  });
+  for (const all of document.querySelectorAll("[data-scripted]")) all.hidden = false;
+  recountAll();
+
+  // --- copying ---
+  document.addEventListener("click", async (event) => {
+    const button = event.target instanceof Element ? event.target.closest("button[data-copy]") : null;
+    if (!button) return;
+    const from = byId(button.dataset.copy);
+    if (!from || !navigator.clipboard) return;
+    await navigator.clipboard.writeText(from.textContent);
+    const was = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = was; }, 1500);
+  });
+
+  // --- keys ---
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]")) return;
+    const search = document.querySelector("input[type=search]");
+    if (!search) return;
+    event.preventDefault();
+    search.focus();
+  });
+
+  // --- freshness: the page is asked for again, and the parts that changed are taken over ---
+  const busy = (part) => part.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox]), textarea, select");
+  // Times count on by themselves; what they stood at is no change.
+  const plain = (node) => node.outerHTML.replace(/(<time[^>]*>)[^<]*/g, "$1");
+  const shown = new Map([...document.querySelectorAll("[data-live]")].map((part) => [part.id, plain(part)]));
+  const take = (fresh) => {
+    for (const part of document.querySelectorAll("[data-live]")) {
+      const now = fresh.getElementById(part.id);
+      if (!now || busy(part)) continue;
+      const text = plain(now);
+      if (shown.get(part.id) === text) continue;
+      shown.set(part.id, text);
+      const ticked = new Set([...part.querySelectorAll("input[name=id]:checked")].map((box) => box.value));
+      const focused = part.contains(document.activeElement) ? document.activeElement : null;
+      const [href, value] = [focused?.getAttribute("href"), focused?.getAttribute("value")];
+      const next = document.importNode(now, true);
+      for (const box of next.querySelectorAll("input[name=id]")) box.checked = ticked.has(box.value);
+      for (const all of next.querySelectorAll("[data-scripted]")) all.hidden = false;
+      part.replaceWith(next);
+      const same = (node) => (href && node.getAttribute("href") === href) || (value && node.getAttribute("value") === value);
+      if (focused) [...next.querySelectorAll("a, input, button")].find(same)?.focus();
+    }
+    retime();
+    recountAll();
+  };
+  let asking = false;
+  let again = false;
+  const refresh = async () => {
+    if (document.hidden) return;
+    if (asking) { again = true; return; }
+    asking = true;
+    try {
+      const answer = await fetch(location.href, { headers: { "x-refresh": "1" }, redirect: "manual" });
+      if (answer.type === "opaqueredirect" || answer.status === 401) { location.reload(); return; }
+      if (answer.ok || answer.status === 503) take(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      if (answer.ok && (!source || source.readyState === EventSource.OPEN)) tell("on", "Live");
+    } catch { tell("lost", "Connection lost, trying again"); }
+    asking = false;
+    if (again) { again = false; soon(); }
+  };
+  // Many things may happen in a moment: one look is enough.
+  let pending = null;
+  const soon = () => { pending ??= setTimeout(() => { pending = null; refresh(); }, 700); };
+
+  let source = null;
+  if (document.querySelector("[data-live]")) {
+    const stream = root.dataset.stream;
+    const listen = () => {
+      source = new EventSource(stream);
+      source.onopen = () => tell("on", "Live");
+      source.onmessage = soon;
+      source.addEventListener("dropped", soon);
+      source.onerror = () => {
+        if (source.readyState !== EventSource.CLOSED) return;
+        tell("lost", "Connection lost, trying again");
+        setTimeout(listen, 3000);
+      };
+    };
+    if (stream) listen();
+    else tell("on", "Live");
+    // What no event tells of: ages, health, hosts.
+    setInterval(soon, Number(root.dataset.every || 5000));
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+  }
+
+  // --- a log that grows ---
+  const log = document.querySelector("[data-log]");
+  if (log) {
+    const box = log.parentElement;
+    const lines = new EventSource(log.dataset.log);
+    lines.onmessage = (event) => {
+      const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+      const line = document.createElement("li");
+      line.textContent = JSON.parse(event.data);
+      log.append(line);
+      byId("no-log")?.remove();
+      if (atEnd) box.scrollTop = box.scrollHeight;
+    };
+    lines.addEventListener("end", () => { lines.close(); refresh(); });
+    lines.onerror = () => { if (lines.readyState === EventSource.CLOSED) refresh(); };
+    box.scrollTop = box.scrollHeight;
+  }
+})();

@@ -1,0 +1,299 @@
+//! `jobcell handler deploy|activate|canary|promote|rollback|quarantine|release|shadow`: changing what is wanted, and
+//! waiting until every host has followed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jobcell_handlers::trust::Trust;
+use jobcell_handlers::{Digest, Manifest, manifest};
+use jobcell_server::{Author, CanaryLimits, Change, Deployment, HandlersError, Then};
+use jobcell_wasm::screen;
+use serde_json::Value;
+
+use super::place::Place;
+use super::shown::{Host, Shown, short};
+use super::{failed, keys, read_component, show};
+use crate::cli::args::{CanaryArgs, ChangeArgs, DeployArgs};
+use crate::cli::console::{Console, visible};
+use crate::cli::exit::{Exit, Failure};
+use crate::config::{Config, Environment};
+
+/// A canary's share when nobody says another: enough to see a fault, and few jobs to repeat when there is one.
+const PERCENT: u8 = 5;
+/// Between two looks at the hosts.
+const LOOK: Duration = Duration::from_millis(50);
+/// What a host is that does not follow.
+const LAGGING: &str = "lagging";
+/// How long a host may say that it lags before it is no longer waited for: what passes has passed by then.
+const LAG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Takes in a version and gives it the jobs.
+pub(super) async fn deploy(
+    place: &Place,
+    args: &DeployArgs,
+    config: &Config,
+    environment: &Environment,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    let DeployArgs { handler, file, signature, stage, canary, approve, change } = args;
+    let bytes = read_component(file)?;
+    let signature = match signature {
+        Some(path) => Some(keys::read_signature(path)?),
+        None => keys::signature_beside(file)?,
+    };
+    // What is refused here costs no upload; where it goes it is looked at again.
+    let refused =
+        |error: &dyn std::fmt::Display| Failure::new(Exit::Refused, format!("{}: {error}", file.display()));
+    screen(&bytes).map_err(|error| refused(&error))?;
+    let read = Manifest::read(&bytes).map_err(|error| refused(&error))?;
+    let digest = Digest::of(&bytes);
+    if matches!(place, Place::Store { .. }) {
+        let section = manifest::section(&bytes).map_err(|error| refused(&error))?.unwrap_or_default();
+        let trust = Trust::new(config.trust.require_signature, keys::public_keys(&config.trust.keys)?);
+        trust.verify(handler, &digest, section, signature.as_ref()).map_err(|error| refused(&error))?;
+    }
+    tell_version(file, &digest, read.as_ref(), bytes.len(), console);
+    let author = author(change, environment);
+    let uploaded = |then, approve, author| {
+        let wasm = Bytes::from(bytes.clone());
+        let signature = signature.map(|signature| signature.to_string());
+        place.handlers().deploy(handler, Deployment { wasm, signature, then, approve }, author)
+    };
+    let then = match (stage, canary) {
+        (true, _) => Then::Stage,
+        (false, Some(percent)) => Then::Canary { percent: *percent },
+        (false, None) => Then::Activate,
+    };
+    let started = Instant::now();
+    let answer =
+        uploaded(then, *approve, author).await.map_err(|error| unapproved(error, handler, &digest))?;
+    let shown = Shown::of(&answer)?;
+    if *approve && let Some(version) = shown.version(&digest.to_string()).filter(|it| !it.wants.is_empty()) {
+        console.note(&format!("approved: it wants {}", list(&version.wants)));
+    }
+    if *stage {
+        let wider = shown.wider(&digest.to_string());
+        if !wider.is_empty() {
+            console.note(&format!(
+                "beyond the active version it wants {}; activating needs --approve",
+                list(&wider)
+            ));
+        }
+        console.answer(&answer, |_| {
+            format!(
+                "{handler}: {} is staged; `jobcell handler activate {handler} {}` gives it the jobs\n",
+                digest.short(),
+                digest.short()
+            )
+        })?;
+        return Ok(Exit::Done);
+    }
+    settle(place, handler, answer, Some(&digest.to_string()), change, started, console).await
+}
+
+/// Does one thing to a handler's versions.
+pub(super) async fn make(
+    place: &Place,
+    handler: &str,
+    asked: Change,
+    args: &ChangeArgs,
+    environment: &Environment,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    let needs_hosts = !matches!(asked, Change::Release { .. } | Change::Shadow { .. });
+    let started = Instant::now();
+    let version = match &asked {
+        Change::Activate { version, .. } | Change::Canary { version, .. } => Some(version.clone()),
+        _ => None,
+    };
+    let answer = place.handlers().change(handler, asked, author(args, environment)).await;
+    let answer = answer.map_err(|error| approval(error, handler, version.as_deref()))?;
+    if needs_hosts {
+        return settle(place, handler, answer, None, args, started, console).await;
+    }
+    let shown = Shown::of(&answer)?;
+    console.answer(&answer, |_| summary(&shown))?;
+    Ok(Exit::Done)
+}
+
+/// A canary as it is asked for.
+pub(super) fn canary(args: &CanaryArgs, config: &Config) -> Change {
+    let CanaryArgs {
+        place,
+        percent,
+        approve,
+        window,
+        min_jobs,
+        max_failures_over,
+        max_latency,
+        promote_after,
+        ..
+    } = args;
+    let millis =
+        |time: &Option<Duration>| time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let rules = CanaryLimits {
+        window_ms: millis(window),
+        min_jobs: *min_jobs,
+        max_failures_over: *max_failures_over,
+        max_latency: *max_latency,
+        promote_after_ms: millis(promote_after),
+    };
+    let configured = config.handlers.get(&place.handler).map(|handler| handler.canary.percent);
+    let percent = percent.or(configured).unwrap_or(PERCENT);
+    Change::Canary { version: place.version.clone(), percent, approve: *approve, rules }
+}
+
+/// Waits until every host runs what is wanted, telling of each as it does, and prints how it ended.
+async fn settle(
+    place: &Place,
+    handler: &str,
+    mut answer: Value,
+    deployed: Option<&str>,
+    args: &ChangeArgs,
+    started: Instant,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    let mut shown = Shown::of(&answer)?;
+    let mut following = Following::default();
+    let exit = loop {
+        if let Some(why) = deployed.and_then(|digest| refusal(&shown, digest)) {
+            return Err(Failure::new(Exit::Refused, format!("handler {handler:?}: {why}")));
+        }
+        following.look(&shown, started, console);
+        if args.no_wait || shown.hosts.iter().all(|host| show::follows(&shown, host)) {
+            break Exit::Done;
+        }
+        if following.is_stuck(&shown) {
+            break Exit::Refused;
+        }
+        if started.elapsed() > Duration::from_secs(args.wait) {
+            break Exit::Failed;
+        }
+        tokio::time::sleep(LOOK).await;
+        answer = place.handlers().get(handler).await.map_err(failed)?;
+        shown = Shown::of(&answer)?;
+    };
+    if shown.hosts.is_empty() {
+        console.note("no host runs this handler now; the next one that starts takes it as it is");
+    }
+    for host in shown.hosts.iter().filter(|host| !args.no_wait && !show::follows(&shown, host)) {
+        let why = host.lag.as_deref().unwrap_or("it did not say why");
+        console.note(&format!("{} still runs {}: {}", visible(&host.host), runs(host), visible(why)));
+    }
+    console.answer(&answer, |_| summary(&shown))?;
+    Ok(exit)
+}
+
+/// The hosts that have been told of, and those that lag with the time since.
+#[derive(Default)]
+struct Following {
+    told: BTreeSet<String>,
+    lagging: BTreeMap<String, Instant>,
+}
+
+impl Following {
+    /// Tells of each host that has followed since the last look.
+    fn look(&mut self, shown: &Shown, started: Instant, console: &mut Console<'_>) {
+        let is_lagging = |name: &String| shown.hosts.iter().any(|it| it.host == *name && it.state == LAGGING);
+        self.lagging.retain(|name, _| is_lagging(name));
+        for host in &shown.hosts {
+            if show::follows(shown, host) && self.told.insert(host.host.clone()) {
+                let took = started.elapsed().as_millis();
+                console.note(&format!("{} runs {} after {took} ms", visible(&host.host), runs(host)));
+            }
+            if host.state == LAGGING {
+                self.lagging.entry(host.host.clone()).or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// Whether nobody is on the way any more: every host that has not followed has lagged for too long.
+    fn is_stuck(&self, shown: &Shown) -> bool {
+        let is_late =
+            |host: &Host| self.lagging.get(&host.host).is_some_and(|since| since.elapsed() > LAG_PATIENCE);
+        shown.hosts.iter().filter(|host| !show::follows(shown, host)).all(is_late)
+    }
+}
+
+/// The versions that a host gives jobs to.
+fn runs(host: &Host) -> String {
+    let active = host.active.as_deref().map_or("no version", short);
+    match host.canary.as_deref() {
+        None => active.to_owned(),
+        Some(canary) => format!("{active} and {}", short(canary)),
+    }
+}
+
+/// Why the version that was just deployed takes no jobs, when every host has to refuse it.
+fn refusal(shown: &Shown, digest: &str) -> Option<String> {
+    let version = shown.version(digest)?;
+    let is_bad = version.state == "refused" || version.state == "quarantined";
+    is_bad.then(|| format!("version {} is {}: {}", short(digest), version.state, visible(&version.why)))
+}
+
+/// `media: 4f1c0d9ae7b2 is active (generation 7)`.
+fn summary(shown: &Shown) -> String {
+    let Shown { name, generation, active, canary, shadow, .. } = shown;
+    let active = active.as_deref().map_or("no version", short);
+    let mut text = format!("{}: {active} is active", visible(name));
+    if let Some(canary) = canary {
+        text += &format!(", {} takes {} % of the jobs", short(&canary.digest), canary.percent);
+    }
+    if let Some(shadow) = shadow {
+        text += &format!(", {} runs on copies of {} %", short(&shadow.digest), shadow.percent);
+    }
+    text + &format!(" (generation {generation})\n")
+}
+
+fn tell_version(
+    file: &Path,
+    digest: &Digest,
+    manifest: Option<&Manifest>,
+    size: usize,
+    console: &mut Console<'_>,
+) {
+    let name = manifest.map_or_else(String::new, |manifest| {
+        let version = manifest.version.as_deref().unwrap_or_default();
+        format!(" {} {}", visible(&manifest.name), visible(version)).trim_end().to_owned() + ","
+    });
+    console.note(&format!(
+        "{}:{name} version {}, {} KiB",
+        file.display(),
+        digest.short(),
+        size.div_ceil(1024)
+    ));
+}
+
+/// The error of a deploy, with what it wants and how to agree to it.
+fn unapproved(error: HandlersError, handler: &str, digest: &Digest) -> Failure {
+    approval(error, handler, Some(&digest.short()))
+}
+
+fn approval(error: HandlersError, handler: &str, version: Option<&str>) -> Failure {
+    let Some(wider) = error.details.get("wider").and_then(Value::as_array) else { return failed(error) };
+    let lines: Vec<String> =
+        wider.iter().filter_map(Value::as_str).map(|line| format!("  + {}", visible(line))).collect();
+    let version = version.unwrap_or("VERSION");
+    let told = format!(
+        "handler {handler:?}: version {version} wants what the active one does not have:\n{}\nit is staged and takes no \
+         jobs. Look at each line; to agree: jobcell handler activate {handler} {version} --approve",
+        lines.join("\n")
+    );
+    Failure::new(Exit::Refused, told)
+}
+
+fn list(lines: &[String]) -> String {
+    if lines.is_empty() { "nothing".to_owned() } else { visible(&lines.join(", ")) }
+}
+
+/// Who this is: over a host's API that is known by the token instead.
+fn author(args: &ChangeArgs, environment: &Environment) -> Author {
+    let user = ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| environment.get(name));
+    Author {
+        who: user.unwrap_or("cli").to_owned(),
+        why: args.why.clone().unwrap_or_default(),
+        generation: args.generation,
+    }
+}

@@ -1,0 +1,298 @@
+// Drives a real browser over the dashboard of a host that has the queues `work` and `other`, both for the guest `basic`.
+// Started with one argument, JSON: what to do (`scenario`) where (`base`, prefix included), with which `token` if any is
+// needed, the `chromium`, and where pictures go (`shots`). Each fault is a line; without any the exit code is 0.
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const asked = JSON.parse(process.argv[2]);
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const FLAGS = [
+  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+];
+// Every wait ends; a slow machine is no fault.
+const SOON = 20_000;
+const PHONE = { width: 390, height: 844 };
+const DESK = { width: 1360, height: 900 };
+const faults = [];
+const check = (is, text) => { if (!is) faults.push(text); };
+
+// What the browser has no part in: jobs come from producers.
+async function api(method, path, body) {
+  const headers = { "content-type": "application/json", ...(asked.admin && { authorization: `Bearer ${asked.admin}` }) };
+  const answer = await fetch(`${asked.base}/api/v1${path}`, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(SOON) });
+  if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
+  return answer.status === 204 ? null : answer.json();
+}
+
+const job = (queue, name, data, opts, query = "") => api("POST", `/queues/${queue}/jobs${query}`, { name, data, opts });
+
+// One job of each kind that pages show.
+async function fill() {
+  const hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)>";
+  await job("work", "noop", { i: 1, note: hostile }, { jobId: "done" }, "?wait=30");
+  for (const id of ["failing", "failing-2", "failing-3"]) {
+    await job("work", "fail", { kind: "fatal", message: `refused for good: ${hostile}` }, { jobId: id }, "?wait=30");
+  }
+  await job("work", "flaky", { until: 3 }, { jobId: "tried", attempts: 5, backoff: 20 }, "?wait=30");
+  await job("work", "noop", { i: 2 }, { jobId: "later", delay: 3_600_000 });
+  await job("work", "noop", { i: 3 }, { jobId: "parent", delay: 7_200_000 });
+  await job("work", "noop", { i: 4 }, { jobId: "child", delay: 7_200_000, parent: { id: "parent", queue: "bull:work" } });
+  await api("PUT", "/queues/work/schedulers/hourly", { pattern: "0 * * * *", name: "noop", data: { i: 5 } });
+}
+
+const browser = await chromium.launch({ executablePath: asked.chromium, args: FLAGS });
+
+async function open(options = {}) {
+  const context = await browser.newContext({ viewport: DESK, colorScheme: "light", ...options });
+  context.setDefaultTimeout(SOON);
+  const page = await context.newPage();
+  page.expected = [];
+  page.on("console", (message) => {
+    if (message.type() !== "error" || page.expected.some((part) => message.text().includes(part))) return;
+    faults.push(`console at ${page.url()}: ${message.text()}`);
+  });
+  page.on("pageerror", (error) => faults.push(`script at ${page.url()}: ${error.message}`));
+  page.on("request", (request) => {
+    const url = new URL(request.url());
+    if (url.protocol.startsWith("http") && url.host !== new URL(asked.base).host) faults.push(`a request left for ${url.host}`);
+  });
+  return page;
+}
+
+async function go(page, path, status = 200) {
+  if (status !== 200) page.expected.push(`status of ${status}`);
+  const answer = await page.goto(asked.base + path, { waitUntil: "load" });
+  check(answer.status() === status, `${path}: ${answer.status()}, not ${status}`);
+}
+
+async function looksWell(page, name) {
+  const wide = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+  check(wide[0] <= wide[1], `${name}: ${wide[0]} px are wider than the window's ${wide[1]}`);
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  for (const { id, impact, help, nodes } of violations) {
+    if (!["serious", "critical"].includes(impact)) continue;
+    faults.push(`${name}: ${impact} ${id}: ${help}: ${nodes.slice(0, 3).map((node) => `${node.html.slice(0, 160)} ${node.any.map((any) => any.message).join(" ").slice(0, 160)}`).join(" | ")}`);
+  }
+  mkdirSync(asked.shots, { recursive: true });
+  await page.screenshot({ path: `${asked.shots}/${name}.png`, fullPage: true });
+}
+
+const text = (page, part) => page.getByText(part).first().waitFor();
+const press = (page, name, within = page) => within.getByRole("button", { name, exact: true }).click();
+// A question is open over the page: the button in it.
+const agree = async (page, name) => press(page, name, page.locator(".ask:popover-open"));
+
+const PAGES = {
+  overview: "", queues: "/queues", failed: "/queues/work?state=failed", completed: "/queues/work?state=completed",
+  delayed: "/queues/work?state=delayed", empty: "/queues/other?state=waiting", job: "/queues/work/jobs/failing",
+  result: "/queues/work/jobs/done", flow: "/queues/work/jobs/parent", add: "/queues/work/add", schedules: "/schedules",
+  handlers: "/handlers", handler: "/handlers/basic", hosts: "/hosts", audit: "/audit",
+};
+
+const scenarios = {
+  // Each page in each colour and on a phone: looks well, says nothing on the console, has no serious fault for those who
+  // hear it, leaves nothing outside the window.
+  async pages() {
+    for (const [mode, options] of [["light", {}], ["dark", { colorScheme: "dark" }], ["phone", { viewport: PHONE, isMobile: true }]]) {
+      const page = await open(options);
+      for (const [name, path] of Object.entries(PAGES)) {
+        await go(page, path);
+        await looksWell(page, `${name}-${mode}`);
+      }
+      await go(page, "/queues/work/jobs/none", 404);
+      await looksWell(page, `missing-${mode}`);
+      await page.context().close();
+    }
+    // Dark by choice, on a machine that is light.
+    const page = await open();
+    await go(page, "");
+    await press(page, "Dark colours");
+    await page.waitForFunction(() => document.documentElement.dataset.theme === "dark");
+    const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    check(ground === "rgb(14, 17, 22)", `dark by choice: ${ground}`);
+    await go(page, "/hosts");
+    check(await page.evaluate(() => document.documentElement.dataset.theme) === "dark", "the choice is kept");
+  },
+
+  // Everything that can be done, by the keyboard where that is quicker, and what it came to.
+  async acts() {
+    const page = await open();
+    await go(page, "/queues/work");
+    await press(page, "Pause");
+    await text(page, "work is paused");
+    await press(page, "Limits");
+    await page.getByLabel("Jobs at once").fill("3");
+    await looksWell(page, "question-limits");
+    await agree(page, "Set limits");
+    await text(page, "at most 3 at once");
+    // A job is added, with a delay, and promoted.
+    await page.getByRole("link", { name: "Add a job" }).click();
+    await page.getByLabel("Name", { exact: true }).fill("noop");
+    await page.getByLabel("Payload").fill('{"i": 7}');
+    await page.getByLabel("Delay in milliseconds").fill("3600000");
+    await page.getByText("More options").click();
+    await page.getByLabel("Id", { exact: true }).fill("by-hand");
+    await press(page, "Add the job");
+    await text(page, "Job by-hand is added");
+    await press(page, "Promote");
+    await text(page, "Job by-hand is due now");
+    await press(page, "Cancel");
+    await text(page, "Job by-hand is cancelled");
+    await press(page, "Retry");
+    await text(page, "waits to run again");
+    // Nothing runs while the queue is paused; then it does, and the page learns of it by itself.
+    await page.locator("#facts").getByText("Waiting", { exact: true }).waitFor();
+    await api("POST", "/queues/work/resume");
+    await page.locator("#facts").getByText("Completed", { exact: true }).waitFor();
+    await press(page, "Remove…");
+    await agree(page, "Remove it");
+    await text(page, "Job by-hand is removed");
+    // Many at once.
+    await go(page, "/queues/work?state=failed");
+    await page.getByLabel("Select all on this page").check();
+    await text(page, "3 selected");
+    await page.getByLabel("Select job failing", { exact: true }).uncheck();
+    await press(page, "Remove selected");
+    await text(page, "2 jobs removed");
+    await press(page, "Retry all failed");
+    await agree(page, "Retry all failed");
+    await text(page, "1 job run again");
+    await go(page, "/queues/work?state=delayed");
+    await press(page, "Promote all delayed");
+    await agree(page, "Promote all delayed");
+    await text(page, "made due");
+    await go(page, "/queues/work?state=completed");
+    await press(page, "Clean…");
+    await page.getByLabel("Older than, in minutes").fill("0");
+    await agree(page, "Remove them");
+    await text(page, "(completed) removed from work");
+    await go(page, "/queues/other");
+    await press(page, "Drain…");
+    await page.keyboard.press("Escape");
+    await page.locator(".ask:popover-open").waitFor({ state: "detached" }).catch(() => check(false, "Escape closes a question"));
+    await press(page, "Drain…");
+    await agree(page, "Drain the queue");
+    await text(page, "removed from other");
+    await go(page, "/schedules");
+    await page.getByLabel("Queue", { exact: true }).fill("work");
+    await page.getByLabel("Id", { exact: true }).fill("nightly");
+    await page.getByLabel("Cron pattern").fill("0 3 * * *");
+    await page.getByLabel("Name of its jobs").fill("noop");
+    await press(page, "Set the schedule");
+    await text(page, "Schedule nightly of work is set");
+    await press(page, "Remove…", page.getByRole("row", { name: "nightly" }));
+    await agree(page, "Remove it");
+    await text(page, "Schedule nightly of work is removed");
+    await go(page, "/hosts");
+    await press(page, "Quiet");
+    await text(page, "takes no new jobs in a moment");
+    await page.locator(".state.quiet").waitFor();
+    await press(page, "Take jobs again");
+    await page.locator(".state.running").waitFor();
+    await go(page, "/audit");
+    for (const act of ["queue pause", "queue limits", "job add", "job cancel", "job remove", "queue clean", "queue drain", "schedule set", "host quiet"]) {
+      check(await page.getByText(act, { exact: true }).count() > 0, `the audit has ${act}`);
+    }
+    await looksWell(page, "audit-full");
+  },
+
+  // A page that is looked at keeps up with what happens, and a log grows line by line.
+  async live() {
+    const page = await open();
+    await go(page, "/queues/work?state=active");
+    await page.locator("#live[data-state=on]").waitFor();
+    await api("POST", "/queues/work/pause");
+    await job("work", "sleep", { ms: 600_000 }, { jobId: "sleeper" });
+    await job("work", "logs", { lines: 3 }, { jobId: "talker" });
+    const talker = await open();
+    await go(talker, "/queues/work/jobs/talker");
+    await text(talker, "Nothing logged");
+    await api("POST", "/queues/work/resume");
+    // Nobody touches either page from here on.
+    await page.getByRole("link", { name: "sleep" }).waitFor();
+    await talker.locator(".log li").nth(8).waitFor();
+    const lines = await talker.locator(".log li").allTextContents();
+    check(lines.filter((line) => line.includes("log 2")).length === 1, `each line once: ${lines}`);
+    await talker.locator("#facts").getByText("Completed", { exact: true }).waitFor();
+    await looksWell(talker, "log");
+    await go(talker, "/queues/work/jobs/sleeper");
+    await press(talker, "Cancel");
+    await talker.locator("#facts").getByText("Failed", { exact: true }).waitFor();
+    await page.getByText("No job runs").waitFor();
+  },
+
+  // Without a script everything is there and can be done.
+  async bare() {
+    const page = await open({ javaScriptEnabled: false });
+    for (const path of Object.values(PAGES)) await go(page, path);
+    await go(page, "/queues/work");
+    await press(page, "Pause");
+    await text(page, "work is paused");
+    await press(page, "Resume");
+    await text(page, "gives out jobs again");
+    await go(page, "/queues/work?state=failed");
+    await page.getByLabel("Select job failing", { exact: true }).check();
+    await press(page, "Retry selected");
+    await text(page, "1 job retried");
+  },
+
+  // Signing in and out.
+  async login() {
+    const page = await open();
+    page.expected.push("status of 401");
+    await go(page, "/hosts");
+    check(new URL(page.url()).pathname.endsWith("/login"), "whoever is not signed in is asked to");
+    await looksWell(page, "login");
+    await page.getByLabel("Token").fill("wrong");
+    await page.keyboard.press("Enter");
+    await text(page, "This token is not known");
+    await looksWell(page, "login-refused");
+    await page.getByLabel("Token").fill(asked.token);
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "Hosts" }).waitFor();
+    const cookies = await page.context().cookies();
+    const session = cookies.find((cookie) => cookie.name === "jobcell");
+    check(session?.httpOnly && session.sameSite === "Strict", `the cookie: ${JSON.stringify(session)}`);
+    check(await page.evaluate(() => document.cookie) === "", "no script can read a cookie");
+    await go(page, "/queues/work?state=failed");
+    check(await page.getByRole("button", { name: "Pause" }).count() === 0, "a viewer has no buttons");
+    check(await page.getByRole("checkbox").count() === 0, "and no boxes");
+    await press(page, "Sign out");
+    await page.getByLabel("Token").waitFor();
+    await go(page, "/queues/work?state=failed");
+    check(new URL(page.url()).pathname.endsWith("/login"), "signed out is signed out");
+  },
+
+  // The picture of the README.
+  async picture() {
+    for (const [queue, running] of [["mail", 2], ["payments", 1], ["thumbnails", 4]]) {
+      for (let n = 0; n < running; n += 1) await job(queue, "sleep", { ms: 60_000 });
+    }
+    for (const [queue, name, delay] of [["mail", "digest", 3_600_000], ["payments", "settle", 900_000], ["payments", "settle", 1_800_000]]) {
+      await job(queue, name, { i: 1 }, { delay });
+    }
+    const page = await open({ viewport: { width: 1280, height: 900 } });
+    await go(page, "");
+    await page.locator("#live[data-state=on]").waitFor();
+    mkdirSync(asked.shots, { recursive: true });
+    await page.screenshot({ path: asked.picture });
+  },
+};
+
+try {
+  if (asked.scenario !== "picture") await fill();
+  await scenarios[asked.scenario]();
+} catch (error) {
+  const page = browser.contexts().flatMap((context) => context.pages()).at(-1);
+  if (page) {
+    mkdirSync(asked.shots, { recursive: true });
+    await page.screenshot({ path: `${asked.shots}/stuck-${asked.scenario}.png`, fullPage: true }).catch(() => {});
+  }
+  faults.push(`${error.message.split("\n").slice(0, 12).join("\n")} at ${page?.url()}`);
+}
+await browser.close();
+faults.forEach((fault) => console.log(`- ${fault}`));
+process.exit(faults.length === 0 ? 0 : 1);

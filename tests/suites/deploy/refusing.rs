@@ -1,0 +1,96 @@
+//! What does not get in, and that the version before goes on.
+
+use jobcell_tests::Host;
+use serde_json::json;
+
+use super::{DEPLOYED, build, deploy, digest, ran_on, short, standing, written};
+use crate::stage::{Stage, on_both_stores};
+
+on_both_stores! {
+    fn what_no_host_can_run_is_refused_and_the_active_version_goes_on(stage: &Stage) {
+        let site = stage.site(DEPLOYED);
+        let one = deploy(&site, 1, &[]);
+        let host = Host::start(&site);
+        let whole = build(2);
+        for (name, bytes, part) in [
+            ("cut.wasm", whole[..whole.len() / 2].to_vec(), "malformed"),
+            ("text.wasm", b"hello".to_vec(), "not WebAssembly"),
+            ("world.wasm", wat::parse_str("(component)").unwrap(), "handle"),
+            ("module.wasm", wat::parse_str("(module)").unwrap(), "module"),
+        ] {
+            let file = site.write(name, bytes).display().to_string();
+            let ran = site.cli(&["--json", "handler", "deploy", "basic", &file]).exits(78);
+            assert!(ran.stderr.contains(part) && ran.stderr.contains(name), "{part}: {ran}");
+            assert_eq!(ran.json()["error"]["exit"], 78);
+        }
+        let view = standing(&site);
+        assert_eq!((&view["active"], view["versions"].as_array().map(Vec::len)), (&json!(one), Some(1)), "{view}");
+        assert_eq!(ran_on(&host), one);
+        host.stop();
+    }
+
+    fn only_what_a_trusted_key_signed_gets_in(stage: &Stage) {
+        let site = stage.site("");
+        let keygen = |name: &str| {
+            let made = site.cli(&["--json", "handler", "keygen", "--out", name]).ok().json();
+            made["publicKey"].as_str().unwrap().to_owned()
+        };
+        let (ours, _) = (keygen("ours.key"), keygen("theirs.key"));
+        let trust = format!("{}\n{DEPLOYED}\n[trust]\nrequire-signature = true\nkeys = [{ours:?}]\n", site.config());
+        site.write_config(&trust);
+        let (file, one) = written(&site, 1);
+        let try_deploy = |file: &str| site.cli(&["handler", "deploy", "basic", file]);
+        let _ = try_deploy(&file).exits(78).says(&["is not signed", "jobcell handler sign"]);
+        let _ = site.cli(&["handler", "sign", &file, "--key", "ours.key"]).ok();
+        let _ = site.cli(&["handler", "verify", &file]).ok().answers(&["is believed"]);
+        let _ = try_deploy(&file).ok();
+        let host = Host::start(&site);
+        assert_eq!(ran_on(&host), one);
+
+        let (file, two) = written(&site, 2);
+        // The host is asked here on the embedded store, and this process looks first on Redis: both refuse.
+        let _ = try_deploy(&file).exits(78).says(&["is not signed"]);
+        let _ = site.cli(&["handler", "sign", &file, "--key", "theirs.key"]).ok();
+        let _ = try_deploy(&file).exits(78).says(&["not among [trust] keys"]);
+        let _ = site.cli(&["handler", "sign", &file, "--key", "ours.key"]).ok();
+        let signature = site.read("basic-2.wasm.sig");
+        site.write("basic-2.wasm", build(3));
+        let _ = try_deploy(&file).exits(78).says(&["the signature of version"]);
+        let _ = site.cli(&["handler", "verify", &file]).exits(78).says(&["the signature of version"]);
+        assert_eq!(standing(&site)["active"], json!(one));
+        assert_eq!(ran_on(&host), one);
+
+        site.write("basic-2.wasm", build(2));
+        site.write("basic-2.wasm.sig", signature);
+        let _ = try_deploy(&file).ok().answers(&[short(&two)]);
+        assert_eq!(ran_on(&host), two);
+        host.stop();
+    }
+
+    fn a_version_that_wants_more_waits_for_somebody_to_agree(stage: &Stage) {
+        let config = format!("{DEPLOYED}[handlers.basic.grants]\ncache = true\nkv = [\"totals\"]\n");
+        let site = stage.site(&config);
+        let one = deploy(&site, 1, &[]);
+        let host = Host::start(&site);
+        // A manifest that says more than the version before did.
+        let manifest = br#"{"name":"basic","version":"2.0.0","wants":{"cache":true,"kv":["totals"]}}"#;
+        let mut bytes = build(2);
+        let name = b"jobcell:manifest";
+        let size = 1 + name.len() + manifest.len();
+        bytes.extend([0, (size & 0x7f) as u8 | 0x80, (size >> 7) as u8, name.len() as u8]);
+        bytes.extend(name);
+        bytes.extend(manifest);
+        let file = site.write("wider.wasm", &bytes).display().to_string();
+        let wider = digest(&bytes);
+        let deploy = ["handler", "deploy", "basic", &*file];
+        let told = site.cli(&deploy).exits(78);
+        let _ = told.says(&["+ cache", "totals", "is staged", "--approve", short(&wider)]);
+        assert_eq!(standing(&site)["active"], json!(one));
+        assert_eq!(ran_on(&host), one);
+        let _ = site.cli(&[&deploy[..], &["--approve"]].concat()).ok().says(&["approved: it wants"]);
+        assert_eq!(ran_on(&host), wider);
+        let approved = standing(&site)["versions"][0]["approvedBy"].clone();
+        assert!(approved.is_string(), "{approved}");
+        host.stop();
+    }
+}

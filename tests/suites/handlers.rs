@@ -1,0 +1,11 @@
+//! Handlers that change while the queue runs: versions, swaps, canaries, rollbacks, quarantine.
+
+mod canary;
+mod files;
+mod fleet;
+mod guest;
+mod memory;
+mod pinned;
+mod quarantine;
+mod registry;
+mod trust;

@@ -1,0 +1,43 @@
+//! A version that breaks the same way on many jobs is taken out of use, and its jobs run on the one before.
+
+use jobcell_handlers::version::State;
+use jobcell_tests::{Host, Ledger, RedisServer, Site, wait};
+
+use super::fleet::{Operator, STORED, ended_on};
+use super::guest::{Does, Guest};
+
+#[test]
+fn jobs_of_a_version_at_fault_run_on_the_one_before_and_use_no_attempt() {
+    let redis = RedisServer::start();
+    let operator = Operator::on(&redis);
+    let (good, bad) = (Guest::marked("good"), Guest::new("bad", Does::Trap));
+    operator.activate(&good);
+    let sites: Vec<Site> = (0..2).map(|_| Site::redis(&redis, STORED)).collect();
+    let hosts: Vec<Host> = sites.iter().map(Host::start).collect();
+    let ledger = Ledger::of(&redis, "work");
+    let before = ledger.push_noops(5);
+    ledger.wait_completed(&before, wait::SOON);
+
+    operator.activate(&bad);
+    wait::until("every host runs the bad version", || {
+        let running = operator.hosts();
+        let all = running.len() == 2 && running.values().all(|of| of.active == Some(bad.name()));
+        all.then_some(())
+    });
+    // Each has one attempt: used on the bad version, it would have failed for good.
+    let ids = ledger.push_noops(60);
+    ledger.wait_completed(&ids, wait::SOON);
+    ledger.check_completed_once(&ids);
+    for id in &ids {
+        assert_eq!(ended_on(&ledger, id), (Some(good.result.clone()), Some(good.name())), "job {id}");
+    }
+    operator.wait_state(&bad, State::Quarantined);
+    let desired = operator.desired();
+    assert_eq!(desired.active, Some(good.digest()));
+    let why = &desired.version(&bad.digest()).unwrap().why;
+    assert!(why.contains("different jobs") && why.contains("unreachable"), "{why}");
+    assert!(ledger.count("failed").is_empty(), "nothing was told as failed");
+    let told =
+        hosts.iter().any(|host| host.log().iter().any(|line| line.contains("the version is at fault")));
+    assert!(told, "one host says so");
+}

@@ -1,0 +1,93 @@
+//! The hosts of a fleet, and what the API does while the store is away: the real program, told by the real commands.
+
+mod schema;
+mod spool;
+
+use jobcell_tests::{Host, Site, wait};
+use serde_json::{Value, json};
+
+use crate::stage::{BASIC, Stage, on_both_stores};
+
+/// The hosts that `host ls` shows.
+fn hosts(site: &Site) -> Vec<Value> {
+    let listed = site.cli(&["host", "ls", "--json"]).ok().json();
+    listed.as_array().unwrap().clone()
+}
+
+on_both_stores! {
+    fn hosts_are_listed_go_quiet_go_on_and_stop(stage: &Stage) {
+        let site = stage.site(BASIC);
+        let mut host = Host::start(&site);
+        let listed = wait::until("the host is listed", || Some(hosts(&site)).filter(|hosts| hosts.len() == 1));
+        let (id, pid) = (listed[0]["id"].as_str().unwrap().to_owned(), host.id());
+        assert_eq!((&listed[0]["phase"], &listed[0]["pid"]), (&json!("running"), &json!(pid)));
+        assert_eq!(listed[0]["queues"], json!([{"name": "work", "concurrency": 4, "active": 0}]));
+        assert!(listed[0]["handlers"]["basic"]["active"].as_str().unwrap().starts_with("sha256:"), "{listed:?}");
+        assert!(listed[0]["memoryBytes"].as_u64().unwrap() > 1 << 20);
+
+        let told = site.cli(&["host", "quiet", &id, "--json"]).ok().json();
+        assert_eq!(told, json!([{"id": id, "order": "quiet", "done": true}]));
+        assert_eq!(host.get("/readyz").unwrap().0, 503);
+        let _ = site.cli(&["host", "unquiet", "--all"]).ok();
+        assert_eq!(host.get("/readyz").unwrap().0, 200);
+        let _ = site.cli(&["host", "quiet", "nobody"]).exits(1).says(&["nobody", &id]);
+
+        let audit: Value = serde_json::from_str(&host.get("/api/v1/audit").unwrap().1).unwrap();
+        let newest = &audit["items"][0];
+        assert!(newest["action"].as_str().unwrap().ends_with("unquiet"), "{newest}");
+        assert_eq!(newest["outcome"], "done");
+
+        let figures = site.cli(&["stats", "--json", "--interval", "200ms"]).ok().json();
+        assert_eq!(figures["hosts"][0]["id"], id);
+        let _ = site.cli(&["host", "stop", "--all"]).ok().answers(&[&id, "gone"]);
+        wait::until("the host ends", || host.code());
+        // The store is free again, and whoever opens it finds nobody.
+        assert!(hosts(&site).is_empty());
+        assert!(!site.path().join(".jobcell/host.json").exists());
+    }
+}
+
+#[test]
+fn the_api_reads_the_configuration_again_or_tells_every_fault() {
+    let site = Stage::embedded().site(BASIC);
+    let host = Host::start(&site);
+    let before = site.config();
+    let (status, body) = host.request("POST", "/api/v1/reload", &[], None).unwrap();
+    assert_eq!(status, 200, "{body}");
+    site.write_config(&format!("{before}\n[queues.work.nonsense]\nx = 1\n[shutdown]\ngrace = \"soon\"\n"));
+    let (status, body) = host.request("POST", "/api/v1/reload", &[], None).unwrap();
+    assert_eq!(status, 422, "{body}");
+    let problem: Value = serde_json::from_str(&body).unwrap();
+    let faults = problem["details"]["faults"].as_array().unwrap();
+    assert_eq!(faults.len(), 2, "{problem}");
+    let told = Value::Array(faults.clone()).to_string();
+    assert!(told.contains("nonsense") && told.contains("grace"), "{told}");
+    assert_eq!(host.get("/readyz").unwrap().0, 200);
+}
+
+#[test]
+fn while_redis_is_away_the_api_says_so_and_answers_what_it_can() {
+    let mut stage = Stage::redis();
+    let site = stage.site(BASIC);
+    let host = Host::start(&site);
+    stage.redis.as_mut().unwrap().down();
+    let (status, body) = wait::until("the API refuses", || {
+        host.request("POST", "/api/v1/queues/work/jobs", &[], Some(&json!({"name": "n"})))
+            .filter(|(status, _)| *status != 201)
+    });
+    assert_eq!(status, 503, "{body}");
+    let health: Value = serde_json::from_str(&host.get("/health").unwrap().1).unwrap();
+    assert_eq!(
+        (&health["redis"]["status"], &health["status"]),
+        (&json!("disconnected"), &json!("unhealthy"))
+    );
+    assert_eq!(host.get("/livez").unwrap().0, 200);
+    let listed: Value = serde_json::from_str(&host.get("/api/v1/hosts").unwrap().1).unwrap();
+    assert_eq!((&listed["complete"], listed["items"].as_array().unwrap().len()), (&json!(false), 1));
+    stage.redis.as_mut().unwrap().up();
+    wait::until("the API accepts again", || {
+        host.request("POST", "/api/v1/queues/work/jobs", &[], Some(&json!({"name": "n"})))
+            .filter(|(status, _)| *status == 201)
+    });
+    wait::until("the host is listed again", || Some(()).filter(|()| hosts(&site).len() == 1));
+}
