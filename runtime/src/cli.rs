@@ -5,6 +5,7 @@
 //! makes stdout exactly one JSON value. Nothing is ever asked when stdin is not a terminal.
 
 mod args;
+mod author;
 mod build;
 mod console;
 mod dev;
@@ -43,6 +44,7 @@ use crate::host::RunOptions;
 use crate::runtime::Shutdown;
 use crate::stores::OpenStore;
 use args::{Cli, Command, EnqueueArgs, Global, HandlerCommand, RunArgs};
+use author::Author;
 use console::Console;
 use exit::{Exit, Failure};
 pub(crate) use flow::tree::read as read_flow;
@@ -166,7 +168,11 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
         }),
         Command::Job(command) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
-            with_store(&config, async |open| jobs::run(&*open.store, command, console).await).await
+            let act = async |open: &OpenStore| {
+                let author = Author::new(open, &config, environment);
+                jobs::run(&*open.store, command, &author, console).await
+            };
+            with_store(&config, act).await
         }),
         Command::Flow(command) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
@@ -175,7 +181,11 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
         }),
         Command::Schedule(command) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
-            with_store(&config, async |open| schedule::run(&*open.store, command, console).await).await
+            let act = async |open: &OpenStore| {
+                let author = Author::new(open, &config, environment);
+                schedule::run(&*open.store, command, &author, console).await
+            };
+            with_store(&config, act).await
         }),
         Command::Host(command) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
@@ -192,7 +202,10 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
         Command::Queue(command) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
             let configured: BTreeSet<String> = config.queues.keys().cloned().collect();
-            let act = async |open: &OpenStore| queues::run(&*open.store, &configured, command, console).await;
+            let act = async |open: &OpenStore| {
+                let author = Author::new(open, &config, environment);
+                queues::run(&*open.store, &configured, command, &author, console).await
+            };
             with_store(&config, act).await
         }),
     }

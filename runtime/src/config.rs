@@ -262,7 +262,7 @@ fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
     let embedded = host::read_embedded(&reader.section("embedded", &host::EMBEDDED));
     let cells = reader.section("cells", &host::CELLS);
     let ceilings = limits::read_ceilings(&cells);
-    let cells = host::read_cells(&cells, &embedded);
+    let cells = host::read_cells(&cells, &embedded, &request.environment);
     let handlers = collect(&reader, "handlers", &handler::HANDLER, |name, group| {
         let handler = handler::read(name, group, &declared, &ceilings)?;
         host::check_cell(&handler.limits, &cells, group);
@@ -324,13 +324,13 @@ fn collect<T>(
 // === impl Config ===
 
 impl Config {
-    /// The sections that differ from those of `before` and are only read at the start.
+    /// The sections that differ from those of `before` and are only read at the start. Tokens of the server are not.
     #[must_use]
     pub fn needing_restart(&self, before: &Self) -> Vec<&'static str> {
         let differ = [
             ("redis", self.redis != before.redis),
             ("embedded", self.embedded != before.embedded),
-            ("server", self.server != before.server),
+            ("server", self.server.without_tokens() != before.server.without_tokens()),
             ("shutdown", self.shutdown != before.shutdown),
             ("cells", self.cells != before.cells),
             ("log", self.log != before.log),

@@ -6,12 +6,16 @@ mod portrait;
 mod signals;
 mod supervisor;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jobcell_core::fleet::{Fleet, HostStatus};
 use jobcell_core::{QueueName, SystemClock};
 use jobcell_handlers::Changed;
-use jobcell_server::{Api, Audit, Metrics, Pages, Reloaded, Server, ServerError, Token};
+use jobcell_server::{
+    Act, Api, Audit, DashboardOptions, Metrics, Pages, Reloaded, Role, Server, ServerError, Token, Tokens,
+    Via,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
@@ -101,10 +105,17 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
         AbortOnDropHandle::new(tokio::spawn(Arc::clone(spool).forward(store)))
     });
     let steering = Steering { asks: asks.clone(), portrait: Arc::clone(&portrait) };
+    let api = api(&runtime, config, condition.queues(), steering, spool.as_ref(), &metrics);
+    let again = Again {
+        read: options.reread,
+        tokens: api.tokens.clone(),
+        audit: Arc::clone(&api.audit),
+        host: host.clone(),
+    };
     let pages = Pages {
         health: Arc::clone(&condition) as _,
         gauges: Arc::clone(&condition) as _,
-        api: Some(api(&runtime, config, condition.queues(), steering, spool.as_ref(), &metrics)),
+        api: Some(api),
         metrics,
     };
     let (stop_server, mut stopped) = watch::channel(false);
@@ -125,7 +136,7 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
     let _watchdog = supervisor.watch(vitals(&runtime, config));
     let shutdown = {
         let ears = Ears { signals: &mut signals, asked: &mut asked };
-        let steered = steer(&mut runtime, &condition, ears, (config, &supervisor), options.reread);
+        let steered = steer(&mut runtime, &condition, ears, (config, &supervisor), &again);
         tokio::select! {
             shutdown = steered => shutdown,
             never = condition.warn_of_paused(), if options.burst => match never {},
@@ -146,6 +157,11 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
     Ok(shutdown)
 }
 
+/// The queues with a series of their finished jobs.
+fn counted(config: &Config) -> BTreeSet<QueueName> {
+    config.queues.values().filter(|queue| queue.metrics_points > 0).map(|queue| queue.name.clone()).collect()
+}
+
 /// The API to the jobs of this host's store.
 fn api(
     runtime: &Runtime,
@@ -155,12 +171,6 @@ fn api(
     spool: Option<&Arc<Spool>>,
     metrics: &Arc<Metrics>,
 ) -> Api {
-    let token = |token: &TokenConfig| Token {
-        name: token.name.clone(),
-        role: token.role,
-        sha256: token.sha256,
-        tenant: token.tenant.clone(),
-    };
     let HostStatus { id, name, .. } = steering.portrait.status();
     let versions = Versions::of_host(Arc::clone(runtime.controller()), id, name, config);
     let (documents, redaction) = (&runtime.open.documents, Arc::new(config.server.redaction.clone()));
@@ -171,14 +181,25 @@ fn api(
         redaction,
         control: Some(Arc::new(steering)),
         spool: spool.map(|spool| Arc::clone(spool) as _),
-        dashboard: config.server.dashboard.clone(),
+        dashboard: DashboardOptions { counted: counted(config), ..config.server.dashboard.clone() },
         store: Arc::clone(&runtime.open.store),
         clock: Arc::new(SystemClock),
         queues: queues.to_vec(),
         prefix: runtime.open.prefix.clone(),
-        tokens: config.server.tokens.iter().map(token).collect(),
+        tokens: tokens(config).into(),
         handlers: Some(Arc::new(versions)),
     }
+}
+
+/// Who may use the API.
+fn tokens(config: &Config) -> Vec<Token> {
+    let token = |TokenConfig { name, role, sha256, tenant }: &TokenConfig| Token {
+        name: name.clone(),
+        role: *role,
+        sha256: *sha256,
+        tenant: tenant.clone(),
+    };
+    config.server.tokens.iter().map(token).collect()
 }
 
 /// What must be alive for the host to be.
@@ -214,13 +235,22 @@ struct Ears<'a> {
 }
 
 impl Ears<'_> {
-    /// What is asked next. Cancel safe.
-    async fn next(&mut self) -> Ask {
+    /// What is asked next, and whether a signal asks. Cancel safe.
+    async fn next(&mut self) -> (Ask, bool) {
         tokio::select! {
-            asked = self.signals.next() => Ask { asked, done: None },
-            Some(ask) = self.asked.recv() => ask,
+            asked = self.signals.next() => (Ask { asked, done: None }, true),
+            Some(ask) = self.asked.recv() => (ask, false),
         }
     }
+}
+
+/// Reading the configuration again, and what of the API changes with it.
+struct Again<'a> {
+    read: &'a (dyn Fn() -> Result<Config, ConfigError> + Sync),
+    tokens: Tokens,
+    audit: Arc<Audit>,
+    /// The host's id.
+    host: String,
 }
 
 /// Waits for the workers' end while signals, orders and requests come in.
@@ -229,12 +259,12 @@ async fn steer(
     condition: &Condition,
     mut ears: Ears<'_>,
     (config, supervisor): (&Config, &Supervisor),
-    reread: &(dyn Fn() -> Result<Config, ConfigError> + Sync),
+    again: &Again<'_>,
 ) -> Shutdown {
     let grace = config.shutdown.grace;
     let mut give_back_at: Option<Instant> = None;
     loop {
-        let Ask { asked, done } = tokio::select! {
+        let (Ask { asked, done }, is_signal) = tokio::select! {
             shutdown = runtime.ended() => return shutdown,
             ask = ears.next() => ask,
             () = sleep_until(give_back_at.unwrap_or_else(Instant::now)), if give_back_at.is_some() => {
@@ -273,7 +303,10 @@ async fn steer(
             }
             Asked::Reload => {
                 supervisor.reloading();
-                answer = reload(runtime, config, reread).await;
+                answer = again.reload(runtime, config).await;
+                if is_signal {
+                    again.record(&answer);
+                }
                 supervisor.ready("taking jobs");
             }
         }
@@ -284,39 +317,57 @@ async fn steer(
     }
 }
 
-/// Takes handlers and routes from the configuration as it is now, whoever asks for it; on any fault everything stays as
-/// it was, and all faults are told.
-async fn reload(
-    runtime: &mut Runtime,
-    before: &Config,
-    reread: &(dyn Fn() -> Result<Config, ConfigError> + Sync),
-) -> Result<Reloaded, Vec<String>> {
-    let config = reread().map_err(|faults| {
-        tracing::error!(%faults, "configuration not changed; the one before goes on");
-        let ConfigError(faults) = faults;
-        faults.iter().map(ToString::to_string).collect::<Vec<_>>()
-    })?;
-    let changed = match Builder::configured(&config) {
-        Ok(builder) => runtime.change(builder).await,
-        Err(fault) => Err(fault),
-    };
-    let changes = changed.map_err(|fault| {
-        tracing::error!(%fault, "handlers not changed; those before go on");
-        fault.each()
-    })?;
-    if changes.is_empty() {
-        tracing::info!("read again: no handler has another version");
+impl Again<'_> {
+    /// Takes handlers, routes and tokens from the configuration as it is now, whoever asks for it; on any fault everything stays as
+    /// it was, and all faults are told.
+    async fn reload(&self, runtime: &mut Runtime, before: &Config) -> Result<Reloaded, Vec<String>> {
+        let config = (self.read)().map_err(|faults| {
+            tracing::error!(%faults, "configuration not changed; the one before goes on");
+            let ConfigError(faults) = faults;
+            faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+        })?;
+        let changed = match Builder::configured(&config) {
+            Ok(builder) => runtime.change(builder).await,
+            Err(fault) => Err(fault),
+        };
+        let changes = changed.map_err(|fault| {
+            tracing::error!(%fault, "handlers not changed; those before go on");
+            fault.each()
+        })?;
+        self.tokens.replace(tokens(&config));
+        if changes.is_empty() {
+            tracing::info!("read again: no handler has another version");
+        }
+        let mut handlers = Vec::new();
+        for Changed { handler, from, to } in changes {
+            tracing::info!(handler, from = from.as_deref(), to = to.as_deref(), "handler changed");
+            handlers.push(handler);
+        }
+        let needs_restart: Vec<String> =
+            config.needing_restart(before).into_iter().map(str::to_owned).collect();
+        for section in &needs_restart {
+            tracing::warn!(
+                section,
+                "changed in the configuration; takes effect when the host is started anew"
+            );
+        }
+        Ok(Reloaded { handlers, needs_restart })
     }
-    let mut handlers = Vec::new();
-    for Changed { handler, from, to } in changes {
-        tracing::info!(handler, from = from.as_deref(), to = to.as_deref(), "handler changed");
-        handlers.push(handler);
+
+    /// Keeps it that somebody sent HUP: what comes over the API is kept there. Waits for nothing, since the host must
+    /// hear the next signal.
+    fn record(&self, answer: &Result<Reloaded, Vec<String>>) {
+        let act = Act::done("signal", Role::Admin, Via::Signal, "reload", &self.host);
+        let act = match answer {
+            Ok(Reloaded { handlers, needs_restart }) => {
+                let after = serde_json::json!({ "handlers": handlers, "needsRestart": needs_restart });
+                Act { after: Some(after), ..act }
+            }
+            Err(faults) => Act { outcome: faults.join("; "), ..act },
+        };
+        let audit = Arc::clone(&self.audit);
+        tokio::spawn(async move { audit.record(act).await });
     }
-    let needs_restart: Vec<String> = config.needing_restart(before).into_iter().map(str::to_owned).collect();
-    for section in &needs_restart {
-        tracing::warn!(section, "changed in the configuration; takes effect when the host is started anew");
-    }
-    Ok(Reloaded { handlers, needs_restart })
 }
 
 #[cfg(test)]

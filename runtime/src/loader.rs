@@ -88,6 +88,10 @@ impl Loader for WasmLoader {
         })?;
         Ok(if names.is_empty() { Arc::new(runner) } else { Arc::new(Renaming { inner: runner, names }) })
     }
+
+    fn settings(&self, name: &str) -> String {
+        self.handlers.get(name).map(|handler| format!("{handler:?}")).unwrap_or_default()
+    }
 }
 
 /// Whose fault it is that an artifact is not admitted.

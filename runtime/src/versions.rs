@@ -11,11 +11,11 @@ use jobcell_handlers::artifact::Artifact;
 use jobcell_handlers::controller::Controller;
 use jobcell_handlers::trust::{Signature, Trust, TrustError};
 use jobcell_handlers::{
-    CanaryRules, Catalog, CatalogError, Command, DeployOptions, DigestStart, HandlerView, Source,
+    CanaryRules, Catalog, CatalogError, Command, DeployOptions, Digest, DigestStart, HandlerView, Source,
 };
 use jobcell_server::{
     Act, Audit, Author, CanaryLimits, Change, Deployment, Handlers, HandlersError, HandlersFault, Metrics,
-    Redaction, Role, Then, Via,
+    Redaction, Role, Then, Via, standing, standing_since,
 };
 use serde_json::{Value, json};
 
@@ -35,6 +35,15 @@ enum Ground {
     Host { controller: Arc<Controller>, id: String, name: String },
     /// The fleet's catalog alone, used by a command line, which leaves in the audit what it did.
     Store { catalog: Box<Catalog>, audit: Audit },
+}
+
+/// Something that a command line does, for the audit.
+struct Deed {
+    act: Act,
+    /// The handler before.
+    before: Option<Value>,
+    asked: Value,
+    why: String,
 }
 
 /// What a source that is no file and no registry is called.
@@ -108,14 +117,12 @@ impl Versions {
                         found => Some(found.map_err(told)?),
                     },
                     Some(hosts) => {
-                        catalog.desired(handler).await.map_err(told)?.map(|(generation, desired)| {
-                            HandlerView::new(handler, generation, desired, &hosts)
-                        })
+                        let found = catalog.desired(handler).await.map_err(told)?;
+                        found.map(|(_, desired)| HandlerView::new(handler, desired, &hosts))
                     }
                 };
-                let view = found.unwrap_or_else(|| {
-                    HandlerView::new(handler, 0, jobcell_handlers::Desired::default(), &[])
-                });
+                let view = found
+                    .unwrap_or_else(|| HandlerView::new(handler, jobcell_handlers::Desired::default(), &[]));
                 HandlerView { source: source.map(ToString::to_string), ..view }
             }
         };
@@ -179,16 +186,24 @@ impl Handlers for Versions {
         deployment: Deployment,
         author: Author,
     ) -> Result<Value, HandlersError> {
-        let act = self.act(&author.who, "handler deploy", handler);
+        let deed = self.deed(&author, "handler deploy", handler).await.map(|deed| {
+            let Deployment { wasm, then, approve, .. } = &deployment;
+            let version = Digest::of(wasm).to_string();
+            Deed {
+                asked: json!({ "version": version, "then": format!("{then:?}"), "approve": approve }),
+                ..deed
+            }
+        });
         let done = self.deployed(handler, deployment, author).await;
-        self.record(act, &done).await;
+        self.record(deed, &done).await;
         done
     }
 
     async fn change(&self, handler: &str, change: Change, author: Author) -> Result<Value, HandlersError> {
-        let act = self.act(&author.who, &format!("handler {}", change.name()), handler);
+        let deed = self.deed(&author, &format!("handler {}", change.name()), handler).await;
+        let deed = deed.map(|deed| Deed { asked: change.asked(), ..deed });
         let done = self.changed(handler, change, author).await;
-        self.record(act, &done).await;
+        self.record(deed, &done).await;
         done
     }
 }
@@ -208,19 +223,22 @@ impl Versions {
     }
 
     /// What a command line leaves in the audit; the API and the dashboard leave it themselves.
-    fn act(&self, who: &str, action: &str, handler: &str) -> Option<Act> {
-        let is_cli = matches!(self.ground, Ground::Store { .. });
-        is_cli.then(|| Act::done(who, Role::Admin, Via::Cli, action, handler))
+    async fn deed(&self, author: &Author, action: &str, handler: &str) -> Option<Deed> {
+        if !matches!(self.ground, Ground::Store { .. }) {
+            return None;
+        }
+        let act = Act::done(&author.who, Role::Admin, Via::Cli, action, handler);
+        // Only for the record: whether it can be done is seen when it is done.
+        let before = self.view(handler).await.ok();
+        Some(Deed { act, before, asked: json!({}), why: author.why.clone() })
     }
 
-    async fn record(&self, act: Option<Act>, done: &Result<Value, HandlersError>) {
-        let (Some(act), Ground::Store { audit, .. }) = (act, &self.ground) else { return };
+    async fn record(&self, deed: Option<Deed>, done: &Result<Value, HandlersError>) {
+        let (Some(deed), Ground::Store { audit, .. }) = (deed, &self.ground) else { return };
+        let Deed { act, before, asked, why } = deed;
+        let act = Act { before: before.as_ref().map(standing), ..act };
         let act = match done {
-            Ok(view) => {
-                let members = ["generation", "active", "previous", "canary"];
-                let after = members.iter().map(|name| ((*name).to_owned(), view[*name].clone())).collect();
-                Act { after: Some(Value::Object(after)), ..act }
-            }
+            Ok(view) => Act { after: Some(standing_since(before.as_ref(), asked, &why, view)), ..act },
             Err(error) => Act { outcome: error.message.clone(), ..act },
         };
         audit.record(act).await;
@@ -315,6 +333,7 @@ fn told(error: CatalogError) -> HandlersError {
         CatalogError::Conflict { expected, found, by, at, .. } => {
             told.with("expected", expected).with("found", found).with("by", by).with("at", at)
         }
+        CatalogError::WrongState { state, .. } => told.with("state", state.as_str()),
         CatalogError::Trust(error) => {
             let signature = match error {
                 TrustError::Unsigned { .. } => "unsigned",

@@ -224,6 +224,41 @@ const scenarios = {
     await page.getByText("No job runs").waitFor();
   },
 
+  // The store dies under pages that are open and comes back: they say so, and are live again, untouched.
+  async outage() {
+    const pages = [];
+    for (const path of ["", "/queues/work?state=failed", "/hosts", "/audit", "/schedules"]) {
+      const page = await open();
+      page.expected.push("status of 503", "Failed to load resource");
+      await go(page, path);
+      await page.locator("#live[data-state=on]", { hasText: "Live" }).waitFor();
+      pages.push(page);
+    }
+    console.log("kill");
+    await Promise.all(pages.map(async (page) => {
+      await page.locator("#live[data-state=lost]", { hasText: "Not up to date: the store is away" }).waitFor();
+      const told = await page.locator("#fault[role=alert]").textContent();
+      check(/redis|store/i.test(told), `${page.url()} says why: ${told}`);
+    }));
+    const [overview] = pages;
+    await overview.locator("#health-word .unhealthy").waitFor();
+    await overview.locator("#overview .state.is-bad", { hasText: "Away" }).waitFor();
+    check(await overview.locator(".strip").count() === 0, "no counter of before passes for one of now");
+    await looksWell(overview, "overview-away");
+    // Who comes now sees the same, and it becomes the page by itself.
+    const late = await open();
+    await go(late, "/queues", 503);
+    await late.locator("#fault").waitFor();
+    const first = await open();
+    await go(first, "", 503);
+    await first.locator("#overview .state.is-bad", { hasText: "Away" }).waitFor();
+    console.log("start");
+    await Promise.all([...pages, late, first].map((page) => page.locator("#live[data-state=on]", { hasText: "Live" }).waitFor()));
+    for (const page of [...pages, late, first]) check(await page.locator("#fault").count() === 0, `${page.url()}: the note is gone`);
+    await overview.locator(".strip").waitFor();
+    await overview.locator("#health-word .healthy").waitFor();
+  },
+
   // Without a script everything is there and can be done.
   async bare() {
     const page = await open({ javaScriptEnabled: false });

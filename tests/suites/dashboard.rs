@@ -5,11 +5,14 @@
 
 mod history;
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
-use jobcell_tests::{Host, Site, artifacts, wait};
+use jobcell_tests::{Host, RedisServer, Site, artifacts, wait};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, on_both_stores};
@@ -52,6 +55,12 @@ fn pictures(stage: &str) -> PathBuf {
 /// Runs a scenario to its end and shows every fault it found.
 #[track_caller]
 fn drive(scenario: &str, site: &Site, stage: &str, more: &Value) {
+    drive_with(scenario, site, stage, more, |_| {});
+}
+
+/// The same, with what is to be done when the scenario says a line.
+#[track_caller]
+fn drive_with(scenario: &str, site: &Site, stage: &str, more: &Value, mut said: impl FnMut(&str)) {
     let mut asked = json!({
         "scenario": scenario,
         "base": format!("http://127.0.0.1:{}", site.port()),
@@ -64,10 +73,21 @@ fn drive(scenario: &str, site: &Site, stage: &str, more: &Value) {
     let mut command = Command::new("node");
     command.arg("dashboard.mjs").arg(asked.to_string()).current_dir(artifacts::interop());
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("node: {error}"));
-    wait::within(PATIENCE, &format!("the browser is done with {scenario}"), || child.try_wait().unwrap());
-    let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{scenario}: {}\n{told}", output.status);
+    let stdout = child.stdout.take().unwrap();
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    let mut told = Vec::new();
+    let status = wait::within(PATIENCE, &format!("the browser is done with {scenario}"), || {
+        for line in lines.try_iter() {
+            said(&line);
+            told.push(line);
+        }
+        child.try_wait().unwrap()
+    });
+    told.extend(lines.iter());
+    assert!(status.success(), "{scenario}: {status}\n{}", told.join("\n"));
 }
 
 fn name(stage: &Stage) -> &'static str {
@@ -93,6 +113,20 @@ on_both_stores! {
         drive("live", &site, name(stage), &json!({}));
         host.stop();
     }
+}
+
+#[test]
+fn an_open_page_says_that_the_store_is_away_and_when_it_is_back() {
+    let mut redis = RedisServer::start();
+    let site = Site::redis(&redis, QUEUES);
+    let host = Host::start(&site);
+    // The scenario says when it wants the server killed and when it wants it back.
+    drive_with("outage", &site, "outage", &json!({}), |line| match line {
+        "kill" => redis.down(),
+        "start" => redis.up(),
+        _ => {}
+    });
+    host.stop();
 }
 
 /// The picture of the README, of a host that has been up for an hour. It stays in `target/tests/dashboard/picture.png`;

@@ -4,6 +4,7 @@ mod schema;
 mod spool;
 
 use jobcell_tests::{Host, Site, wait};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::stage::{BASIC, Stage, on_both_stores};
@@ -63,6 +64,38 @@ fn the_api_reads_the_configuration_again_or_tells_every_fault() {
     let told = Value::Array(faults.clone()).to_string();
     assert!(told.contains("nonsense") && told.contains("grace"), "{told}");
     assert_eq!(host.get("/readyz").unwrap().0, 200);
+}
+
+#[test]
+fn a_token_is_given_and_taken_away_without_a_restart() {
+    let site = Stage::embedded().site(BASIC);
+    let before = site.config();
+    // The sha256 of `old` and of `new`.
+    let tokens = |name: &str, sha256: &str| {
+        let token =
+            format!("[[server.tokens]]\nname = \"{name}\"\nrole = \"admin\"\nsha256 = \"{sha256}\"\n");
+        site.write_config(&format!("{before}\n{token}"));
+    };
+    tokens("old", "cba06b5736faf67e54b07b561eae94395e774c517a7d910a54369e1263ccfbd4");
+    let host = Host::start(&site);
+    let ask = |token: &str, path: &str| {
+        let bearer = format!("Bearer {token}");
+        let method = if path.ends_with("reload") { "POST" } else { "GET" };
+        host.request(method, path, &[("Authorization", &bearer)], None).unwrap()
+    };
+    assert_eq!((ask("old", "/api/v1/queues").0, ask("new", "/api/v1/queues").0), (200, 401));
+
+    tokens("new", "11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437");
+    let (status, body) = ask("old", "/api/v1/reload");
+    assert_eq!((status, body.contains("server")), (200, false), "{body}");
+    assert_eq!((ask("old", "/api/v1/queues").0, ask("new", "/api/v1/queues").0), (401, 200));
+
+    host.signal(Signal::HUP);
+    wait::until("the audit has the signal", || {
+        let audit: Value = serde_json::from_str(&ask("new", "/api/v1/audit").1).unwrap();
+        let newest = &audit["items"][0];
+        (newest["who"] == "signal" && newest["via"] == "signal" && newest["outcome"] == "done").then_some(())
+    });
 }
 
 #[test]

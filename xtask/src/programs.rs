@@ -127,7 +127,11 @@ impl Programs {
         if self.in_targets
             && let Some(flags) = plain.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'))
         {
-            self.failed_targets.push(Target::new(flags));
+            // Libraries of several packages go by the same flags.
+            let target = Target::new(flags);
+            if !self.failed_targets.contains(&target) {
+                self.failed_targets.push(target);
+            }
             return true;
         }
         let names_targets = plain.ends_with("target failed:") || plain.ends_with("targets failed:");

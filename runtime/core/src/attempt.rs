@@ -376,11 +376,7 @@ fn clean(line: &str) -> String {
 }
 
 fn cut(line: &str, bytes: usize) -> &str {
-    let mut end = bytes.min(line.len());
-    while !line.is_char_boundary(end) {
-        end -= 1;
-    }
-    &line[..end]
+    &line[..line.floor_char_boundary(bytes)]
 }
 
 #[cfg(test)]

@@ -107,11 +107,7 @@ fn without_numbers(reason: &str) -> String {
 }
 
 fn cut(text: &str) -> &str {
-    let mut end = text.len().min(PLACE_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    &text[..text.floor_char_boundary(PLACE_BYTES_MAX)]
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub enum Event {
         version: String,
         /// [`crate::Outcome::label`].
         outcome: &'static str,
-        /// When the host ended it or it broke.
+        /// When the host ended it or it broke; the job may have been given back all the same.
         stop: Option<StopCause>,
         /// The attempt's number.
         attempt: u64,

@@ -144,8 +144,12 @@ impl HostStatus {
     /// # Errors
     /// [`FleetError::Malformed`] when it is no host's status at all.
     pub fn decode(name: &str, content: &[u8]) -> Result<Self, FleetError> {
-        let mut status: Self = serde_json::from_slice(content)
-            .map_err(|source| FleetError::Malformed { name: name.to_owned(), source })?;
+        let malformed = |source| FleetError::Malformed { name: name.to_owned(), source };
+        // A list would be read as a status of defaults.
+        if !content.trim_ascii_start().starts_with(b"{") {
+            return Err(malformed(serde::de::Error::custom("it is no JSON object")));
+        }
+        let mut status: Self = serde_json::from_slice(content).map_err(malformed)?;
         // The name it is kept under is the one that orders reach.
         name.clone_into(&mut status.id);
         Ok(status)

@@ -31,11 +31,15 @@ pub fn apply(
     now: Millis,
 ) -> Result<Vec<Change>, Refusal> {
     let mut steps = Steps { desired: desired.clone(), who, now, changes: Vec::new() };
+    let is_decision = command.is_decision();
     steps.follow(command)?;
     let Steps { desired: mut after, changes, .. } = steps;
     if let Some(last) = changes.last() {
         after.settle();
-        after.last = Some(last.clone());
+        if is_decision {
+            after.generation += 1;
+            after.last = Some(last.clone());
+        }
         *desired = after;
     }
     Ok(changes)
@@ -75,7 +79,7 @@ impl Steps<'_> {
     }
 
     fn deploy(&mut self, deployed: Deployed) -> Result<(), Refusal> {
-        let Deployed { digest, size, manifest, wants, signature, signed_by } = deployed;
+        let Deployed { digest, size, manifest, wants, signature, signed_by, is_mended } = deployed;
         let Some(known) = self.desired.version_mut(&digest) else {
             let version = Version {
                 digest,
@@ -92,6 +96,7 @@ impl Steps<'_> {
                 deployed_by: kept_who(self.who),
                 admitted_at: None,
                 approved_by: None,
+                approved_over: None,
                 replaced: None,
             };
             self.changes.push(Change {
@@ -112,7 +117,14 @@ impl Steps<'_> {
                 self.note(&digest, "deployed again with another signature");
             }
         }
-        if is_refused { self.step(&digest, Event::Deploy, "deployed again") } else { Ok(()) }
+        if is_refused {
+            return self.step(&digest, Event::Deploy, "deployed again");
+        }
+        if is_mended {
+            // Hosts that could not have it hear by this that they can.
+            self.note(&digest, "deployed again: its bytes were lost or damaged");
+        }
+        Ok(())
     }
 
     fn admitted(&mut self, digest: &Digest) -> Result<(), Refusal> {
@@ -330,7 +342,7 @@ impl Steps<'_> {
 
     /// What goes beyond the active version has to be approved by somebody, once.
     fn check_approved(&mut self, digest: &Digest, approve: bool) -> Result<(), Refusal> {
-        let who = kept_who(self.who);
+        let (who, over) = (kept_who(self.who), self.desired.active);
         let active = self.desired.active_version().map(|active| active.wants.clone());
         let version = self.known(digest)?;
         let Diff { wider, .. } = Diff::between(active.as_ref(), &version.wants);
@@ -340,7 +352,7 @@ impl Steps<'_> {
         if !approve {
             return Err(Refusal::NeedsApproval { digest: *digest, wider });
         }
-        version.approved_by = Some(who);
+        (version.approved_by, version.approved_over) = (Some(who), over);
         Ok(())
     }
 

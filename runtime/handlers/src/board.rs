@@ -32,6 +32,8 @@ struct Standing {
     is_winding_down: bool,
     /// What was last taken from the source.
     taken: Option<Digest>,
+    /// Versions that came from the source and cannot be used, and why, in sentences.
+    unusable: BTreeMap<Digest, String>,
     /// In the order in which they were first loaded.
     tallies: Vec<(Digest, Arc<Tally>)>,
 }
@@ -112,6 +114,12 @@ impl Board {
         self.handlers().get(handler)?.taken
     }
 
+    /// Notes which versions from the source cannot be used, and why. Where what lies in the source is one of them, the
+    /// host lags.
+    pub(crate) fn set_unusable(&self, handler: &str, versions: BTreeMap<Digest, String>) {
+        self.set(handler, |standing| &mut standing.unusable, versions);
+    }
+
     /// Forgets all handlers but these.
     pub(crate) fn keep(&self, names: &BTreeSet<&str>) {
         self.handlers().retain(|name, _| names.contains(name.as_str()));
@@ -148,10 +156,10 @@ impl Board {
 
 impl Standing {
     fn lag(&self) -> Option<String> {
-        match (&self.lag, &self.source) {
-            (Some(lag), Some(source)) => Some(format!("{lag}; {source}")),
-            (lag, source) => lag.clone().or_else(|| source.clone()),
-        }
+        let unusable = self.taken.as_ref().and_then(|taken| self.unusable.get(taken));
+        let told: Vec<&str> =
+            [&self.lag, &self.source].into_iter().flatten().chain(unusable).map(String::as_str).collect();
+        (!told.is_empty()).then(|| told.join("; "))
     }
 
     fn status(&self, name: &str, registry: &Registry) -> HostHandler {

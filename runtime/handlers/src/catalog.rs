@@ -1,9 +1,9 @@
 //! The versions of every handler, kept where the whole fleet sees them: what deploys, activates and rolls back.
 //!
 //! Every change reads a handler's document, applies a command to it ([`fn@crate::apply`]), and writes it back over the
-//! revision that it read; that revision is the handler's *generation*. Whoever says which generation he saw gets a
-//! [`CatalogError::Conflict`] when somebody else was there meanwhile; whoever does not means the command in any case, and
-//! it is applied to what there is then. So two operators never mix.
+//! revision that it read. Every decision raises the handler's *generation*; what hosts note down does not. Whoever says
+//! which generation he saw gets a [`CatalogError::Conflict`] when somebody else decided something meanwhile; whoever does
+//! not means the command in any case, and it is applied to what there is then. So two operators never mix.
 //!
 //! Bytes are blobs under their digests, kept before any document names them and forgotten after the last one ceased to.
 
@@ -82,9 +82,7 @@ pub struct DeployOptions {
 /// What a change led to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied {
-    /// The generation since.
-    pub generation: u64,
-    /// What is wanted since.
+    /// What is wanted since, with its generation.
     pub desired: Desired,
     /// What changed; nothing where all was so already.
     pub changes: Vec<Change>,
@@ -145,9 +143,10 @@ impl Catalog {
         options: DeployOptions,
     ) -> Result<HandlerView, CatalogError> {
         check_name(handler)?;
-        let deployed = self.examine(handler, &artifact, signature)?;
+        let mut deployed = self.examine(handler, &artifact, signature)?;
         let DeployOptions { activate, canary, approve, who, generation } = options;
         let digest = deployed.digest;
+        deployed.is_mended = !self.is_kept(&digest).await?;
         self.keep(&artifact).await?;
         let deploy = Command::Deploy(Box::new(deployed));
         let then = match canary {
@@ -180,8 +179,24 @@ impl Catalog {
         self.keep_again(&artifact).await?;
         match refusal {
             Some(refusal) => Err(self.told(handler, refusal)),
-            None => self.view(handler, applied.generation, applied.desired).await,
+            None => self.view(handler, applied.desired).await,
         }
+    }
+
+    /// What the artifact wants beyond the active version, in lines; nothing where none is active.
+    ///
+    /// # Errors
+    /// When its bytes are no handler's, its signature does not count, or the store cannot be read.
+    pub(crate) async fn wider(
+        &self,
+        handler: &str,
+        artifact: &Artifact,
+        signature: Option<&Signature>,
+    ) -> Result<Vec<String>, CatalogError> {
+        let new = self.examine(handler, artifact, signature.cloned())?.wants;
+        let desired = self.desired(handler).await?;
+        let active = desired.as_ref().and_then(|(_, desired)| desired.active_version());
+        Ok(active.map(|active| new.beyond(&active.wants)).unwrap_or_default())
     }
 
     /// What is to be known of an artifact before anybody keeps it.
@@ -205,7 +220,7 @@ impl Catalog {
         };
         let wants = manifest.wants.take().unwrap_or_else(|| Wants::of(&needs));
         let size = bytes.len() as u64;
-        Ok(Deployed { digest: *digest, size, manifest, wants, signature, signed_by })
+        Ok(Deployed { digest: *digest, size, manifest, wants, signature, signed_by, is_mended: false })
     }
 
     /// Makes the version active.
@@ -313,8 +328,8 @@ impl Catalog {
         who: &str,
         generation: Option<u64>,
     ) -> Result<HandlerView, CatalogError> {
-        let Applied { generation, desired, .. } = self.apply(handler, command, who, generation).await?;
-        self.view(handler, generation, desired).await
+        let Applied { desired, .. } = self.apply(handler, command, who, generation).await?;
+        self.view(handler, desired).await
     }
 
     /// Does any command. Cancel safety: a dropped call may be done or not.
@@ -343,30 +358,31 @@ impl Catalog {
         may_be_new: bool,
         mut make: impl FnMut(&mut Desired, u64) -> Result<Vec<Change>, Refusal> + Send,
     ) -> Result<Applied, CatalogError> {
-        let mut found = self.desired(handler).await?;
+        let mut found = self.documents.get(Folder::Handlers, handler).await?;
         for _ in 0..TRIES {
             if found.is_none() && !may_be_new {
                 return Err(self.no_such_handler(handler).await?);
             }
-            let revision = found.as_ref().map(|(revision, _)| *revision);
+            let expect = found.as_ref().map_or(Expect::Absent, |there| Expect::Revision(there.revision));
+            let decoded = found.map(|there| decode(handler, &there.content)).transpose()?;
+            let mut desired = decoded.unwrap_or_default();
             if let Some(expected) = generation
-                && revision.unwrap_or(0) != expected
+                && desired.generation != expected
             {
-                return Err(conflict(handler, expected, found.as_ref()));
+                return Err(conflict(handler, expected, &desired));
             }
-            let mut desired = found.map(|(_, desired)| desired).unwrap_or_default();
             let before: Vec<Digest> = desired.versions.iter().map(|version| version.digest).collect();
             let mut changes =
                 make(&mut desired, self.clock.now()).map_err(|fault| self.told(handler, fault))?;
             self.explain(&mut desired, &mut changes);
-            if let (true, Some(generation)) = (changes.is_empty(), revision) {
-                return Ok(Applied { generation, desired, changes });
+            if changes.is_empty() && expect != Expect::Absent {
+                return Ok(Applied { desired, changes });
             }
             let content =
                 desired.encode().map_err(|fault| corrupt(&format!("handler {handler:?}"), &fault))?;
-            let expect = revision.map_or(Expect::Absent, Expect::Revision);
             match self.documents.put(Folder::Handlers, handler, content.into(), expect, None).await? {
-                Put::Written(generation) => {
+                Put::Written(_) => {
+                    let generation = desired.generation;
                     self.record(handler, generation, &changes).await;
                     self.forget_unknown(&before, &desired).await;
                     tracing::info!(
@@ -376,12 +392,9 @@ impl Catalog {
                         changes = changes.len(),
                         "what is wanted of the handler has changed"
                     );
-                    return Ok(Applied { generation, desired, changes });
+                    return Ok(Applied { desired, changes });
                 }
-                Put::Conflict(there) => {
-                    let decoded = there.map(|there| Ok((there.revision, decode(handler, &there.content)?)));
-                    found = decoded.transpose().map_err(|fault: CatalogError| fault)?;
-                }
+                Put::Conflict(there) => found = there,
             }
         }
         Err(CatalogError::Busy { handler: handler.to_owned(), tries: TRIES })
@@ -414,7 +427,7 @@ impl Catalog {
 
     /// The version of that name, when its signature counts with the keys as they are now.
     async fn trusted(&self, handler: &str, version: &DigestStart) -> Result<Digest, CatalogError> {
-        let (_, desired) = self.existing(handler).await?;
+        let desired = self.existing(handler).await?;
         let Version { digest, signature, .. } = find(handler, &desired, version)?;
         if self.trust.is_required() {
             let Artifact { bytes, .. } = self.artifact(digest).await?;
@@ -433,12 +446,12 @@ fn corrupt(what: &str, fault: &serde_json::Error) -> CatalogError {
     CatalogError::Store(StoreError::Corrupt(format!("{what}: {fault}")))
 }
 
-fn conflict(handler: &str, expected: u64, found: Option<&(u64, Desired)>) -> CatalogError {
-    let last = found.and_then(|(_, desired)| desired.last.as_ref());
+fn conflict(handler: &str, expected: u64, found: &Desired) -> CatalogError {
+    let last = found.last.as_ref();
     CatalogError::Conflict {
         handler: handler.to_owned(),
         expected,
-        found: found.map_or(0, |(revision, _)| *revision),
+        found: found.generation,
         by: last.map_or_else(|| "nobody".to_owned(), |last| last.by.clone()),
         at: last.map_or(0, |last| last.at),
     }

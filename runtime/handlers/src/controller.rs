@@ -2,6 +2,7 @@
 //! files and registries, judges canaries, and takes another configuration whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -119,6 +120,8 @@ struct Running {
     catalogs: Catalogs,
     /// One for each handler, told by its versions.
     news: HashMap<String, Arc<Notify>>,
+    /// Handlers that stayed as they were while the store was away: their versions are loaded anew when it is back.
+    kept: BTreeSet<String>,
     tasks: JoinSet<()>,
 }
 
@@ -127,6 +130,8 @@ struct Ready {
     name: String,
     slots: Slots,
     hand_in: Option<(Artifact, Option<Signature>)>,
+    /// It stays as it was: what is wanted of it cannot be had.
+    is_kept: bool,
 }
 
 // === impl Controller ===
@@ -161,7 +166,8 @@ impl Controller {
     }
 
     /// Takes another set of handlers and routes in place of this one. All or nothing; every version is loaded anew, as
-    /// its limits and grants may have changed. Native handlers stay.
+    /// its limits and grants may have changed. Native handlers stay, and so does one that is told nothing new while the
+    /// store cannot say what is wanted of it: it is loaded anew when the store can.
     ///
     /// # Errors
     /// Every handler that cannot be loaded any more, or every route that would lead nowhere. What runs goes on then.
@@ -171,19 +177,20 @@ impl Controller {
             // Nothing else flips while this change is made.
             running.tasks.shutdown().await;
         }
-        let (catalogs, news) = (self.catalogs_of(&setup), news(&setup.plans));
-        match self.take(&setup, &catalogs, &news).await {
-            Ok(changes) => {
+        let catalogs = self.catalogs_of(&setup);
+        let news = news(&setup.plans, running.as_ref());
+        match self.take(&setup, &catalogs, &news, running.as_ref().map(|running| &running.setup)).await {
+            Ok((changes, kept)) => {
                 let plans = setup.plans.iter().map(|plan| (plan.name.clone(), plan.clone())).collect();
                 let public = Public { catalogs: catalogs.clone(), plans: Arc::new(plans) };
                 *self.public.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(public);
-                let tasks = self.follow(&setup, &catalogs, &news);
-                *running = Some(Running { setup, catalogs, news, tasks });
+                let tasks = self.follow(&setup, &catalogs, &news, &kept);
+                *running = Some(Running { setup, catalogs, news, kept, tasks });
                 Ok(changes)
             }
             Err(fault) => {
-                if let Some(Running { setup, catalogs, news, tasks }) = &mut *running {
-                    *tasks = self.follow(setup, catalogs, news);
+                if let Some(Running { setup, catalogs, news, kept, tasks }) = &mut *running {
+                    *tasks = self.follow(setup, catalogs, news, kept);
                 }
                 Err(fault)
             }
@@ -256,9 +263,8 @@ impl Controller {
         };
         let told = plans.keys().filter(waits).map(|name| {
             let lag = self.stage.board.lag(name);
-            let lag = lag.unwrap_or_else(|| {
-                format!("deploy one with `jobcell handler deploy {name} FILE.wasm --activate`")
-            });
+            let lag =
+                lag.unwrap_or_else(|| format!("deploy one with `jobcell handler deploy {name} FILE.wasm`"));
             format!("handler {name:?} has no version yet; its jobs wait: {lag}")
         });
         told.collect()
@@ -283,11 +289,17 @@ impl Controller {
         setup: &Setup,
         catalogs: &Catalogs,
         news: &HashMap<String, Arc<Notify>>,
-    ) -> Result<Vec<Changed>, ChangeError> {
-        let loads: Vec<_> = setup.plans.iter().map(|plan| self.ready(plan, setup, catalogs, news)).collect();
+        before: Option<&Setup>,
+    ) -> Result<(Vec<Changed>, BTreeSet<String>), ChangeError> {
+        let ready = |plan| self.ready(plan, setup, catalogs, news, before);
+        let loads: Vec<_> = setup.plans.iter().map(ready).collect();
         let loaded: Vec<_> = futures::stream::iter(loads).buffered(LOADS_MAX).collect().await;
         let (mut ready, mut faults) = (Vec::new(), Vec::new());
-        for loaded in loaded {
+        for (plan, loaded) in setup.plans.iter().zip(loaded) {
+            if matches!(plan.source, Source::File(_)) && self.serves(&plan.name) {
+                let fault = loaded.as_ref().err().map(LoadError::reason);
+                self.stage.board.set_source_fault(&plan.name, fault);
+            }
             match loaded {
                 Ok(handler) => ready.push(handler),
                 Err(fault) => faults.push(fault),
@@ -296,8 +308,11 @@ impl Controller {
         if !faults.is_empty() {
             return Err(ChangeError::Handlers(faults));
         }
-        let (mut handlers, mut handed_in) = (HashMap::new(), Vec::new());
-        for Ready { name, slots, hand_in } in ready {
+        let (mut handlers, mut handed_in, mut kept) = (HashMap::new(), Vec::new(), BTreeSet::new());
+        for Ready { name, slots, hand_in, is_kept } in ready {
+            if is_kept {
+                kept.insert(name.clone());
+            }
             handed_in.extend(hand_in.map(|(artifact, signature)| (name.clone(), artifact, signature)));
             handlers.insert(name, slots);
         }
@@ -314,7 +329,7 @@ impl Controller {
             }
         }
         self.stage.board.tell();
-        Ok(changes)
+        Ok((changes, kept))
     }
 
     /// Loads one handler as it is wanted, without putting it in place.
@@ -324,44 +339,81 @@ impl Controller {
         setup: &Setup,
         catalogs: &Catalogs,
         news: &HashMap<String, Arc<Notify>>,
+        before: Option<&Setup>,
     ) -> Result<Ready, LoadError> {
         let mut follower = self.follower(plan, setup, catalogs, news);
         let catalog = if plan.is_shared() { &catalogs.shared } else { &catalogs.local };
+        let refused = |reason, blame| LoadError::Refused { handler: plan.name.clone(), reason, blame };
         let found = match timeout(PATIENCE, catalog.desired(&plan.name)).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(fault)) => {
-                tracing::warn!(handler = plan.name, %fault, "what is wanted cannot be read yet");
-                None
-            }
-            Err(_) => None,
+            Ok(Ok(found)) => Ok(found.unwrap_or_default()),
+            Ok(Err(fault)) => Err(fault.to_string()),
+            Err(_) => Err(format!("the store did not answer within {} s", PATIENCE.as_secs())),
         };
-        let (generation, desired) = found.unwrap_or_default();
+        let found = found.map_err(|fault| {
+            refused(format!("what is wanted of it cannot be read: {fault}"), Blame::Passing)
+        });
         let name = plan.name.clone();
-        if let Source::File(path) = &plan.source {
-            let artifact = file::read(&plan.name, path).await?;
-            let refused =
-                |reason| LoadError::Refused { handler: plan.name.clone(), reason, blame: Blame::Host };
-            let signature = signature_beside(&plan.name, path).await.map_err(refused)?;
-            // A version that an operator has gone back to stays, as long as the file is what it was.
-            let follows =
-                self.stage.board.taken(&plan.name) == Some(artifact.digest) && desired.active.is_some();
-            if !follows {
-                verify(&setup.trust, &plan.name, &artifact, signature.as_ref()).map_err(refused)?;
-                let runner = setup.loader.load(&plan.name, artifact.clone()).await?;
-                let mut slots = follower.empty(&desired);
-                slots.active = Some(Slot::plain(follower.loaded(runner, artifact.digest)));
-                return Ok(Ready { name, slots, hand_in: Some((artifact, signature)) });
-            }
+        if let (Source::File(path), Ok((_, desired))) = (&plan.source, &found)
+            && let Some(ready) = self.ready_file(&mut follower, plan, path, setup, desired).await?
+        {
+            return Ok(ready);
         }
-        match follower.load_anew(generation, &desired).await {
-            Ok(slots) => Ok(Ready { name, slots, hand_in: None }),
-            // What serves jobs must not be lost to a change of the configuration.
-            Err(fault) if self.serves(&plan.name) => Err(fault),
+        let loaded = match found {
+            Ok((generation, desired)) => follower.load_anew(generation, &desired).await,
+            Err(fault) => Err(fault),
+        };
+        match loaded {
+            Ok(slots) => Ok(Ready { name, slots, hand_in: None, is_kept: false }),
+            Err(fault) if self.serves(&plan.name) => {
+                let is_told_the_same = before.is_some_and(|before| {
+                    before.plans.contains(plan)
+                        && before.loader.settings(&name) == setup.loader.settings(&name)
+                });
+                // What serves jobs must not be lost to a change of the configuration.
+                if fault.blame() != Blame::Passing || !is_told_the_same {
+                    return Err(fault);
+                }
+                tracing::warn!(handler = name, %fault, "what runs stays until that passes");
+                let slots = self.stage.registry.slots(&name);
+                let slots =
+                    slots.map_or_else(|| follower.empty(&Desired::default()), |now| Slots::clone(&now));
+                Ok(Ready { name, slots, hand_in: None, is_kept: true })
+            }
             Err(fault) => {
-                follower.lagging(&fault);
-                Ok(Ready { name, slots: follower.empty(&Desired::default()), hand_in: None })
+                follower.lagging(None, &fault);
+                let slots = follower.empty(&Desired::default());
+                Ok(Ready { name, slots, hand_in: None, is_kept: false })
             }
         }
+    }
+
+    /// Loads a handler from its file. None when the file is what was taken from it last and something else may be wanted
+    /// meanwhile: a version that an operator has gone back to stays, as long as the file is what it was.
+    async fn ready_file(
+        &self,
+        follower: &mut Follower,
+        plan: &Plan,
+        path: &Path,
+        setup: &Setup,
+        desired: &Desired,
+    ) -> Result<Option<Ready>, LoadError> {
+        let name = &plan.name;
+        let refused = |reason, blame| LoadError::Refused { handler: name.clone(), reason, blame };
+        let artifact = file::read(name, path).await?;
+        let signature = signature_beside(name, path).await.map_err(|reason| refused(reason, Blame::Host))?;
+        if self.stage.board.taken(name) == Some(artifact.digest) && desired.active.is_some() {
+            return Ok(None);
+        }
+        let at = file::path_of(name, path);
+        let named = |reason: String| format!("{}: {reason}", at.display());
+        verify(&setup.trust, name, &artifact, signature.as_ref())
+            .map_err(|reason| refused(named(reason), Blame::Host))?;
+        let loaded = setup.loader.load(name, artifact.clone()).await;
+        let runner = loaded.map_err(|fault| refused(named(fault.reason()), fault.blame()))?;
+        let mut slots = follower.empty(desired);
+        slots.active = Some(Slot::plain(follower.loaded(runner, artifact.digest)));
+        let hand_in = Some((artifact, signature));
+        Ok(Some(Ready { name: name.clone(), slots, hand_in, is_kept: false }))
     }
 
     fn serves(&self, handler: &str) -> bool {
@@ -382,7 +434,13 @@ impl Controller {
     }
 
     /// Starts all that moves.
-    fn follow(&self, setup: &Setup, catalogs: &Catalogs, news: &HashMap<String, Arc<Notify>>) -> JoinSet<()> {
+    fn follow(
+        &self,
+        setup: &Setup,
+        catalogs: &Catalogs,
+        news: &HashMap<String, Arc<Notify>>,
+        kept: &BTreeSet<String>,
+    ) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         if setup.plans.is_empty() {
             return tasks;
@@ -393,7 +451,10 @@ impl Controller {
         let shared = is_any_shared.then(|| watch_folder(&mut tasks, &self.shared));
         for plan in &setup.plans {
             let revisions = if plan.is_shared() { shared.clone() } else { Some(local.clone()) };
-            let follower = self.follower(plan, setup, catalogs, news);
+            let mut follower = self.follower(plan, setup, catalogs, news);
+            if kept.contains(&plan.name) {
+                follower.renew();
+            }
             if let Some(revisions) = revisions {
                 tasks.spawn(follower.run(revisions));
             }
@@ -419,8 +480,10 @@ impl Controller {
     }
 }
 
-fn news(plans: &[Plan]) -> HashMap<String, Arc<Notify>> {
-    plans.iter().map(|plan| (plan.name.clone(), Arc::default())).collect()
+/// One for each handler; that of one which runs already goes on, as its versions tell it.
+fn news(plans: &[Plan], running: Option<&Running>) -> HashMap<String, Arc<Notify>> {
+    let known = |name: &String| running.and_then(|running| running.news.get(name)).cloned();
+    plans.iter().map(|plan| (plan.name.clone(), known(&plan.name).unwrap_or_default())).collect()
 }
 
 /// Says when what is wanted of any handler may have changed.

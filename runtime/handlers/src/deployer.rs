@@ -156,7 +156,7 @@ impl Deployer {
 /// Forgets the bytes of versions that are neither in use nor among the newest of any handler. They stay listed.
 async fn forget_old(catalog: &Catalog, documents: &dyn Documents) -> Result<(), CatalogError> {
     let (mut kept, mut old) = (BTreeSet::new(), BTreeSet::new());
-    for (_, _, desired) in catalog.all_desired().await? {
+    for (_, desired) in catalog.all_desired().await? {
         kept.extend([desired.active, desired.previous].into_iter().flatten());
         kept.extend(desired.canary.iter().map(|canary| canary.digest));
         kept.extend(desired.shadow.iter().map(|shadow| shadow.digest));
@@ -178,5 +178,21 @@ pub(crate) async fn hand_in(
     artifact: Artifact,
     signature: Option<Signature>,
 ) -> Result<(), CatalogError> {
-    catalog.deploy(&plan.name, artifact, signature, options(&plan.source)).await.map(drop)
+    let wider = catalog.wider(&plan.name, &artifact, signature.as_ref()).await?.join("; ");
+    if wider.is_empty() {
+        return catalog.deploy(&plan.name, artifact, signature, options(&plan.source)).await.map(drop);
+    }
+    let why = format!("wants more than the version before: {wider}");
+    let version = artifact.digest.short();
+    let deployed = catalog.because(&why).deploy(&plan.name, artifact, signature, options(&plan.source)).await;
+    if deployed.is_ok() {
+        tracing::warn!(
+            handler = plan.name,
+            version,
+            source = %plan.source,
+            wider,
+            "a version that wants more than the one before is active; what the configuration grants is the approval"
+        );
+    }
+    deployed.map(drop)
 }

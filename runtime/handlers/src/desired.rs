@@ -19,6 +19,9 @@ pub const VERSIONS_MAX: usize = 50;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Desired {
+    /// How many decisions led here, of people and of hosts: what a change can be made conditional on. What hosts merely
+    /// note down ([`Command::is_decision`]) does not count, so nobody's view of it grows old by that.
+    pub generation: u64,
     /// The version that takes the jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<Digest>,
@@ -33,7 +36,7 @@ pub struct Desired {
     pub shadow: Option<Shadow>,
     /// Every version that is known, the newest first, at most [`VERSIONS_MAX`].
     pub versions: Vec<Version>,
-    /// The last change: who to ask when somebody else's comes in between.
+    /// The last decision: who to ask when somebody else's comes in between.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Change>,
 }
@@ -67,6 +70,8 @@ pub struct Deployed {
     pub signature: Option<Signature>,
     /// Whose that is, checked.
     pub signed_by: Option<KeyId>,
+    /// Whether its bytes could not be had before: they were gone, or others lay in their place.
+    pub is_mended: bool,
 }
 
 /// What can be asked of a handler's desired state.
@@ -184,6 +189,16 @@ pub enum Refusal {
     /// No percentage.
     #[error("{0} % is no share of the jobs; give 1 to 100")]
     NoShare(u8),
+}
+
+// === impl Command ===
+
+impl Command {
+    /// Whether somebody decides something by it, rather than a host noting down how far it has come.
+    #[must_use]
+    pub fn is_decision(&self) -> bool {
+        !matches!(self, Self::Admitted { .. } | Self::Drained { .. })
+    }
 }
 
 // === impl Desired ===

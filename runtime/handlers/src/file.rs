@@ -1,8 +1,8 @@
 //! A handler's file on this machine, and how its changes are found.
 //!
-//! It is looked at again and again, and read once it has rested between two looks. That works on every file system and
-//! behind every mount, sees an atomic rename, a link that is turned and writing in place alike, and takes nothing that
-//! somebody is still writing.
+//! It is looked at again and again, and read once it has rested: between two looks where another file was put in its
+//! place, as a rename and a link that is turned do, and for [`REST`] where it was written in place, as nothing shows when
+//! its writer is done. That works on every file system and behind every mount.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -10,13 +10,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
 
 use crate::artifact::{ARTIFACT_BYTES_MAX, Artifact, ArtifactError};
 
-/// Between two looks at a file that changes. It counts as written when it is the same at two of them.
+/// Between two looks at a file that changes. One that was put in the place of another counts as whole when it is the same
+/// at two of them.
 pub const LOOK: Duration = Duration::from_millis(100);
 /// Between two looks at a file that rests: soon enough for a person, and next to nothing for hundreds of handlers.
 pub const LOOK_IDLE: Duration = Duration::from_millis(400);
+
+/// How long a file that is written in place has to be left alone before it is taken: longer than a copy over a network
+/// usually pauses, and short for somebody who waits for it.
+pub const REST: Duration = Duration::from_secs(2);
 
 /// Watches one file.
 #[derive(Debug)]
@@ -25,8 +31,14 @@ pub struct FileWatch {
     source: PathBuf,
     /// As it was at the last look.
     last: Option<Mark>,
+    /// Since when it is so.
+    since: Instant,
+    /// Whether its last change may have been a part of a longer one.
+    is_in_place: bool,
     /// As it was when it was last read.
     read: Option<Mark>,
+    /// [`REST`].
+    rest: Duration,
 }
 
 /// What shows that a file or its signature is another one, or was written to.
@@ -44,6 +56,24 @@ struct Stamp {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
+}
+
+impl Mark {
+    /// Whether what led from the mark before to this one may have been writing in place, of which more is to come. A file
+    /// that takes another one's place is whole, if whoever renames it has done his part.
+    fn is_in_place(&self, before: Option<&Self>, was: bool) -> bool {
+        match (before, self) {
+            (_, Self::Not(_)) => false,
+            // What lies there at the first look may be under way.
+            (None, Self::There { .. }) => true,
+            // Moved to where none was, or made there: only a move leaves the content older than the rest of the file.
+            (Some(Self::Not(_)), Self::There { file, .. }) => file.changed <= file.modified,
+            (Some(Self::There { file: before, .. }), Self::There { file, .. }) => {
+                // Otherwise only the signature is another.
+                if before == file { was } else { (before.device, before.inode) == (file.device, file.inode) }
+            }
+        }
+    }
 }
 
 impl Stamp {
@@ -73,14 +103,14 @@ pub enum Look {
 }
 
 /// The file of a source: itself, or the one in a directory that is named like the handler.
-fn file(handler: &str, source: &Path) -> PathBuf {
+pub(crate) fn path_of(handler: &str, source: &Path) -> PathBuf {
     if source.is_dir() { source.join(format!("{handler}.wasm")) } else { source.to_owned() }
 }
 
 /// The signature that lies beside the file as `<file>.sig`, where there is one.
 #[must_use]
 pub fn signature_path(handler: &str, source: &Path) -> PathBuf {
-    let mut path = file(handler, source).into_os_string();
+    let mut path = path_of(handler, source).into_os_string();
     path.push(".sig");
     PathBuf::from(path)
 }
@@ -92,7 +122,7 @@ pub fn signature_path(handler: &str, source: &Path) -> PathBuf {
 /// # Errors
 /// When it cannot be read, is no regular file, or is over [`ARTIFACT_BYTES_MAX`].
 pub async fn read(handler: &str, source: &Path) -> Result<Artifact, ArtifactError> {
-    let path = &file(handler, source);
+    let path = &path_of(handler, source);
     let named = || (handler.to_owned(), path.clone());
     let unreadable = |cause| {
         let (handler, path) = named();
@@ -121,7 +151,8 @@ impl FileWatch {
     /// Watches, and reads what is there first.
     #[must_use]
     pub fn anew(handler: &str, source: &Path) -> Self {
-        Self { handler: handler.to_owned(), source: source.to_owned(), last: None, read: None }
+        let (handler, source, since) = (handler.to_owned(), source.to_owned(), Instant::now());
+        Self { handler, source, last: None, since, is_in_place: false, read: None, rest: REST }
     }
 
     async fn mark(&self) -> Mark {
@@ -129,10 +160,17 @@ impl FileWatch {
         // In one go: each hand-over to a thread that may block costs more than the look.
         let looked = tokio::task::spawn_blocking(move || {
             let signature = Stamp::of(&signature_path(&handler, &source)).ok();
-            Stamp::of(&file(&handler, &source)).map(|file| Mark::There { file, signature })
+            Stamp::of(&path_of(&handler, &source)).map(|file| Mark::There { file, signature })
         });
         let looked = looked.await.unwrap_or_else(|fault| Err(std::io::Error::other(fault)));
         looked.unwrap_or_else(|fault| Mark::Not(fault.kind()))
+    }
+
+    fn restless(&mut self, now: Mark) -> Look {
+        self.is_in_place = now.is_in_place(self.last.as_ref(), self.is_in_place);
+        self.since = Instant::now();
+        self.last = Some(now);
+        Look::Restless
     }
 
     /// Looks once. To be called [`LOOK`] after a look that found it restless, else after [`LOOK_IDLE`].
@@ -145,14 +183,15 @@ impl FileWatch {
             return Look::Same;
         }
         if self.last.as_ref() != Some(&mark) {
-            self.last = Some(mark);
+            return self.restless(mark);
+        }
+        if self.is_in_place && self.since.elapsed() < self.rest {
             return Look::Restless;
         }
         let found = read(&self.handler, &self.source).await;
         let after = self.mark().await;
         if after != mark {
-            self.last = Some(after);
-            return Look::Restless;
+            return self.restless(after);
         }
         self.read = Some(mark);
         match found {
@@ -160,7 +199,7 @@ impl FileWatch {
                 None => Look::Read(artifact),
                 Some(at) => Look::Fault(ArtifactError::CutOff {
                     handler: self.handler.clone(),
-                    path: file(&self.handler, &self.source),
+                    path: path_of(&self.handler, &self.source),
                     at,
                     size: artifact.bytes.len(),
                 }),
@@ -219,6 +258,11 @@ mod tests {
         bytes
     }
 
+    /// One that waits not as long for what is written in place.
+    fn hasty(path: &Path) -> FileWatch {
+        FileWatch { rest: LOOK / 10, ..FileWatch::anew("h", path) }
+    }
+
     async fn settled(watch: &mut FileWatch) -> Look {
         for _ in 0..4 {
             match watch.look().await {
@@ -273,7 +317,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("h.wasm");
         std::fs::write(&path, component(1)).unwrap();
-        let mut watch = FileWatch::anew("h", &path);
+        let mut watch = hasty(&path);
         assert!(matches!(settled(&mut watch).await, Look::Read(_)));
         assert!(matches!(watch.look().await, Look::Same));
         let ways: [&dyn Fn(&Path); 3] = [
@@ -307,7 +351,7 @@ mod tests {
         let whole = component(1);
         for written in 1..whole.len() {
             std::fs::write(&path, &whole[..written]).unwrap();
-            let found = settled(&mut FileWatch::anew("h", &path)).await;
+            let found = settled(&mut hasty(&path)).await;
             // Between two sections nothing shows that more is to come; admission wants what is in the last one.
             let between = written >= 8 && (written - 8) % 133 == 0;
             match found {
@@ -316,6 +360,46 @@ mod tests {
                 found => panic!("{written}: {found:?}"),
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_in_place_has_to_rest_and_what_is_renamed_has_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, draft) = (dir.path().join("h.wasm"), dir.path().join("draft"));
+        let looks_until_read = async |watch: &mut FileWatch| {
+            for looks in 1..100 {
+                if let Look::Read(artifact) = watch.look().await {
+                    return (looks, artifact.bytes);
+                }
+                tokio::time::advance(LOOK).await;
+            }
+            panic!("it comes to rest");
+        };
+        std::fs::write(&path, component(1)).unwrap();
+        let mut watch = FileWatch::anew("h", &path);
+        looks_until_read(&mut watch).await;
+
+        std::fs::write(&draft, component(2)).unwrap();
+        std::fs::rename(&draft, &path).unwrap();
+        assert_eq!(looks_until_read(&mut watch).await, (2, component(2).into()));
+
+        // The writer pauses between two sections, for less than the rest.
+        let whole = component(3);
+        std::fs::write(&path, &whole[..8 + 133]).unwrap();
+        for _ in 0..15 {
+            assert!(matches!(watch.look().await, Look::Restless));
+            tokio::time::advance(LOOK).await;
+        }
+        std::fs::write(&path, &whole).unwrap();
+        let (looks, bytes) = looks_until_read(&mut watch).await;
+        assert_eq!(bytes, whole);
+        assert!(looks > 20, "{looks} looks");
+
+        // Made where none was, it may be under way as well.
+        std::fs::remove_file(&path).unwrap();
+        watch.look().await;
+        std::fs::write(&path, component(4)).unwrap();
+        assert!(looks_until_read(&mut watch).await.0 > 20);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod faults;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use jobcell_core::event::Event;
@@ -74,6 +74,8 @@ pub(crate) struct Follower {
     refused: BTreeMap<Digest, String>,
     /// Versions at fault that the catalog has heard of.
     told: HashSet<Digest>,
+    /// Versions in place that were loaded under another configuration: they run until they are loaded anew.
+    stale: Vec<Weak<Loaded>>,
     tapped: Tapped,
 }
 
@@ -119,8 +121,14 @@ impl Follower {
             missing: BTreeSet::new(),
             refused: BTreeMap::new(),
             told: HashSet::new(),
+            stale: Vec::new(),
             tapped: Tapped::default(),
         }
+    }
+
+    /// Has every version that is in place now loaded anew as soon as it can be.
+    pub(crate) fn renew(&mut self) {
+        self.stale = self.slots().iter().map(|(_, slot)| Arc::downgrade(&slot.loaded)).collect();
     }
 
     /// Goes on until it is dropped. `revisions` says when any handler's desired state may have changed.
@@ -201,12 +209,17 @@ impl Follower {
     /// Loads what is wanted anew without putting it in place: before anything runs, or under another configuration. A
     /// canary that cannot be loaded is left for later.
     ///
+    /// Where this host cannot run the active version, and does not run it now, an older one stands in for it.
+    ///
     /// # Errors
     /// Why the active version cannot be loaded.
     pub(crate) async fn load_anew(&mut self, generation: u64, desired: &Desired) -> Result<Slots, LoadError> {
         let mut slots = self.empty(desired);
         if let Some(active) = desired.active {
-            slots.active = Some(Slot::plain(self.load(active, desired).await?));
+            slots.active = Some(match self.load(active, desired).await {
+                Ok(loaded) => Slot::plain(loaded),
+                Err(fault) => self.stand_in(active, desired, &fault).await.ok_or(fault)?,
+            });
         }
         if let Some(canary) = &desired.canary
             && let Ok(loaded) = self.load(canary.digest, desired).await
@@ -238,12 +251,13 @@ impl Follower {
         self.stage.board.set_generation(&name, generation);
         let draining = desired.versions.iter().any(|version| version.state == State::Draining);
         self.stage.board.set_winding_down(&name, draining);
+        self.note_unusable(desired);
         let turn = match reached {
             Ok(()) => {
                 self.stage.board.set_lag(&name, None);
                 Turn::Settled
             }
-            Err(fault) => self.lagging(&fault),
+            Err(fault) => self.lagging(desired.active, &fault),
         };
         let told = self.tell_admitted(desired).await;
         self.tap(desired).await;
@@ -253,6 +267,21 @@ impl Follower {
         self.tell_drained(desired).await;
         self.stage.board.set_loading(&name, None);
         if told && self.faulty.is_empty() { turn } else { Turn::Again }
+    }
+
+    /// Of a handler with a source of this host's own: what lies there may be a version that is kept from jobs. What is
+    /// wanted runs then, and is not what lies there.
+    fn note_unusable(&self, desired: &Desired) {
+        if self.plan.is_shared() {
+            return;
+        }
+        let unusable = |version: &&Version| matches!(version.state, State::Quarantined | State::Refused);
+        let told = |version: &Version| {
+            let Version { digest, state, why, .. } = version;
+            (*digest, format!("version {} from {} is {state}: {why}", digest.short(), self.plan.source))
+        };
+        let unusable = desired.versions.iter().filter(unusable).map(told).collect();
+        self.stage.board.set_unusable(self.name(), unusable);
     }
 
     /// Remembers nothing of versions that are not known any more.
@@ -267,9 +296,14 @@ impl Follower {
     }
 
     /// Says why the host does not run what is wanted.
-    pub(crate) fn lagging(&self, fault: &LoadError) -> Turn {
+    pub(crate) fn lagging(&self, wanted: Option<Digest>, fault: &LoadError) -> Turn {
         let name = self.name();
-        if self.stage.board.set_lag(name, Some(fault.reason())) {
+        let runs = self.slots().active.and_then(|slot| slot.loaded.version());
+        let lag = match (runs, wanted) {
+            (Some(runs), Some(wanted)) if runs != wanted => instead(runs, wanted, fault),
+            _ => fault.reason(),
+        };
+        if self.stage.board.set_lag(name, Some(lag)) {
             let runs = self.stage.registry.runner(name).map(|runner| runner.version().to_owned());
             match runs {
                 Some(runs) => {
@@ -295,7 +329,12 @@ impl Follower {
                     let before = next.active.replace(slot);
                     next.previous = self.previous_of(desired, before.as_ref());
                 }
-                Err(refused) => fault = Some(refused),
+                Err(refused) => {
+                    if next.active.is_none() {
+                        next.active = self.stand_in(active, desired, &refused).await;
+                    }
+                    fault = Some(refused);
+                }
             }
         }
         // A canary that is there already goes into the same flip: a promotion must not drop it in between.
@@ -339,7 +378,9 @@ impl Follower {
         let name = self.name();
         let in_place = self.slots().find(digest).cloned();
         let still_there = || self.stage.registry.still_there(name, digest).map(Slot::plain);
-        in_place.or_else(still_there).filter(|slot| slot.loaded.fault().is_none())
+        let is_stale = |loaded: &Arc<Loaded>| self.stale.iter().any(|it| it.as_ptr() == Arc::as_ptr(loaded));
+        let is_sound = |slot: &Slot| slot.loaded.fault().is_none() && !is_stale(&slot.loaded);
+        in_place.filter(is_sound).or_else(|| still_there().filter(is_sound))
     }
 
     async fn have_or_load(&mut self, digest: Digest, desired: &Desired) -> Result<Slot, LoadError> {
@@ -351,6 +392,39 @@ impl Follower {
             self.tell_refused(digest, desired, fault).await;
         }
         loaded.map(Slot::plain)
+    }
+
+    /// A version that this host can run in place of the active one: better than none. The lag says so. None when the
+    /// fault may pass, when the version that is wanted runs here already (it must not be lost to a change of the
+    /// configuration), and when none of the others can be run either.
+    async fn stand_in(&mut self, active: Digest, desired: &Desired, fault: &LoadError) -> Option<Slot> {
+        let runs = self.slots().active;
+        if fault.blame() == Blame::Passing || runs.is_some_and(|slot| slot.loaded.is(active)) {
+            return None;
+        }
+        for digest in desired.stand_ins() {
+            if self.is_faulty(digest) {
+                continue;
+            }
+            match self.load(digest, desired).await {
+                Ok(loaded) => {
+                    let lag = instead(digest, active, fault);
+                    if self.stage.board.set_lag(self.name(), Some(lag)) {
+                        let (runs, wanted) = (digest.short(), active.short());
+                        tracing::error!(
+                            handler = self.name(), %fault, runs, wanted,
+                            "the version that is wanted cannot be run on this host; an older one takes its jobs"
+                        );
+                    }
+                    return Some(Slot::plain(loaded));
+                }
+                Err(fault) => {
+                    let version = digest.short();
+                    tracing::warn!(handler = self.name(), %fault, version, "it cannot stand in either");
+                }
+            }
+        }
+        None
     }
 
     fn refusal(&self, reason: String, blame: Blame) -> LoadError {
@@ -431,6 +505,11 @@ impl Follower {
             .chain(self.faulty.iter().map(|(d, _)| d.to_string()))
             .collect()
     }
+}
+
+/// Why a host lags that runs another version than the one that is wanted.
+fn instead(runs: Digest, wanted: Digest, fault: &LoadError) -> String {
+    format!("runs {} because {} cannot be run here: {}", runs.short(), wanted.short(), fault.reason())
 }
 
 /// Whether this host may believe the artifact.

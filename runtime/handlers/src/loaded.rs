@@ -198,7 +198,10 @@ impl Loaded {
                 self.news.notify_one();
             }
         }
+        let mut receipt = report.receipt;
         if let Outcome::Stopped(stopped) = &report.outcome {
+            // The job is not charged for it, but it broke: whoever counts what breaks has to hear of it.
+            receipt.stopped_by = Some(stopped.cause);
             let version = Runner::version(self);
             whose.io.log(&format!(
                 "[version {version} broke: {}; the job is given back, for another version to run it if others break so \
@@ -206,7 +209,7 @@ impl Loaded {
                 stopped.reason
             ));
         }
-        Report { outcome: Outcome::DelayUntil(now + GIVE_BACK_MS), ..report }
+        Report { outcome: Outcome::DelayUntil(now + GIVE_BACK_MS), receipt }
     }
 }
 

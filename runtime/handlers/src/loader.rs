@@ -17,6 +17,9 @@ pub trait Loader: Send + Sync + 'static {
     /// # Errors
     /// When it is refused; nothing of it stays behind.
     async fn load(&self, handler: &str, artifact: Artifact) -> Result<Arc<dyn Runner>, LoadError>;
+
+    /// What it was told of this handler, as a text that is another one whenever that is. To be compared, not to be shown.
+    fn settings(&self, handler: &str) -> String;
 }
 
 /// Whose fault it is that a version cannot be loaded, which says what to do next.

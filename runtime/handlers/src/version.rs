@@ -145,6 +145,9 @@ pub struct Version {
     /// Who accepted that it wants more than the version that was active then; none where nobody had to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// That version; none where none was active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_over: Option<Digest>,
     /// The version that was active when this one became active: where a rollback leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<Digest>,

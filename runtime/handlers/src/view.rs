@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::trust::KeyId;
 use crate::version::{State, Version};
+use crate::wants::Diff;
 
 /// A handler as listings and the API show it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,6 +56,8 @@ pub struct VersionView {
     pub wants: Vec<String>,
     /// Whose signature it bears, checked.
     pub signed_by: Option<KeyId>,
+    /// Whose signature it says it bears, where nobody has checked that for want of the key.
+    pub unchecked_key: Option<KeyId>,
     /// Where it stands.
     pub state: State,
     /// Since when.
@@ -69,6 +72,8 @@ pub struct VersionView {
     pub deployed_by: String,
     /// Who accepted that it wants more than the version before.
     pub approved_by: Option<String>,
+    /// What that was, in lines, as long as that version is known.
+    pub approved: Vec<String>,
 }
 
 /// What one host runs of a handler.
@@ -106,11 +111,12 @@ pub enum HostState {
 impl HandlerView {
     /// The handler in this state, with every host that says it runs it.
     #[must_use]
-    pub fn new(name: &str, generation: u64, desired: Desired, hosts: &[HostStatus]) -> Self {
+    pub fn new(name: &str, desired: Desired, hosts: &[HostStatus]) -> Self {
         let shadow_report = desired.shadow.as_ref().and_then(|shadow| report(name, shadow, hosts));
         let of_host = |host: &HostStatus| Some(HostView::new(host, host.handlers.get(name)?, &desired));
         let hosts = hosts.iter().filter_map(of_host).collect();
-        let Desired { active, previous, canary, shadow, versions, last: _ } = desired;
+        let Desired { generation, active, previous, canary, shadow, versions, last: _ } = desired;
+        let views = versions.iter().map(|version| VersionView::new(version, &versions)).collect();
         Self {
             name: name.to_owned(),
             source: None,
@@ -120,7 +126,7 @@ impl HandlerView {
             canary,
             shadow,
             shadow_report,
-            versions: versions.into_iter().map(VersionView::from).collect(),
+            versions: views,
             hosts,
         }
     }
@@ -137,10 +143,30 @@ fn report(handler: &str, shadow: &Shadow, hosts: &[HostStatus]) -> Option<Shadow
     })
 }
 
-impl From<Version> for VersionView {
-    fn from(version: Version) -> Self {
-        let Version { digest, size, manifest, wants, signed_by, state, at, by, why, .. } = version;
+/// What somebody accepted that the version wants, beyond the one that was active then.
+fn approved(version: &Version, versions: &[Version]) -> Vec<String> {
+    let beyond = |over: Option<&Version>| Diff::between(over.map(|over| &over.wants), &version.wants).wider;
+    match (&version.approved_by, version.approved_over) {
+        (None, _) => Vec::new(),
+        // None was active.
+        (Some(_), None) => beyond(None),
+        (Some(_), Some(over)) => {
+            let over = versions.iter().find(|version| version.digest == over);
+            over.map(|over| beyond(Some(over))).unwrap_or_default()
+        }
+    }
+}
+
+// === impl VersionView ===
+
+impl VersionView {
+    fn new(version: &Version, versions: &[Version]) -> Self {
+        let approved = approved(version, versions);
+        let version = version.clone();
+        let Version { digest, size, manifest, wants, signature, signed_by, state, at, by, why, .. } = version;
         let Version { deployed_at, deployed_by, approved_by, .. } = version;
+        let unchecked_key =
+            signature.filter(|_| signed_by.is_none()).map(|signature| signature.claimed_key());
         Self {
             digest,
             short: digest.short(),
@@ -148,6 +174,7 @@ impl From<Version> for VersionView {
             manifest,
             wants: wants.lines(),
             signed_by,
+            unchecked_key,
             state,
             at,
             by,
@@ -155,6 +182,7 @@ impl From<Version> for VersionView {
             deployed_at,
             deployed_by,
             approved_by,
+            approved,
         }
     }
 }
@@ -198,7 +226,7 @@ mod tests {
     }
 
     fn seen(runs: HostHandler, desired: Desired) -> HostView {
-        HandlerView::new("media", 1, desired, &[host(runs)]).hosts.remove(0)
+        HandlerView::new("media", desired, &[host(runs)]).hosts.remove(0)
     }
 
     #[test]
@@ -211,9 +239,9 @@ mod tests {
         };
         let shadow = Some(Shadow { digest: two, percent: 10, since: 7, by: "ops".to_owned() });
         let hosts = [of(two, 7), of(one, 7), of(two, 6), of(two, 7), host(HostHandler::default())];
-        let view = HandlerView::new("media", 1, Desired { shadow, ..Desired::default() }, &hosts);
+        let view = HandlerView::new("media", Desired { shadow, ..Desired::default() }, &hosts);
         assert_eq!(view.shadow_report.map(|report| report.runs), Some(6));
-        let view = HandlerView::new("media", 1, Desired::default(), &hosts);
+        let view = HandlerView::new("media", Desired::default(), &hosts);
         assert_eq!(view.shadow_report, None);
     }
 
@@ -239,7 +267,7 @@ mod tests {
 
     #[test]
     fn hosts_without_the_handler_are_not_listed() {
-        let view = HandlerView::new("other", 1, Desired::default(), &[host(HostHandler::default())]);
+        let view = HandlerView::new("other", Desired::default(), &[host(HostHandler::default())]);
         assert_eq!(view.hosts, []);
     }
 }

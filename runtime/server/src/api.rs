@@ -48,7 +48,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use access::{Role, Token};
+pub use access::{Role, Token, Tokens};
 pub(crate) use live::QUEUES_MAX;
 
 use crate::audit::Audit;
@@ -72,8 +72,9 @@ pub struct Api {
     pub queues: Vec<QueueName>,
     /// What the keys of jobs begin with, by which parents and children are named.
     pub prefix: String,
-    /// Who may use it. With none, only clients on this machine may, and only while the host listens to no other.
-    pub tokens: Vec<Token>,
+    /// Who may use it; can be replaced while it is served. With none, only clients on this machine may, and only while
+    /// the host listens to no other.
+    pub tokens: Tokens,
     /// The handlers and their versions; none where they all come with the program.
     pub handlers: Option<Arc<dyn Handlers>>,
     /// The hosts that share the store.

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobcell_core::documents::Log;
+use jobcell_core::schedule::{Rule, Timetable};
+use jobcell_core::store::SchedulerSpec;
 use jobcell_core::{Clock, Documents, Millis, StoreError};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
@@ -38,6 +40,8 @@ pub enum Via {
     Dashboard,
     /// The command line, on the store itself.
     Cli,
+    /// A signal to the host.
+    Signal,
     /// Something that only a newer version knows.
     #[serde(other)]
     Unknown,
@@ -46,7 +50,7 @@ pub enum Via {
 /// What somebody did, or was refused.
 #[derive(Debug, Clone)]
 pub struct Act {
-    /// The token's name, `local`, or the user of a command line.
+    /// The token's name, `local`, the user of a command line as `cli:USER@MACHINE`, or `signal`.
     pub who: String,
     /// What they may do.
     pub role: Role,
@@ -72,7 +76,7 @@ pub struct Act {
 pub struct AuditEntry {
     /// When, in milliseconds since 1970.
     pub at: Millis,
-    /// The token's name, `local`, or the user of a command line.
+    /// The token's name, `local`, the user of a command line as `cli:USER@MACHINE`, or `signal`.
     pub who: String,
     /// `viewer`, `operator` or `admin`.
     pub role: String,
@@ -147,14 +151,15 @@ impl Audit {
     /// Cancel safety: a dropped future may have kept the entry.
     pub async fn record(&self, act: Act) {
         let entry = self.entry(act);
-        // Quoted by Debug: whoever chooses a path or a name cannot write lines into the log.
+        // As texts: the log quotes and escapes them in its own way, so whoever chooses a path or a name cannot write
+        // lines or fields into it, and JSON has them as they are. `target` is what the log calls its own part.
         tracing::info!(
             target: "jobcell::audit",
-            who = ?entry.who,
+            who = entry.who.as_str(),
             role = entry.role,
-            action = ?entry.action,
-            target = ?entry.target,
-            outcome = ?entry.outcome,
+            action = entry.action.as_str(),
+            on = entry.target.as_str(),
+            outcome = entry.outcome.as_str(),
             request_id = entry.request_id,
             "audit"
         );
@@ -167,7 +172,11 @@ impl Audit {
             Err(_) => format!("the store did not answer within {} s", PATIENCE.as_secs()),
         };
         self.metrics.audit_lost();
-        tracing::error!(fault, action = ?entry.action, "this is only in the log: the audit could not keep it");
+        tracing::error!(
+            fault,
+            action = entry.action.as_str(),
+            "this is only in the log: the audit could not keep it"
+        );
     }
 
     /// At most `limit` entries, newest first, older than entry `before` where that is given; each with its number. One
@@ -214,6 +223,22 @@ impl Audit {
     }
 }
 
+/// What a scheduler does, for `before` and `after`: its rule, never its payload.
+#[must_use]
+pub fn rule_of(spec: &SchedulerSpec) -> Value {
+    let SchedulerSpec { name, timetable: Timetable { rule, start, end, limit }, .. } = spec;
+    let mut told = match rule {
+        Rule::Every { every, offset } => json!({"name": name, "every": every, "offset": offset}),
+        Rule::Cron { pattern, tz, .. } => json!({"name": name, "pattern": pattern, "tz": tz}),
+    };
+    for (bound, value) in [("startDate", start), ("endDate", end), ("limit", limit)] {
+        if let Some(value) = value {
+            told[bound] = json!(value);
+        }
+    }
+    told
+}
+
 fn short(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
         text.truncate(end);
@@ -224,11 +249,9 @@ fn short(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use jobcell_core::clock::ManualClock;
     use jobcell_core::documents::MemoryDocuments;
-    use serde_json::json;
-
-    use super::*;
 
     fn audit(documents: Arc<dyn Documents>, metrics: &Arc<Metrics>) -> Audit {
         let redaction = Redaction::new(["data.card"]).unwrap();

@@ -32,6 +32,7 @@ mod units;
 mod version;
 mod visit;
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use axum::middleware;
 use axum::routing::{get, post};
+use jobcell_core::QueueName;
 use tower_http::compression::CompressionLayer;
 
 use crate::api::access::Access;
@@ -59,6 +61,8 @@ pub struct DashboardOptions {
     pub session_idle: Duration,
     /// A session ends after so long in any case. Default 7 days.
     pub session_max: Duration,
+    /// The queues whose finished jobs this host counts by the minute, from which charts are drawn. Default none.
+    pub counted: BTreeSet<QueueName>,
 }
 
 /// What every page works with.
@@ -72,6 +76,7 @@ pub(crate) struct Parts {
     links: Links,
     sessions: Sessions,
     throttle: Throttle,
+    counted: BTreeSet<QueueName>,
 }
 
 impl Default for DashboardOptions {
@@ -80,6 +85,7 @@ impl Default for DashboardOptions {
             path_prefix: String::new(),
             session_idle: Duration::from_secs(12 * 3600),
             session_max: Duration::from_secs(7 * 24 * 3600),
+            counted: BTreeSet::new(),
         }
     }
 }
@@ -115,7 +121,8 @@ pub(crate) fn router(
 ) -> Router {
     let sessions = Sessions::new(Arc::clone(desk.fleet.documents()), Arc::clone(&desk.clock), options);
     let links = Links::new(&options.root());
-    let site = Site(Arc::new(Parts { desk, access, health, links, sessions, throttle: Throttle::default() }));
+    let (throttle, counted) = (Throttle::default(), options.counted.clone());
+    let site = Site(Arc::new(Parts { desk, access, health, links, sessions, throttle, counted }));
     let streams = Router::new()
         .route("/live", get(live::stream))
         .route("/queues/{queue}/jobs/{id}/follow", get(follow::stream));

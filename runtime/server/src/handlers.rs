@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The handlers of a host or of a fleet.
 ///
@@ -207,6 +207,22 @@ impl std::fmt::Debug for Deployment {
 // === impl Change ===
 
 impl Change {
+    /// What is asked for, in as much as the audit keeps.
+    #[must_use]
+    pub fn asked(&self) -> Value {
+        match self {
+            Self::Activate { version, approve } => json!({ "version": version, "approve": approve }),
+            Self::Canary { version, percent, approve, .. } => {
+                json!({ "version": version, "percent": percent, "approve": approve })
+            }
+            Self::Promote | Self::Rollback | Self::Shadow { of: None } => json!({}),
+            Self::Quarantine { version } | Self::Release { version } => json!({ "version": version }),
+            Self::Shadow { of: Some((version, percent)) } => {
+                json!({ "version": version, "percent": percent })
+            }
+        }
+    }
+
     /// What it is called in routes, commands and records.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -220,6 +236,37 @@ impl Change {
             Self::Shadow { .. } => "shadow",
         }
     }
+}
+
+/// How a handler stands, in as much as the audit keeps.
+#[must_use]
+pub fn standing(handler: &Value) -> Value {
+    let members = ["generation", "active", "previous", "canary"];
+    members.iter().map(|name| ((*name).to_owned(), handler[*name].clone())).collect::<Map<_, _>>().into()
+}
+
+/// How a handler stands since it was changed, with what was asked for, why, and what was agreed to by that.
+#[must_use]
+pub fn standing_since(before: Option<&Value>, mut asked: Value, why: &str, after: &Value) -> Value {
+    let start = asked["version"].as_str().unwrap_or_default().trim_start_matches("sha256:").to_lowercase();
+    let find = |handler: &Value| {
+        let is_meant = |version: &&Value| {
+            let digest = version["digest"].as_str().unwrap_or_default();
+            !start.is_empty() && digest.trim_start_matches("sha256:").starts_with(&start)
+        };
+        handler["versions"].as_array().into_iter().flatten().find(is_meant).cloned().unwrap_or_default()
+    };
+    let was_approved = before.is_some_and(|before| find(before)["approvedBy"].is_string());
+    let approved = find(after)["approved"].take();
+    if !was_approved && approved.as_array().is_some_and(|lines| !lines.is_empty()) {
+        asked["approved"] = approved;
+    }
+    if !why.is_empty() {
+        asked["why"] = why.into();
+    }
+    let mut stands = standing(after);
+    stands["asked"] = asked;
+    stands
 }
 
 // === impl HandlersError ===
@@ -288,6 +335,18 @@ mod tests {
             assert_eq!(HandlersFault::named(fault.as_str()), Some(fault));
         }
         assert_eq!(HandlersFault::named("else"), None);
+    }
+
+    #[test]
+    fn what_is_agreed_to_is_kept_with_the_request_that_did() {
+        let version = |by: Value| json!({ "digest": "sha256:abcd", "approvedBy": by, "approved": ["kv *"] });
+        let with = |by: Value| json!({ "generation": 3, "versions": [version(by)] });
+        let asked = || Change::Activate { version: "AB".to_owned(), approve: true }.asked();
+        let since = standing_since(Some(&with(Value::Null)), asked(), "seen it", &with("ann".into()));
+        let kept = json!({ "version": "AB", "approve": true, "approved": ["kv *"], "why": "seen it" });
+        assert_eq!((&since["asked"], &since["generation"]), (&kept, &json!(3)));
+        let since = standing_since(Some(&with("ann".into())), asked(), "", &with("ann".into()));
+        assert_eq!(since["asked"], json!({ "version": "AB", "approve": true }), "that was another request");
     }
 
     #[test]

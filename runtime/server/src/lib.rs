@@ -36,11 +36,14 @@ mod tests;
 mod tree;
 mod view;
 
-pub use api::{Api, Role, Token, openapi};
-pub use audit::{Act, Audit, AuditEntry, Via};
+pub use api::{Api, Role, Token, Tokens, openapi};
+pub use audit::{Act, Audit, AuditEntry, Via, rule_of};
 pub use control::{Control, Reloaded};
 pub use dashboard::DashboardOptions;
-pub use handlers::{Author, CanaryLimits, Change, Deployment, Handlers, HandlersError, HandlersFault, Then};
+pub use handlers::{
+    Author, CanaryLimits, Change, Deployment, Handlers, HandlersError, HandlersFault, Then, standing,
+    standing_since,
+};
 pub use health::{
     HandlerHealth, Health, HealthReport, QueueHealth, RedisHealth, RedisStatus, Status, StoreReport,
     WorkerReport,

@@ -82,8 +82,11 @@ impl Console<'_> {
     }
 }
 
-/// Rows with aligned columns. Those whose title begins with `>` are numbers and stand right.
+/// Rows with aligned columns, a line each whatever is in them. Those whose title begins with `>` are numbers and stand
+/// right.
 pub(super) fn table(titles: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| in_one_line(cell)).collect()).collect();
     let bare: Vec<&str> = titles.iter().map(|title| title.trim_start_matches('>')).collect();
     let width = |i: usize| {
         let cells = rows.iter().map(|row| row[i].chars().count());
@@ -100,7 +103,7 @@ pub(super) fn table(titles: &[&str], rows: &[Vec<String>]) -> String {
         line.trim_end().to_owned() + "\n"
     };
     let mut text = line(&mut bare.iter().copied());
-    for row in rows {
+    for row in &rows {
         text += &line(&mut row.iter().map(String::as_str));
     }
     text
@@ -117,6 +120,11 @@ pub(super) fn visible(text: &str) -> String {
         }
     }
     shown
+}
+
+/// The same in a cell of a table, where a line or a column of its own would pass for another row.
+fn in_one_line(text: &str) -> String {
+    visible(text).replace('\n', "\\n").replace('\t', "\\t")
 }
 
 /// A time of day, in UTC.
@@ -157,6 +165,12 @@ mod tests {
             vec!["long".to_owned(), "5".to_owned(), String::new()],
         ];
         assert_eq!(table(&["name", ">n", "z"], &rows), "name   n  z\na     10  x\nlong   5\n");
+    }
+
+    #[test]
+    fn a_cell_is_in_one_line_whatever_a_job_is_called() {
+        let rows = vec![vec!["a\nb\t\u{1b}c".to_owned(), "x".to_owned()]];
+        assert_eq!(table(&["NAME", "Y"], &rows), "NAME           Y\na\\nb\\t\\u{1b}c  x\n");
     }
 
     #[test]

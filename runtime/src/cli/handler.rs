@@ -1,6 +1,7 @@
 //! `jobcell handler`: handlers and their versions, what they are signed with, and what a component says of itself.
 
 mod change;
+mod goal;
 mod inspect;
 mod keys;
 mod place;
@@ -131,6 +132,7 @@ fn read_component(file: &Path) -> Result<Vec<u8>, Failure> {
 fn failed(error: HandlersError) -> Failure {
     let exit = match error.fault {
         HandlersFault::Refused | HandlersFault::NeedsApproval => Exit::Refused,
+        HandlersFault::WrongState if is_barred(&error) => Exit::Refused,
         HandlersFault::Unavailable => Exit::StoreUnreachable,
         HandlersFault::Invalid => Exit::Usage,
         HandlersFault::NotFound
@@ -140,4 +142,9 @@ fn failed(error: HandlersError) -> Failure {
         | HandlersFault::Failed => Exit::Failed,
     };
     Failure::new(exit, error.message)
+}
+
+/// Whether the version is in a state that keeps it from every job.
+fn is_barred(error: &HandlersError) -> bool {
+    error.details.get("state").is_some_and(|state| state == "quarantined" || state == "refused")
 }

@@ -8,8 +8,10 @@ use std::fmt::Write;
 use jobcell_core::store::{AttemptReceipt, Page, Removed};
 use jobcell_core::{Admin, Clock, Job, JobId, JobState, QueueName, Store, StoreError, SystemClock};
 use jobcell_server::JobView;
+use serde_json::json;
 
 use super::args::{JobCommand, JobPlace};
+use super::author::{Author, Deed};
 use super::console::{Console, duration, table, time, visible};
 use super::exit::{Exit, Failure};
 use super::queues::unknown_queue;
@@ -20,6 +22,7 @@ const LOG_PAGE: u64 = 1000;
 pub(super) async fn run(
     store: &dyn Admin,
     command: JobCommand,
+    author: &Author,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     match command {
@@ -30,33 +33,47 @@ pub(super) async fn run(
         }
         JobCommand::Logs(place) => logs(store, &place, console).await?,
         JobCommand::Receipt { job, attempt } => receipts::show(store, &job, attempt, console).await?,
-        JobCommand::Cancel(place) => cancel::cancel(store, &place, console).await?,
+        JobCommand::Cancel(place) => cancel::cancel(store, &place, author, console).await?,
         JobCommand::Retry { job, reset_attempts } => {
             let (queue, id) = named(&job)?;
-            told(store, &queue, &id, store.retry(&queue, &id, reset_attempts).await).await?;
+            let deed = on("job retry", &queue, &id).to(json!({"state": "waiting"}));
+            let done = author.record(deed, store.retry(&queue, &id, reset_attempts).await).await;
+            told(store, &queue, &id, done).await?;
             changed(&queue, &id, "waiting", "waits to be run again", console)?;
         }
         JobCommand::Promote(place) => {
             let (queue, id) = named(&place)?;
-            told(store, &queue, &id, store.promote(&queue, &id).await).await?;
+            let deed = on("job promote", &queue, &id).to(json!({"state": "waiting"}));
+            let done = author.record(deed, store.promote(&queue, &id).await).await;
+            told(store, &queue, &id, done).await?;
             changed(&queue, &id, "waiting", "is due now", console)?;
         }
         JobCommand::Delay { job, delay } => {
             let (queue, id) = named(&job)?;
             let moved = store.change_delay(&queue, &id, delay, SystemClock.now()).await;
+            let deed = on("job delay", &queue, &id)
+                .to(json!({"state": "delayed", "delay": delay.as_millis() as u64}));
+            let moved = author.record(deed, moved).await;
             told(store, &queue, &id, moved).await?;
             let words = format!("is due in {}", duration(delay));
             changed(&queue, &id, "delayed", &words, console)?;
         }
         JobCommand::Priority { job, priority, front } => {
             let (queue, id) = named(&job)?;
-            told(store, &queue, &id, store.change_priority(&queue, &id, priority, front).await).await?;
+            let deed = on("job priority", &queue, &id).to(json!({"priority": priority, "front": front}));
+            let done = store.change_priority(&queue, &id, priority, front).await;
+            told(store, &queue, &id, author.record(deed, done).await).await?;
             let state = store.state(&queue, &id).await?.map_or("none", JobState::as_str);
             changed(&queue, &id, state, &format!("has priority {priority}"), console)?;
         }
-        JobCommand::Remove { job, children } => remove(store, &job, children, console).await?,
+        JobCommand::Remove { job, children } => remove(store, &job, children, author, console).await?,
     }
     Ok(Exit::Done)
+}
+
+/// Something done to a job, for the audit.
+fn on(action: &'static str, queue: &QueueName, id: &JobId) -> Deed {
+    Deed::new(action, format_args!("{queue}/{id}"))
 }
 
 pub(super) fn named(place: &JobPlace) -> Result<(QueueName, JobId), Failure> {
@@ -149,11 +166,13 @@ async fn remove(
     store: &dyn Admin,
     place: &JobPlace,
     children: bool,
+    author: &Author,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let (queue, id) = named(place)?;
     // What cannot be done is not asked for first.
-    match store.state(&queue, &id).await? {
+    let state = store.state(&queue, &id).await?;
+    match state {
         None if store.get(&queue, &id).await?.is_none() => return Err(missing(store, &queue, &id).await),
         Some(JobState::Active) => return Err(running(&queue, &id, "is running and")),
         _ => {}
@@ -164,8 +183,20 @@ async fn remove(
     let with = if children { " with all jobs below it" } else { "" };
     console.confirm(&format!("removing job {id:?} of queue {queue:?}{with}"))?;
     let removed =
-        if children { store.remove_tree(&queue, &id).await? } else { store.remove(&queue, &id).await? };
-    match removed {
+        if children { store.remove_tree(&queue, &id).await } else { store.remove(&queue, &id).await };
+    let deed = on("job remove", &queue, &id)
+        .from(json!({"state": state.map(JobState::as_str)}))
+        .to(json!({"state": null, "children": children}));
+    // That it was not removed is an outcome too.
+    let outcome = match &removed {
+        Ok(Removed::Yes) => Ok(()),
+        Ok(Removed::NotFound) => Err("it does not exist".to_owned()),
+        Ok(Removed::Running) => Err("it is running".to_owned()),
+        Ok(Removed::Scheduled) => Err("it belongs to a scheduler".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    let _ = author.record(deed, outcome).await;
+    match removed? {
         Removed::Yes => changed(&queue, &id, "removed", &format!("is removed{with}"), console),
         Removed::NotFound => Err(missing(store, &queue, &id).await),
         Removed::Running => {

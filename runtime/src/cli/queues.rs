@@ -9,8 +9,10 @@ use std::collections::BTreeSet;
 use jobcell_core::{Admin, JobState, QueueName, Store, StoreError};
 use jobcell_server::QueueView;
 use serde::Serialize;
+use serde_json::json;
 
 use super::args::{QueueChoice, QueueCommand};
+use super::author::{Author, Deed};
 use super::console::{Console, counted, table, visible};
 use super::exit::{Exit, Failure};
 use crate::config::nearest;
@@ -30,6 +32,7 @@ pub(super) async fn run(
     store: &dyn Admin,
     configured: &BTreeSet<String>,
     command: QueueCommand,
+    author: &Author,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     match command {
@@ -47,7 +50,10 @@ pub(super) async fn run(
             // Before it is done: from then on the store knows the queue.
             note_chosen(store, configured, &choice, console).await?;
             for_each(store, &choice, console, async |queue: &QueueName| {
-                store.pause(queue).await?;
+                let deed = Deed::new("queue pause", queue)
+                    .from(paused(store, queue).await)
+                    .to(json!({"paused": true}));
+                author.record(deed, store.pause(queue).await).await?;
                 Ok((done(queue, Some(true), None), format!("queue {queue} is paused on every host\n")))
             })
             .await?;
@@ -55,7 +61,10 @@ pub(super) async fn run(
         QueueCommand::Resume(choice) => {
             note_chosen(store, configured, &choice, console).await?;
             for_each(store, &choice, console, async |queue: &QueueName| {
-                store.resume(queue).await?;
+                let deed = Deed::new("queue resume", queue)
+                    .from(paused(store, queue).await)
+                    .to(json!({"paused": false}));
+                author.record(deed, store.resume(queue).await).await?;
                 Ok((done(queue, Some(false), None), format!("queue {queue} goes on\n")))
             })
             .await?;
@@ -66,7 +75,10 @@ pub(super) async fn run(
             note_chosen(store, configured, &choice, console).await?;
             console.confirm(&format!("removing {what} of {which}"))?;
             for_each(store, &choice, console, async |queue: &QueueName| {
-                let removed = store.drain(queue, delayed).await?;
+                let drained = store.drain(queue, delayed).await;
+                let deed = Deed::new("queue drain", queue)
+                    .to(json!({"delayed": delayed, "removed": drained.as_ref().ok()}));
+                let removed = author.record(deed, drained).await?;
                 Ok((
                     done(queue, None, Some(removed)),
                     format!("queue {queue}: {} removed\n", counted(removed, "job")),
@@ -78,15 +90,20 @@ pub(super) async fn run(
             if let Some(choice) = command.choice() {
                 note_chosen(store, configured, choice, console).await?;
             }
-            bulk::run(store, command, console).await?;
+            bulk::run(store, command, author, console).await?;
         }
         QueueCommand::One(command) => {
             let queue = QueueName::new(command.queue())?;
             note_unknown(store, configured, &queue, console).await;
-            return overview::run(store, &queue, command, console).await;
+            return overview::run(store, &queue, command, author, console).await;
         }
     }
     Ok(Exit::Done)
+}
+
+/// Whether a queue is paused, for the audit: what cannot be read stops nobody.
+async fn paused(store: &dyn Store, queue: &QueueName) -> serde_json::Value {
+    json!({"paused": store.is_paused(queue).await.ok()})
 }
 
 /// The queues chosen, for questions.

@@ -6,10 +6,12 @@ use jobcell_core::options::JobOptions;
 use jobcell_core::schedule::{Rule, Timetable};
 use jobcell_core::store::{Page, Scheduled, Scheduler, SchedulerSpec, Schedulers};
 use jobcell_core::{Admin, Clock, Millis, QueueName, SystemClock};
-use jobcell_server::SchedulerView;
+use jobcell_server::{SchedulerView, rule_of};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::args::{ScheduleCommand, ScheduleSetArgs};
+use super::author::{Author, Deed};
 use super::console::{Console, duration, table, time, visible};
 use super::exit::{Exit, Failure};
 use super::payload;
@@ -30,12 +32,13 @@ struct Set<'a> {
 pub(super) async fn run(
     store: &dyn Admin,
     command: ScheduleCommand,
+    author: &Author,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     match command {
         ScheduleCommand::Ls { queue, id } => list(store, &queue, id.as_deref(), console).await?,
-        ScheduleCommand::Set(args) => set(store, *args, console).await?,
-        ScheduleCommand::Rm { queue, id } => remove(store, &queue, &id, console).await?,
+        ScheduleCommand::Set(args) => set(store, *args, author, console).await?,
+        ScheduleCommand::Rm { queue, id } => remove(store, &queue, &id, author, console).await?,
     }
     Ok(Exit::Done)
 }
@@ -86,7 +89,12 @@ async fn all(store: &dyn Schedulers, queue: &QueueName) -> Result<Vec<Scheduler>
     }
 }
 
-async fn set(store: &dyn Admin, args: ScheduleSetArgs, console: &mut Console<'_>) -> Result<(), Failure> {
+async fn set(
+    store: &dyn Admin,
+    args: ScheduleSetArgs,
+    author: &Author,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let queue = QueueName::new(&args.queue)?;
     let data = args.data.as_deref().map(|data| payload::read(data, console.input)).transpose()?;
     let rule = match (args.every, &args.cron) {
@@ -116,7 +124,12 @@ async fn set(store: &dyn Admin, args: ScheduleSetArgs, console: &mut Console<'_>
     spec.check().map_err(|error| Failure::usage(error.to_string()))?;
     spec.timetable.first(None, now).map_err(|error| Failure::usage(spec.rejected(&error).to_string()))?;
     let id = spec.id.clone();
-    let Scheduled { job, due } = store.set_scheduler(&queue, spec, now).await?;
+    // What was there before is worth a line in the audit, and not a failure.
+    let before = store.scheduler(&queue, &id).await.ok().flatten();
+    let deed = Deed::new("schedule set", format_args!("{queue}/{id}"))
+        .from(before.map_or(Value::Null, |scheduler| rule_of(&scheduler.spec)))
+        .to(rule_of(&spec));
+    let Scheduled { job, due } = author.record(deed, store.set_scheduler(&queue, spec, now).await).await?;
     let set = Set { id: &id, queue: queue.as_str(), job: job.as_str(), next: due };
     console.answer(&set, |_| {
         let (id, queue) = (visible(&id), visible(queue.as_str()));
@@ -124,14 +137,21 @@ async fn set(store: &dyn Admin, args: ScheduleSetArgs, console: &mut Console<'_>
     })
 }
 
-async fn remove(store: &dyn Admin, queue: &str, id: &str, console: &mut Console<'_>) -> Result<(), Failure> {
+async fn remove(
+    store: &dyn Admin,
+    queue: &str,
+    id: &str,
+    author: &Author,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
     let queue = QueueName::new(queue)?;
     // What cannot be done is not asked for first.
-    if store.scheduler(&queue, id).await?.is_none() {
+    let Some(before) = store.scheduler(&queue, id).await? else {
         return Err(missing(store, &queue, id).await);
-    }
+    };
     console.confirm(&format!("removing scheduler {id:?} of queue {queue:?}"))?;
-    if !store.remove_scheduler(&queue, id).await? {
+    let deed = Deed::new("schedule rm", format_args!("{queue}/{id}")).from(rule_of(&before.spec));
+    if !author.record(deed, store.remove_scheduler(&queue, id).await).await? {
         return Err(missing(store, &queue, id).await);
     }
     let value = serde_json::json!({ "id": id, "queue": queue.as_str(), "removed": true });

@@ -28,6 +28,7 @@ struct Ran {
 /// A place with a config and a store.
 struct Place {
     directory: TempDir,
+    environment: Environment,
     interactive: bool,
     stdin: String,
 }
@@ -36,7 +37,7 @@ impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("jobcell.toml"), "[embedded]\npath = \"store\"\n").unwrap();
-        Self { directory, interactive: false, stdin: String::new() }
+        Self { directory, environment: Environment::default(), interactive: false, stdin: String::new() }
     }
 
     fn configured(self, toml: &str) -> Self {
@@ -69,7 +70,7 @@ impl Place {
             interactive: self.interactive,
             is_answered: false,
         };
-        execute(arguments, &Environment::default(), &mut console)
+        execute(arguments, &self.environment, &mut console)
     }
 
     /// The one JSON value on stdout of a command with `--json`.
@@ -405,22 +406,6 @@ fn a_store_that_cannot_be_made_is_a_fault_of_check() {
     let config = "[embedded]\npath = \"file/store\"\n";
     std::fs::write(place.directory.path().join("jobcell.toml"), config).unwrap();
     place.run(&["check"]).is(Exit::StoreUnreachable, &["FAULT    store", "cannot create"]);
-}
-
-#[test]
-fn what_this_version_cannot_do_ends_check_as_it_ends_run() {
-    let key = "keys = [\"ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"]\n";
-    let handler = "[queues.q]\nhandler = \"h\"\n[handlers.h]\nsource = \"h.wasm\"\n";
-    for (toml, part) in [
-        (format!("{handler}[trust]\nrequire-signature = true\n{key}"), "require-signature"),
-        (format!("{handler}retries = \"same-version\"\n"), "same-version"),
-    ] {
-        let place = Place::new().configured(&toml);
-        place.run(&["check"]).is(Exit::Usage, &["FAULT", part]);
-        place.run(&["run"]).is(Exit::Usage, &[part]);
-    }
-    let place = Place::new().configured(&format!("[trust]\n{key}"));
-    place.run(&["check"]).is(Exit::Done, &["warning  config: [trust] keys has no effect"]);
 }
 
 #[test]

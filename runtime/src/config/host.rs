@@ -8,6 +8,7 @@ use jobcell_wasm::{ARTIFACT_BYTES_CEILING, Compiler, CompilerProcess, Limits};
 
 use jobcell_server::{DashboardOptions, Redaction, Role};
 
+use super::environment::Environment;
 use super::forms::{
     ADDRESS, BYTES, COUNT, DURATION, DURATION_OR_NONE, Form, PATH, TEXT, TEXTS, choice, text,
 };
@@ -34,6 +35,13 @@ pub struct ServerConfig {
     pub redaction: Redaction,
     /// How the dashboard is reached, and how long people stay signed in.
     pub dashboard: DashboardOptions,
+}
+
+impl ServerConfig {
+    /// What is only read at the start: all but who may use it.
+    pub(super) fn without_tokens(&self) -> Self {
+        Self { tokens: Vec::new(), ..self.clone() }
+    }
 }
 
 /// One token of the API.
@@ -145,7 +153,7 @@ const REDACT: Key<Redaction> = Key::value(
      at all where a path begins with its part. Handlers, the store and the command line see everything.",
 );
 pub(super) static SERVER: Section = Section {
-    about: "The HTTP side: health, metrics, API.",
+    about: "The HTTP side: health, metrics, API and dashboard.",
     keys: &[
         LISTEN.entry(),
         TOKENS,
@@ -162,7 +170,8 @@ const TOKEN_ROLE: Key<Role> = Key::new(
     "role",
     Form { name: "word", expects: "\"viewer\", \"operator\" or \"admin\"", read: role },
     Absent::Required,
-    "`viewer` looks, `operator` also works with jobs, schedulers and queues, `admin` may also drain and clean queues.",
+    "`viewer` looks, `operator` also works with jobs, schedulers and queues and moves between versions, `admin` also \
+     deploys versions, drains and cleans queues and steers hosts.",
 );
 const TOKEN_SHA256: Key<[u8; 32]> = Key::new(
     "sha256",
@@ -183,8 +192,9 @@ const TOKEN_TENANT: Key<String> = Key::new(
      is refused.",
 );
 static TOKEN: Section = Section {
-    about: "Who may use the API under `/api/v1`. Without tokens it answers only while `listen` is an address of this \
-            machine alone. Health, metrics and `/scale` are open to whoever reaches `listen`.",
+    about: "Who may use the API under `/api/v1` and the dashboard. Without tokens both answer only while `listen` is an \
+            address of this machine alone. Health, metrics and `/scale` are open to whoever reaches `listen`. Tokens \
+            take effect with HUP: one that is gone opens nothing from then on, nor does a session begun with it.",
     keys: &[TOKEN_NAME.entry(), TOKEN_ROLE.entry(), TOKEN_SHA256.entry(), TOKEN_TENANT.entry()],
 };
 
@@ -236,7 +246,9 @@ const ARTIFACT_MAX: Key<u64> = Key::value(
 const CACHE: Key<PathBuf> = Key::new(
     "cache",
     PATH,
-    Absent::Means("`compiled` in the directory of `embedded.path`"),
+    Absent::Means(
+        "`$XDG_CACHE_HOME/jobcell` where that is set, else `compiled` in the directory of `embedded.path`",
+    ),
     "Directory for compiled handlers, so that a restart does not compile again. Only this host's user may be able to \
      write it: what lies there is run.",
 );
@@ -309,6 +321,7 @@ pub(super) fn read_server(reader: &Reader<'_>) -> ServerConfig {
             path_prefix: reader.get(&PATH_PREFIX).unwrap_or_default(),
             session_idle: reader.value(&SESSION_IDLE),
             session_max: reader.value(&SESSION_MAX),
+            ..DashboardOptions::default()
         },
     }
 }
@@ -317,7 +330,11 @@ pub(super) fn read_shutdown(reader: &Reader<'_>) -> ShutdownConfig {
     ShutdownConfig { grace: reader.value(&GRACE) }
 }
 
-pub(super) fn read_cells(reader: &Reader<'_>, embedded: &EmbeddedConfig) -> CellsConfig {
+pub(super) fn read_cells(
+    reader: &Reader<'_>,
+    embedded: &EmbeddedConfig,
+    environment: &Environment,
+) -> CellsConfig {
     CellsConfig {
         threads: reader.get(&THREADS).map(|threads| usize::try_from(threads).unwrap_or(usize::MAX)),
         max: u32::try_from(reader.value(&MAX)).unwrap_or(u32::MAX),
@@ -325,9 +342,16 @@ pub(super) fn read_cells(reader: &Reader<'_>, embedded: &EmbeddedConfig) -> Cell
         artifact_max: read_artifact_max(reader),
         table_elements_max: u32::try_from(reader.value(&TABLE_ELEMENTS_MAX)).unwrap_or(u32::MAX),
         stack: read_stack(reader),
-        cache: reader.get(&CACHE).unwrap_or_else(|| embedded.path.join("compiled")),
+        cache: reader.get(&CACHE).unwrap_or_else(|| default_cache(embedded, environment)),
         compiler: read_compiler(reader),
     }
+}
+
+/// Where the machine keeps caches, if it says so: containers and services give that a volume of its own. One that is not
+/// absolute says nothing, as its specification has it.
+fn default_cache(embedded: &EmbeddedConfig, environment: &Environment) -> PathBuf {
+    let caches = environment.get("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    caches.map_or_else(|| embedded.path.join("compiled"), |caches| caches.join("jobcell"))
 }
 
 fn read_compiler(reader: &Reader<'_>) -> Compiler {

@@ -739,3 +739,25 @@ fn names_in_the_table_are_told_apart_by_variables() {
     }
     check(&ROOT);
 }
+
+#[test]
+fn compiled_handlers_are_kept_where_the_machine_keeps_caches() {
+    let cache = |toml: &str, value: &str| sound(toml, &[("XDG_CACHE_HOME", value)]).cells.cache;
+    assert_eq!(cache("", "/var/cache/x"), PathBuf::from("/var/cache/x/jobcell"));
+    for nothing in ["", "caches"] {
+        assert_eq!(cache("", nothing), PathBuf::from(".jobcell/compiled"));
+    }
+    assert_eq!(cache("[cells]\ncache = \"own\"\n", "/var/cache/x"), PathBuf::from("own"));
+}
+
+#[test]
+fn tokens_need_no_restart_and_the_rest_of_the_server_does() {
+    let token = |hash: char| {
+        let sha256 = hash.to_string().repeat(64);
+        format!("[[server.tokens]]\nname = \"a\"\nrole = \"viewer\"\nsha256 = \"{sha256}\"\n")
+    };
+    let before = sound(&token('a'), &[]);
+    assert!(sound(&token('b'), &[]).needing_restart(&before).is_empty());
+    let moved = format!("[server]\nlisten = \"127.0.0.1:1\"\n{}", token('a'));
+    assert_eq!(sound(&moved, &[]).needing_restart(&before), ["server"]);
+}

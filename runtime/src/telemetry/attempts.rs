@@ -24,6 +24,8 @@ pub(super) fn log(event: &Event) {
     }
     match *outcome {
         "retry" | "fatal" | "invalid" | "stopped" | "cancelled" => line!(info),
+        // It broke, and its job is given back.
+        _ if stop.is_some() => line!(info),
         _ => line!(debug),
     }
 }

@@ -61,8 +61,7 @@ impl Cell {
 
 /// As much of a name that a guest chose as a message needs.
 fn shown(name: &str) -> &str {
-    let end = (0..=64.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
-    &name[..end.unwrap_or(0)]
+    &name[..name.floor_char_boundary(64)]
 }
 
 /// What the guest hears when the store fails.

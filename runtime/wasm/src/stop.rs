@@ -288,8 +288,7 @@ const FRAMES_KEPT: usize = 20;
 const FRAME_BYTES: usize = 1024;
 
 fn cut(name: &str) -> &str {
-    let end = (0..=FRAME_BYTES.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
-    &name[..end.unwrap_or(0)]
+    &name[..name.floor_char_boundary(FRAME_BYTES)]
 }
 
 /// Text that a guest had a part in, with its control characters escaped but for these: it is read on terminals, where

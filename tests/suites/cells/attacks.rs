@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use crate::stage::Stage;
 
 /// A dozen of the guests, one for each kind of bound, with what a host says of their jobs.
-const ATTACKERS: [(&str, &str); 13] = [
+const ATTACKERS: [(&str, &str); 12] = [
     ("loop", "deadline"),
-    ("start_loops", "deadline"),
     ("realloc_loops", "deadline"),
     ("sleeps", "deadline"),
     ("host_loop", "deadline"),
@@ -95,6 +94,24 @@ fn honest_jobs_complete_and_no_lock_is_lost_among_attackers() {
         assert_eq!((&job["state"], &job["returnvalue"]["i"]), (&json!("completed"), &json!(i)), "{job}");
         // Once, by its first start: none was given back or recovered.
         assert_eq!((&job["attemptsMade"], &job["attemptsStarted"]), (&json!(1), &json!(1)), "{job}");
+    }
+}
+
+#[test]
+fn what_breaks_before_its_first_job_is_not_taken() {
+    let guests = catalogue();
+    for (name, said) in
+        [("start_loops", "deadline"), ("start_traps", "out of bounds"), ("start_grows", "memory limit")]
+    {
+        let site = Site::embedded(
+            "[queues.q]\nhandler = \"h\"\n[handlers.h]\nsource = \"${site}/h.wasm\"\n\
+             [handlers.h.limits]\ndeadline = \"500ms\"\n",
+        );
+        let guest = guests.iter().find(|guest| guest.name == name).unwrap();
+        site.write("h.wasm", guest.wasm.bytes());
+        let refused = site.cli(&["run", "--burst"]).exits(78);
+        let told = &refused.stderr;
+        assert!(told.contains("\"h\" is refused") && told.contains(said), "{name}: {told}");
     }
 }
 

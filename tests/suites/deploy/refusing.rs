@@ -1,9 +1,9 @@
 //! What does not get in, and that the version before goes on.
 
 use jobcell_tests::Host;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{DEPLOYED, build, deploy, digest, ran_on, short, standing, written};
+use super::{DEPLOYED, answered, build, deploy, digest, ran_on, short, standing, written};
 use crate::stage::{Stage, on_both_stores};
 
 on_both_stores! {
@@ -87,10 +87,20 @@ on_both_stores! {
         let _ = told.says(&["+ cache", "totals", "is staged", "--approve", short(&wider)]);
         assert_eq!(standing(&site)["active"], json!(one));
         assert_eq!(ran_on(&host), one);
-        let _ = site.cli(&[&deploy[..], &["--approve"]].concat()).ok().says(&["approved: it wants"]);
+        let agreed = [&deploy[..], &["--approve", "--why", "totals are asked for"]].concat();
+        let _ = site.cli(&agreed).ok().says(&["approved: it wants"]);
         assert_eq!(ran_on(&host), wider);
         let approved = standing(&site)["versions"][0]["approvedBy"].clone();
         assert!(approved.is_string(), "{approved}");
+        // Who agreed to what, and why, is kept for whoever asks later.
+        let (_, audit) = answered(host.get("/api/v1/audit"));
+        let entries = audit["items"].as_array().unwrap().iter();
+        let agreed: Vec<&Value> = entries.filter(|it| it["after"]["asked"]["approved"].is_array()).collect();
+        let [agreed] = agreed[..] else { panic!("{audit}") };
+        let asked = &agreed["after"]["asked"];
+        assert_eq!((&asked["approved"], &asked["why"]), (&json!(["cache", "kv totals"]), &json!("totals are asked for")));
+        assert_eq!((&agreed["before"]["active"], &agreed["after"]["active"]), (&json!(one), &json!(wider)));
+        assert!(agreed["via"] == "api" || agreed["who"].as_str().unwrap().starts_with("cli:"), "{agreed}");
         host.stop();
     }
 }

@@ -74,7 +74,12 @@ impl Outage {
     pub(super) fn run_for(&mut self, takes: Duration) -> String {
         let data = json!({"ms": u64::try_from(takes.as_millis()).unwrap()});
         let id = self.ledger.push("sleep", [data]).remove(0);
-        wait::until("the job runs", || self.ledger.count("active").get(&id).copied());
+        wait::until("the job is claimed", || self.ledger.count("active").get(&id).copied());
+        // The host may not have heard yet that the job is its own, and would rightly give it back.
+        wait::until("the job runs", || {
+            let runs = self.metric("jobcell_cells_active").is_some_and(|cells| cells >= 1.0);
+            (runs || self.ledger.count("completed").contains_key(&id)).then_some(())
+        });
         self.jobs.push(id.clone());
         id
     }

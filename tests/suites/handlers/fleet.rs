@@ -14,6 +14,7 @@ use jobcell_handlers::{
 };
 use jobcell_redis::{ConnectOptions, Redis, RedisDocuments};
 use jobcell_tests::{Host, Ledger, RedisServer, Site, wait};
+use rustix::process::Signal;
 
 use super::guest::{Does, Guest};
 
@@ -216,9 +217,52 @@ fn a_host_without_the_grants_keeps_the_old_version_and_says_why() {
     let ids = ledger.push_noops(3);
     ledger.wait_completed(&ids, wait::SOON);
     assert_eq!(ended_on(&ledger, &ids[0]).1, Some(good.name()));
+
+    // A host that starts serves the old version as well, is ready, and says why.
+    host.stop();
+    let mut host = Host::start(&site);
+    assert_eq!(host.get("/readyz").map(|(status, _)| status), Some(200));
+    let ids = ledger.push_noops(3);
+    ledger.wait_completed(&ids, wait::SOON);
+    assert_eq!(ended_on(&ledger, &ids[0]).1, Some(good.name()));
+    let lag = wait::until("the host says why it lags", || operator.hosts().get(&host.id())?.lag.clone());
+    assert!(lag.contains("cannot be run here") && lag.contains("without the grant"), "{lag}");
     // Back to the version that runs: nothing lags any more.
     operator.apply(Command::Rollback { why: None }).unwrap();
     wait::until("nothing lags", || operator.hosts().get(&host.id())?.lag.is_none().then_some(()));
+}
+
+#[test]
+fn a_reload_while_the_store_is_away_loses_no_version_that_runs() {
+    let mut redis = RedisServer::start();
+    let good = Guest::marked("good");
+    Operator::on(&redis).activate(&good);
+    let site = Site::redis(&redis, STORED);
+    let host = Host::start(&site);
+    let ledger = Ledger::of(&redis, "work");
+    let ids = ledger.push_noops(3);
+    ledger.wait_completed(&ids, wait::SOON);
+
+    redis.down();
+    host.signal(Signal::HUP);
+    host.wait_log("what runs stays until that passes");
+    // Told something else, it cannot be loaded that way now: the whole change is none.
+    site.write_config(&format!("{}quarantine = 2\n", site.config()));
+    host.signal(Signal::HUP);
+    assert!(host.wait_log("handlers not changed").contains("what is wanted of it cannot be read"));
+    let removed = || {
+        let (_, metrics) = host.get("/metrics").unwrap();
+        let is_removal = |line: &str| line.starts_with("jobcell_swaps_total{") && line.contains("\"remove\"");
+        metrics.lines().any(|line| is_removal(line) && !line.ends_with(" 0"))
+    };
+    assert!(!removed(), "it goes on");
+
+    redis.up();
+    let ids = ledger.push_noops(3);
+    ledger.wait_completed(&ids, wait::SOON);
+    assert_eq!(ended_on(&ledger, &ids[0]).1, Some(good.name()));
+    assert!(!removed(), "it went on all the time");
+    host.stop();
 }
 
 /// How long, at how many jobs a second. `JOBCELL_SOAK` is for the whole proof, in seconds at 500 jobs a second.

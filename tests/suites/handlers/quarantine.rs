@@ -37,6 +37,11 @@ fn jobs_of_a_version_at_fault_run_on_the_one_before_and_use_no_attempt() {
     let why = &desired.version(&bad.digest()).unwrap().why;
     assert!(why.contains("different jobs") && why.contains("unreachable"), "{why}");
     assert!(ledger.count("failed").is_empty(), "nothing was told as failed");
+    let counted = |host: &Host| {
+        let (_, metrics) = host.get("/metrics").unwrap_or_default();
+        metrics.contains("jobcell_traps_total{handler=\"mine\",reason=\"trap\"}")
+    };
+    assert!(hosts.iter().any(counted), "what broke is counted, although no attempt was used");
     let told =
         hosts.iter().any(|host| host.log().iter().any(|line| line.contains("the version is at fault")));
     assert!(told, "one host says so");

@@ -76,11 +76,7 @@ pub struct ShadowExample {
 impl ShadowReport {
     /// Adds an example and forgets the oldest beyond [`EXAMPLES_MAX`].
     pub fn keep(&mut self, mut example: ShadowExample) {
-        let mut end = WHAT_BYTES_MAX.min(example.what.len());
-        while !example.what.is_char_boundary(end) {
-            end -= 1;
-        }
-        example.what.truncate(end);
+        example.what.truncate(example.what.floor_char_boundary(WHAT_BYTES_MAX));
         self.examples.push(example);
         let beyond = self.examples.len().saturating_sub(EXAMPLES_MAX);
         self.examples.drain(..beyond);

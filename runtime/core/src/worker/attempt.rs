@@ -141,7 +141,8 @@ async fn route_and_run(
     if io.is_asked() {
         report.outcome = cancelled(report.outcome);
     }
-    let stop = report.outcome.stopped_by();
+    // A runner that gives a broken attempt's job back says what broke it in the receipt.
+    let stop = report.outcome.stopped_by().or(report.receipt.stopped_by);
     report.receipt.stopped_by = stop;
     let ended = Event::Ended {
         queue: queue.clone(),

@@ -20,6 +20,7 @@ fn deployed(n: u32, wants: Wants) -> Command {
         wants,
         signature: None,
         signed_by: None,
+        is_mended: false,
     }))
 }
 
@@ -87,7 +88,7 @@ impl Rig {
 /// What holds after every command, see the module.
 #[track_caller]
 fn check(desired: &Desired) {
-    let Desired { active, previous, canary, shadow, versions, last } = desired;
+    let Desired { active, previous, canary, shadow, versions, last, generation: _ } = desired;
     let of = |state: State| -> Vec<Digest> {
         versions.iter().filter(|version| version.state == state).map(|version| version.digest).collect()
     };
@@ -125,7 +126,25 @@ fn a_version_goes_its_way_and_every_step_says_who_when_and_why() {
     assert!(changes[0].why.contains(&digest(2).short()), "{}", changes[0].why);
     rig.does(Command::Drained { digest: digest(1) });
     assert_eq!(rig.state(1), State::Retired);
-    assert_eq!(rig.desired.last.as_ref().unwrap().to, State::Retired);
+}
+
+#[test]
+fn what_hosts_note_down_leaves_the_generation_and_who_decided_last() {
+    let mut rig = Rig::with(2);
+    assert_eq!(rig.desired.generation, 2);
+    rig.does(activate(1));
+    rig.does(activate(2));
+    let (generation, last) = (rig.desired.generation, rig.desired.last.clone());
+    assert_eq!(generation, 4);
+    rig.does(Command::Admitted { digest: digest(2) });
+    rig.does(Command::Drained { digest: digest(1) });
+    assert_eq!((rig.desired.generation, &rig.desired.last), (generation, &last));
+    rig.does(activate(2));
+    assert_eq!(rig.desired.generation, generation, "nothing changed");
+    rig.does(quarantine(2));
+    assert_eq!(rig.desired.generation, generation + 1);
+    // As an older release wrote it.
+    assert_eq!(Desired::decode(b"{}").unwrap().generation, 0);
 }
 
 #[test]
@@ -374,6 +393,7 @@ fn fifty_versions_with_the_longest_of_everything_fit_into_a_document() {
             wants,
             signature: Some(key.sign(&digest(n), b"")),
             signed_by: Some(key.public().id()),
+            is_mended: false,
         };
         apply(&mut rig.desired, Command::Deploy(Box::new(deployed)), &quotes, u64::MAX).unwrap();
         rig.now = 1;
@@ -434,6 +454,8 @@ fn whatever_is_asked_in_whatever_order_the_promises_hold() {
                 Ok(changes) => {
                     done.insert(std::mem::discriminant(&command));
                     assert_eq!(changes.is_empty(), rig.desired == before, "{command:?}");
+                    let raised = u64::from(command.is_decision() && !changes.is_empty());
+                    assert_eq!(rig.desired.generation, before.generation + raised, "{command:?}");
                     for Change { digest, from, to, .. } in changes.iter().rev().take(1) {
                         let state = rig.desired.version(digest).map(|version| version.state);
                         assert!(state.is_none_or(|state| state == *to), "{command:?} {from:?}");

@@ -23,6 +23,12 @@ impl Catalog {
         if artifact.digest == *digest { Ok(artifact) } else { Err(CatalogError::Altered { digest: *digest }) }
     }
 
+    /// Whether these bytes can be had: others may lie where they belong.
+    pub(super) async fn is_kept(&self, digest: &Digest) -> Result<bool, CatalogError> {
+        let kept = self.documents.blob(&digest.to_string()).await?;
+        Ok(kept.is_some_and(|bytes| Digest::of(&bytes) == *digest))
+    }
+
     pub(super) async fn keep(&self, artifact: &Artifact) -> Result<(), CatalogError> {
         let Artifact { bytes, digest } = artifact;
         Ok(self.documents.keep_blob(&digest.to_string(), bytes.clone()).await?)
@@ -30,10 +36,7 @@ impl Catalog {
 
     /// Keeps what a document names by now once more, if somebody who did not see that document yet has forgotten it.
     pub(super) async fn keep_again(&self, artifact: &Artifact) -> Result<(), CatalogError> {
-        match self.documents.blob(&artifact.digest.to_string()).await? {
-            Some(_) => Ok(()),
-            None => self.keep(artifact).await,
-        }
+        if self.is_kept(&artifact.digest).await? { Ok(()) } else { self.keep(artifact).await }
     }
 
     /// Forgets the bytes of versions that fell out of this document, where no other handler knows them either.

@@ -45,7 +45,7 @@ pub enum CatalogError {
     /// Somebody else changed it meanwhile.
     #[error(
         "handler {handler:?} was changed meanwhile: by {by}, {}; it is at generation {found}, not {expected}; look at \
-         it again and decide anew", time(*at)
+         it again (`jobcell handler ls {handler}`), and repeat the command if it is still meant", time(*at)
     )]
     Conflict {
         /// The handler.
@@ -72,7 +72,7 @@ pub enum CatalogError {
     /// It wants more than the active version.
     #[error(
         "handler {handler:?}: version {} is deployed and not in use: it wants what the active one does not: {}; look at \
-         each, and activate it with --approve", digest.short(), wider.join("; ")
+         each, and repeat what was asked with approval (`--approve`, `approve`)", digest.short(), wider.join("; ")
     )]
     NeedsApproval {
         /// The handler.

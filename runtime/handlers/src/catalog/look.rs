@@ -19,18 +19,19 @@ impl Catalog {
     /// When the store cannot be read, or holds something else.
     pub async fn desired(&self, handler: &str) -> Result<Option<(u64, Desired)>, CatalogError> {
         let document = self.documents.get(Folder::Handlers, handler).await?;
-        document.map(|document| Ok((document.revision, decode(handler, &document.content)?))).transpose()
+        let desired = document.map(|document| decode(handler, &document.content)).transpose()?;
+        Ok(desired.map(|desired| (desired.generation, desired)))
     }
 
     /// Every handler with what is wanted of it, by name.
     ///
     /// # Errors
     /// As [`Catalog::desired`].
-    pub async fn all_desired(&self) -> Result<Vec<(String, u64, Desired)>, CatalogError> {
+    pub async fn all_desired(&self) -> Result<Vec<(String, Desired)>, CatalogError> {
         let documents = self.documents.list(Folder::Handlers).await?;
         let decoded = documents.into_iter().map(|(name, document)| {
             let desired = decode(&name, &document.content)?;
-            Ok((name, document.revision, desired))
+            Ok((name, desired))
         });
         decoded.collect()
     }
@@ -42,9 +43,7 @@ impl Catalog {
     pub async fn list(&self) -> Result<Vec<HandlerView>, CatalogError> {
         let hosts = self.hosts().await?;
         let all = self.all_desired().await?;
-        let view = |(name, generation, desired): (String, u64, Desired)| {
-            HandlerView::new(&name, generation, desired, &hosts)
-        };
+        let view = |(name, desired): (String, Desired)| HandlerView::new(&name, desired, &hosts);
         Ok(all.into_iter().map(view).collect())
     }
 
@@ -53,8 +52,8 @@ impl Catalog {
     /// # Errors
     /// When nothing was ever deployed for it, and as [`Catalog::desired`].
     pub async fn get(&self, handler: &str) -> Result<HandlerView, CatalogError> {
-        let (generation, desired) = self.existing(handler).await?;
-        self.view(handler, generation, desired).await
+        let desired = self.existing(handler).await?;
+        self.view(handler, desired).await
     }
 
     /// What the version wants beyond the active one, and the other way round.
@@ -62,7 +61,7 @@ impl Catalog {
     /// # Errors
     /// When it is not known.
     pub async fn diff(&self, handler: &str, version: &DigestStart) -> Result<Diff, CatalogError> {
-        let (_, desired) = self.existing(handler).await?;
+        let desired = self.existing(handler).await?;
         let version = find(handler, &desired, version)?;
         Ok(Diff::between(desired.active_version().map(|active| &active.wants), &version.wants))
     }
@@ -92,13 +91,13 @@ impl Catalog {
     /// # Errors
     /// When no version of the handler begins so, or several do.
     pub async fn resolve(&self, handler: &str, version: &DigestStart) -> Result<Digest, CatalogError> {
-        let (_, desired) = self.existing(handler).await?;
+        let desired = self.existing(handler).await?;
         Ok(find(handler, &desired, version)?.digest)
     }
 
-    pub(super) async fn existing(&self, handler: &str) -> Result<(u64, Desired), CatalogError> {
+    pub(super) async fn existing(&self, handler: &str) -> Result<Desired, CatalogError> {
         match self.desired(handler).await? {
-            Some(found) => Ok(found),
+            Some((_, desired)) => Ok(desired),
             None => Err(self.no_such_handler(handler).await?),
         }
     }
@@ -108,13 +107,8 @@ impl Catalog {
         Ok(CatalogError::NoSuchHandler { handler: handler.to_owned(), known })
     }
 
-    pub(super) async fn view(
-        &self,
-        handler: &str,
-        generation: u64,
-        desired: Desired,
-    ) -> Result<HandlerView, CatalogError> {
-        Ok(HandlerView::new(handler, generation, desired, &self.hosts().await?))
+    pub(super) async fn view(&self, handler: &str, desired: Desired) -> Result<HandlerView, CatalogError> {
+        Ok(HandlerView::new(handler, desired, &self.hosts().await?))
     }
 
     /// Every host; one that writes what this release cannot read is left out.

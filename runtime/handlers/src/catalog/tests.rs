@@ -131,6 +131,7 @@ async fn what_wants_more_stays_staged_until_somebody_approves_it() {
     assert_eq!(rig.catalog.diff("media", &start(&two)).await.unwrap().wider, ["http *"]);
     let view = rig.catalog.activate("media", &start(&two), true, "bob", None).await.unwrap();
     assert_eq!(view.versions[0].approved_by.as_deref(), Some("bob"));
+    assert_eq!(view.versions[0].approved, ["http *"]);
 }
 
 #[tokio::test]
@@ -336,6 +337,28 @@ async fn altered_bytes_are_never_handed_out() {
     rig.deploys(&one, activated()).await.unwrap();
     rig.documents.keep_blob(&one.digest.to_string(), "other".into()).await.unwrap();
     assert!(matches!(rig.catalog.artifact(&one.digest).await, Err(CatalogError::Altered { .. })));
+    // As the message says: deployed again, it is whole again, and the hosts hear of it.
+    let seen = rig.catalog.get("media").await.unwrap().generation;
+    assert!(rig.deploys(&one, activated()).await.unwrap().generation > seen);
+    assert_eq!(rig.catalog.artifact(&one.digest).await.unwrap().bytes, one.bytes);
+    rig.documents.forget_blob(&one.digest.to_string()).await.unwrap();
+    rig.deploys(&one, activated()).await.unwrap();
+    assert_eq!(rig.catalog.artifact(&one.digest).await.unwrap().bytes, one.bytes);
+}
+
+#[tokio::test]
+async fn what_a_host_notes_down_makes_nobodys_view_old() {
+    let rig = Rig::new();
+    let (one, two) = (component("", 1), component("", 2));
+    rig.deploys(&one, activated()).await.unwrap();
+    let seen = rig.deploys(&two, activated()).await.unwrap().generation;
+    for command in [Command::Admitted { digest: two.digest }, Command::Drained { digest: one.digest }] {
+        let applied = rig.catalog.apply("media", command, "host:a", None).await.unwrap();
+        assert_eq!((applied.changes.len(), applied.desired.generation), (1, seen));
+    }
+    rig.catalog.rollback("media", None, "bob", Some(seen)).await.unwrap();
+    let error = rig.catalog.rollback("media", None, "eve", Some(seen)).await.unwrap_err().to_string();
+    assert!(error.contains("by bob") && error.contains("handler ls media"), "{error}");
 }
 
 #[tokio::test]

@@ -13,10 +13,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::catalog::{Applied, DeployOptions, Inspected};
+use crate::catalog::{Applied, DeployOptions, HistoryEntry, Inspected};
 use crate::desired::Command;
 use crate::digest::Digest;
 use crate::version::State;
+use crate::wants::Capability;
+
+mod away;
 
 /// Does what its bytes say: `trap…` breaks every job, anything else completes them.
 struct Version {
@@ -55,6 +58,7 @@ impl Drop for Version {
 
 /// `bad…` is refused for its bytes, `here…` by this host, `busy…` by bad luck, `slow…` waits for the gate.
 struct Fake {
+    settings: StdMutex<String>,
     loads: StdMutex<Vec<String>>,
     gate: Semaphore,
     alive: Arc<AtomicUsize>,
@@ -86,6 +90,10 @@ impl Loader for Fake {
             }
         }
     }
+
+    fn settings(&self, _: &str) -> String {
+        self.settings.lock().unwrap().clone()
+    }
 }
 
 /// A component that holds nothing but this text, in a section that no engine looks at.
@@ -103,8 +111,9 @@ fn digest(text: &str) -> Digest {
 struct Anything;
 
 impl Inspect for Anything {
-    fn inspect(&self, _: &[u8]) -> Result<Inspected, String> {
-        Ok(Inspected::default())
+    fn inspect(&self, component: &[u8]) -> Result<Inspected, String> {
+        let needs = if component.ends_with(b"wants kv") { vec![Capability::Kv] } else { Vec::new() };
+        Ok(Inspected { needs, ..Inspected::default() })
     }
 }
 
@@ -132,7 +141,7 @@ impl Host {
         };
         let controller = Controller::new(ground, Arc::new(MemoryDocuments::default()));
         let (loads, gate, alive) = (StdMutex::default(), Semaphore::new(0), Arc::default());
-        let loader = Arc::new(Fake { loads, gate, alive });
+        let loader = Arc::new(Fake { settings: StdMutex::default(), loads, gate, alive });
         Self { controller, registry, loader, documents: Arc::clone(documents) }
     }
 
@@ -194,6 +203,10 @@ impl Host {
     }
 
     async fn run(&self, id: &str) -> Outcome {
+        self.report(id).await.outcome
+    }
+
+    async fn report(&self, id: &str) -> Report {
         let Route::To(runner) = self.route(id) else { panic!("somebody takes it") };
         let attempt = Attempt {
             queue: queue(),
@@ -203,7 +216,7 @@ impl Host {
             cancel: CancellationToken::new(),
             io: Arc::new(AttemptIo::default()),
         };
-        runner.run(attempt).await.outcome
+        runner.run(attempt).await
     }
 }
 
@@ -298,8 +311,9 @@ async fn a_version_at_fault_is_quarantined_and_its_jobs_are_given_back() {
     host.wait_runs(bad).await;
     until("the one before is kept", || host.registry.slots("a").unwrap().previous.is_some()).await;
     for id in 0..5 {
-        let outcome = host.run(&id.to_string()).await;
+        let Report { outcome, receipt } = host.report(&id.to_string()).await;
         assert!(matches!(outcome, Outcome::DelayUntil(_)), "job {id} is given back: {outcome:?}");
+        assert_eq!(receipt.stopped_by, Some(StopCause::Trap), "and counted as what it is");
     }
     host.wait_runs(good).await;
     assert!(matches!(host.run("0").await, Outcome::Complete(_)), "it runs on the one before");
@@ -351,7 +365,7 @@ async fn another_configuration_is_taken_whole_or_not_at_all() {
     let a = || plan("a", folder.path().join("a.wasm"));
     write("a.wasm", "bad from the start");
     let fault = host.controller.start(host.setup(vec![a()])).await.unwrap_err().to_string();
-    assert!(fault.contains("\"a\" is refused"), "{fault}");
+    assert!(fault.contains("\"a\" is refused") && fault.contains("a.wasm: bad"), "{fault}");
 
     write("a.wasm", "one");
     host.controller.start(host.setup(vec![a()])).await.unwrap();
@@ -400,7 +414,11 @@ async fn a_watched_file_is_taken_and_a_bad_one_is_not() {
 async fn of_a_watched_file_only_a_few_versions_are_kept() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("a.wasm");
-    let write = |text: &str| std::fs::write(&path, component(text)).unwrap();
+    let write = |text: &str| {
+        let draft = folder.path().join("draft");
+        std::fs::write(&draft, component(text)).unwrap();
+        std::fs::rename(draft, &path).unwrap();
+    };
     let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
     let host = Host::on(&documents);
     write("version 0");
@@ -419,4 +437,85 @@ async fn of_a_watched_file_only_a_few_versions_are_kept() {
         local.artifact(&digest(&format!("version {n}"))).await.unwrap();
     }
     assert_eq!(local.desired("a").await.unwrap().unwrap().1.versions.len(), 9, "they stay listed");
+}
+
+#[tokio::test]
+async fn where_the_wanted_version_cannot_be_run_a_late_host_runs_the_one_before_and_says_so() {
+    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+    let plans = || vec![Plan::new("a", Source::Store)];
+    let early = Host::on(&documents);
+    early.controller.start(early.setup(plans())).await.unwrap();
+    let one = early.deploy("one").await;
+    early.wait_runs(one).await;
+    let wanted = early.deploy("here it lacks a grant").await;
+    early.deploy("here it lacks two").await;
+    let wanted = [wanted, digest("here it lacks two")];
+    let late = Host::on(&documents);
+    late.controller.start(late.setup(plans())).await.unwrap();
+    assert_eq!(late.runs(), Some(one.to_string()), "the nearest that can be run, before it takes a job");
+    assert!(late.controller.waiting().is_empty());
+    let said = format!("runs {} because {} cannot be run here", one.short(), wanted[1].short());
+    let lag = || late.controller.statuses()["a"].lag.clone().unwrap_or_default();
+    assert!(lag().contains(&said), "{}", lag());
+    until("the follower has looked at it", || late.controller.statuses()["a"].generation > 0).await;
+    assert!(lag().contains(&said), "{}", lag());
+
+    // Another configuration changes nothing about it.
+    assert_eq!(late.controller.change(late.setup(plans())).await.unwrap(), []);
+    assert_eq!(late.runs(), Some(one.to_string()));
+    let three = early.deploy("three").await;
+    late.wait_runs(three).await;
+    until("nothing lags", || late.controller.statuses()["a"].lag.is_none()).await;
+}
+
+#[tokio::test]
+async fn what_lies_in_the_source_and_cannot_be_used_is_told() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.wasm");
+    let write = |text: &str| std::fs::write(&path, component(text)).unwrap();
+    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+    let host = Host::on(&documents);
+    let plans = || vec![Plan { watch: false, ..Plan::new("a", Source::File(path.clone())) }];
+    let lag = || host.controller.statuses()["a"].lag.clone().unwrap_or_default();
+    for text in ["one", "two"] {
+        write(text);
+        host.controller.start(host.setup(plans())).await.unwrap();
+    }
+    let local = host.controller.catalogs().unwrap().local;
+    let quarantine = Command::Quarantine { digest: digest("two"), why: "it broke jobs".to_owned() };
+    local.apply("a", quarantine, "t", None).await.unwrap();
+    host.wait_runs(digest("one")).await;
+    until("it lags", || lag().contains("is quarantined: it broke jobs")).await;
+
+    // What cannot be read leaves all as it is, and is told as well.
+    write("bad three");
+    host.controller.change(host.setup(plans())).await.unwrap_err();
+    assert!(lag().contains("a.wasm: bad three"), "{}", lag());
+    assert_eq!(host.runs(), Some(digest("one").to_string()));
+    write("four");
+    host.controller.change(host.setup(plans())).await.unwrap();
+    host.wait_runs(digest("four")).await;
+    until("nothing lags", || lag().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_file_that_wants_more_is_taken_and_the_history_says_what() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.wasm");
+    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+    let host = Host::on(&documents);
+    for text in ["one", "two wants kv"] {
+        std::fs::write(&path, component(text)).unwrap();
+        let plan = Plan { watch: false, ..Plan::new("a", Source::File(path.clone())) };
+        host.controller.start(host.setup(vec![plan])).await.unwrap();
+    }
+    let local = host.controller.catalogs().unwrap().local;
+    let history = local.history("a", None, 10).await.unwrap();
+    let why = |text: &str| {
+        let active =
+            |entry: &&HistoryEntry| (entry.change.digest, entry.change.to) == (digest(text), State::Active);
+        history.iter().rfind(active).unwrap().change.why.clone()
+    };
+    assert_eq!(why("one"), "activated");
+    assert_eq!(why("two wants kv"), "wants more than the version before: kv *");
 }

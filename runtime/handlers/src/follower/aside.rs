@@ -50,7 +50,9 @@ impl Follower {
     pub(super) async fn warm_previous(&mut self, desired: &Desired) {
         let Some(previous) = desired.previous else { return };
         let slots = self.slots();
-        if slots.previous.is_some() || slots.active.is_none() || self.is_faulty(previous) {
+        // It may run in place of one that this host cannot load.
+        let is_active = slots.active.as_ref().is_none_or(|slot| slot.loaded.is(previous));
+        if slots.previous.is_some() || is_active || self.is_faulty(previous) {
             return;
         }
         if self.tried.contains(&previous) && self.have(previous).is_none() {

@@ -43,11 +43,6 @@ impl Follower {
         let is_new = desired.version(&digest).is_some_and(|version| version.admitted_at.is_none());
         if fault.blame() == Blame::Bytes && is_new {
             self.tell(Command::Refuse { digest, why: fault.reason() }).await;
-            if !self.plan.is_shared() {
-                // What is wanted is the version before again, but it is not what lies in the file.
-                let told = format!("version {} is refused: {}", digest.short(), fault.reason());
-                self.stage.board.set_source_fault(self.name(), Some(told));
-            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -14,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use jobcell_core::Job;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
 
 use crate::problem::Problem;
 
@@ -29,7 +31,7 @@ pub enum Role {
 }
 
 /// A bearer token, known by its hash alone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// Who uses it, for logs.
     pub name: String,
@@ -41,10 +43,22 @@ pub struct Token {
     pub tenant: Option<String>,
 }
 
+/// The tokens that are known now. Clones share them, so that whoever keeps one can replace them while the API is
+/// served: one that is gone opens nothing from then on, nor do sessions that were begun with it.
+#[derive(Debug, Clone)]
+pub struct Tokens(Arc<ArcSwap<Table>>);
+
+#[derive(Debug)]
+struct Table {
+    tokens: Vec<Token>,
+    /// Fires when these are not the tokens any more.
+    replaced: CancellationToken,
+}
+
 /// Who may use the API.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
-    pub(crate) tokens: Vec<Token>,
+    pub(crate) tokens: Tokens,
     /// The server listens on a loopback address.
     pub(crate) loopback: bool,
 }
@@ -55,6 +69,7 @@ pub(crate) struct Caller {
     pub(crate) name: Arc<str>,
     role: Role,
     tenant: Option<Arc<str>>,
+    replaced: CancellationToken,
 }
 
 /// The protocol of our WebSocket.
@@ -71,6 +86,30 @@ impl Role {
             Self::Operator => "operator",
             Self::Admin => "admin",
         }
+    }
+}
+
+// === impl Tokens ===
+
+impl From<Vec<Token>> for Tokens {
+    fn from(tokens: Vec<Token>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Table::new(tokens))))
+    }
+}
+
+impl Tokens {
+    /// Knows these from now on. Where they differ from those before, streams that are open end, for their clients to
+    /// come back with a token that is known.
+    pub fn replace(&self, tokens: Vec<Token>) {
+        if self.0.load().tokens != tokens {
+            self.0.swap(Arc::new(Table::new(tokens))).replaced.cancel();
+        }
+    }
+}
+
+impl Table {
+    fn new(tokens: Vec<Token>) -> Self {
+        Self { tokens, replaced: CancellationToken::new() }
     }
 }
 
@@ -99,6 +138,11 @@ impl Caller {
                 self.name
             ))),
         }
+    }
+
+    /// Fires when the tokens are others than when it was let in: what lasts ends then.
+    pub(crate) fn replaced(&self) -> CancellationToken {
+        self.replaced.clone()
     }
 
     /// What it may do.
@@ -135,7 +179,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 impl Access {
     fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         check_site(headers)?;
-        if self.tokens.is_empty() {
+        if !self.needs_token() {
             return self.local(headers);
         }
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -154,7 +198,7 @@ impl Access {
 
     /// Whether somebody has to show a token.
     pub(crate) fn needs_token(&self) -> bool {
-        !self.tokens.is_empty()
+        !self.tokens.0.load().tokens.is_empty()
     }
 
     /// Who shows this token, with its hash.
@@ -165,19 +209,26 @@ impl Access {
 
     /// Who has the token of this hash.
     pub(crate) fn by_hash(&self, hash: &[u8; 32]) -> Option<Caller> {
+        let table = self.tokens.0.load();
         // Every token is compared, so that the time taken tells nothing.
         let mut found = None;
-        for token in &self.tokens {
+        for token in &table.tokens {
             if bool::from(token.sha256.as_slice().ct_eq(hash)) {
                 found = Some(token);
             }
         }
         let Token { name, role, tenant, .. } = found?;
-        Some(Caller { name: name.as_str().into(), role: *role, tenant: tenant.as_deref().map(Into::into) })
+        let (tenant, replaced) = (tenant.as_deref().map(Into::into), table.replaced.clone());
+        Some(Caller { name: name.as_str().into(), role: *role, tenant, replaced })
     }
 
     /// Without tokens the API is this machine's.
     pub(crate) fn local(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let table = self.tokens.0.load();
+        // They may have come since it was asked whether there are any.
+        if !table.tokens.is_empty() {
+            return Err(Problem::unauthorized("this needs a token: send `Authorization: Bearer TOKEN`"));
+        }
         if !self.loopback {
             return Err(Problem::forbidden(
                 "the API is closed: this host listens beyond its own machine and has no tokens. Add one under \
@@ -192,7 +243,8 @@ impl Access {
                  under [[server.tokens]] to use it by another name"
             )));
         }
-        Ok(Caller { name: "local".into(), role: Role::Admin, tenant: None })
+        let replaced = table.replaced.clone();
+        Ok(Caller { name: "local".into(), role: Role::Admin, tenant: None, replaced })
     }
 }
 
@@ -254,7 +306,7 @@ mod tests {
             sha256: Sha256::digest(token).into(),
             tenant: None,
         });
-        Access { tokens: tokens.collect(), loopback }
+        Access { tokens: tokens.collect::<Vec<_>>().into(), loopback }
     }
 
     fn asked(access: &Access, headers: &[(&str, &str)]) -> Result<Caller, StatusCode> {
@@ -279,6 +331,26 @@ mod tests {
         }
         let hash = format!("Bearer {}", hex::encode(Sha256::digest("a")));
         assert_eq!(asked(&access, &[("authorization", &hash)]).unwrap_err(), StatusCode::UNAUTHORIZED);
+    }
+
+    #[test]
+    fn a_token_that_is_taken_away_opens_nothing_from_then_on() {
+        let access = access(&[("a", Role::Viewer), ("b", Role::Operator)], true);
+        let ask = |token: &str| asked(&access, &[("authorization", &format!("Bearer {token}"))]);
+        let caller = ask("b").unwrap();
+        let table = access.tokens.0.load_full().tokens.clone();
+        access.tokens.replace(table.clone());
+        assert!(!caller.replaced().is_cancelled(), "the same ones disturb nobody");
+        access.tokens.replace(vec![Token { role: Role::Admin, ..table[0].clone() }]);
+        assert!(caller.replaced().is_cancelled());
+        assert_eq!(ask("b").unwrap_err(), StatusCode::UNAUTHORIZED);
+        assert!(access.by_hash(&Sha256::digest("b").into()).is_none(), "nor do sessions begun with it");
+        assert_eq!(ask("a").unwrap().role, Role::Admin);
+        access.tokens.replace(Vec::new());
+        assert_eq!(&*asked(&access, &[]).unwrap().name, "local");
+        access.tokens.replace(table);
+        assert_eq!(asked(&access, &[]).unwrap_err(), StatusCode::UNAUTHORIZED);
+        assert!(access.local(&HeaderMap::new()).is_err(), "asked by a page that saw none a moment ago");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use axum::body::Body as Raw;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
@@ -17,7 +17,9 @@ use super::body::{Body, OptionalBody};
 use super::changes::Changes;
 use super::page::{Items, Path, Query, Slice};
 use super::{Desk, Shared};
-use crate::handlers::{Author, CanaryLimits, Change, Deployment, Handlers, HandlersFault, Then};
+use crate::handlers::{
+    Author, CanaryLimits, Change, Deployment, Handlers, HandlersFault, Then, standing, standing_since,
+};
 use crate::problem::{Document, Problem};
 
 /// How a version is taken in.
@@ -221,9 +223,9 @@ pub(super) async fn deploy(
     let digest = format!("sha256:{}", hex::encode(Sha256::digest(&wasm)));
     let asked = json!({ "version": digest, "then": format!("{then:?}"), "approve": approve });
     let before = handlers.get(&handler).await.ok();
-    let deployment = Deployment { wasm, signature, then, approve };
+    let (deployment, why) = (Deployment { wasm, signature, then, approve }, author.why.clone());
     let deployed = handlers.deploy(&handler, deployment, author).await?;
-    Ok((StatusCode::CREATED, noted(before.as_ref(), asked, deployed)))
+    Ok((StatusCode::CREATED, noted(before.as_ref(), asked, &why, deployed)))
 }
 
 /// Gives all jobs to a version. May be repeated.
@@ -339,37 +341,16 @@ type Moved = Result<Changes<Json<Handler>>, Problem>;
 
 async fn change(desk: &Desk, caller: &Caller, handler: &str, change: Change, author: Author) -> Moved {
     let handlers = handlers(desk, caller, Role::Operator)?;
-    let asked = asked(&change);
+    let (asked, why) = (change.asked(), author.why.clone());
     // Only for the record: whether it can be done is seen when it is done.
     let before = handlers.get(handler).await.ok();
     let changed = handlers.change(handler, change, author).await?;
-    Ok(noted(before.as_ref(), asked, changed))
+    Ok(noted(before.as_ref(), asked, &why, changed))
 }
 
-/// How a handler stands, in as much as the audit keeps.
-fn standing(handler: &Value) -> Map<String, Value> {
-    let members = ["generation", "active", "previous", "canary"];
-    members.iter().map(|name| ((*name).to_owned(), handler[name].clone())).collect()
-}
-
-fn noted(before: Option<&Value>, asked: Value, handler: Value) -> Changes<Json<Handler>> {
-    let mut after = standing(&handler);
-    after.insert("asked".to_owned(), asked);
-    let before = before.map(|before| standing(before).into());
-    Changes { before, after: Some(after.into()), answer: Json(Handler(handler)) }
-}
-
-/// What was asked for, in as much as the audit keeps.
-fn asked(change: &Change) -> Value {
-    match change {
-        Change::Activate { version, approve } => json!({ "version": version, "approve": approve }),
-        Change::Canary { version, percent, approve, .. } => {
-            json!({ "version": version, "percent": percent, "approve": approve })
-        }
-        Change::Promote | Change::Rollback | Change::Shadow { of: None } => json!({}),
-        Change::Quarantine { version } | Change::Release { version } => json!({ "version": version }),
-        Change::Shadow { of: Some((version, percent)) } => json!({ "version": version, "percent": percent }),
-    }
+fn noted(before: Option<&Value>, asked: Value, why: &str, handler: Value) -> Changes<Json<Handler>> {
+    let after = standing_since(before, asked, why, &handler);
+    Changes { before: before.map(standing), after: Some(after), answer: Json(Handler(handler)) }
 }
 
 /// The handlers, for somebody who may do this to them: they are all tenants'.

@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use jobcell_core::store::RateLimit;
 use jobcell_core::{JobState, QueueName};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
@@ -148,7 +148,8 @@ pub(super) async fn drain(
     Query(Drain { delayed }): Query<Drain>,
 ) -> Result<Changes<Json<Done>>, Problem> {
     let queue = operable(&desk, &caller, &queue, Role::Admin).await?;
-    Ok(removed(&queue, desk.store.drain(&queue, delayed).await?))
+    let count = desk.store.drain(&queue, delayed).await?;
+    Ok(removed(&queue, count, json!({ "removed": count, "delayed": delayed })))
 }
 
 /// Removes old jobs of a state.
@@ -164,7 +165,8 @@ pub(super) async fn clean(
     let state: JobState = state.parse().map_err(Problem::bad_request)?;
     let before = desk.clock.now().saturating_sub(grace);
     let gone = desk.store.clean(&queue, state, before, limit.unwrap_or(1000)).await?;
-    Ok(removed(&queue, gone.len() as u64))
+    let count = gone.len() as u64;
+    Ok(removed(&queue, count, json!({ "removed": count, "state": state.as_str() })))
 }
 
 async fn set_paused(
@@ -187,9 +189,9 @@ async fn set_paused(
     })
 }
 
-fn removed(queue: &QueueName, count: u64) -> Changes<Json<Done>> {
+fn removed(queue: &QueueName, count: u64, after: Value) -> Changes<Json<Done>> {
     let done = Done { name: queue.to_string(), paused: None, removed: Some(count) };
-    Changes { before: None, after: Some(json!({ "removed": count })), answer: Json(done) }
+    Changes { before: None, after: Some(after), answer: Json(done) }
 }
 
 /// The limits that hold over all workers.

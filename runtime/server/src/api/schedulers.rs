@@ -14,7 +14,9 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::access::{Caller, Role};
 use super::body::Body;
+use super::changes::Changes;
 use super::page::{self, Items, Path, Query, Slice};
+use crate::audit::rule_of;
 use crate::input::OptionsInput;
 use crate::problem::{Document, Problem};
 use crate::view::SchedulerView;
@@ -52,6 +54,9 @@ pub(crate) struct SchedulerInput {
     opts: Option<OptionsInput>,
 }
 
+/// Places behind a slice that are looked at for one more: some may hold what cannot be read.
+const AFTER: u64 = 50;
+
 /// A longer distance is a mistake; its next slot may be beyond what a store can date.
 const EVERY_MAX: u64 = 100 * 365 * 24 * 3_600_000;
 
@@ -83,8 +88,10 @@ pub(super) async fn list(
     desk.known.check(&caller, &queue).await?;
     let (offset, limit) = (slice.offset()?, slice.limit()?);
     let found = desk.store.schedulers(&queue, Page { offset, limit }).await?;
-    // Those that cannot be read are left out of a slice, so only an empty one is the last for sure.
-    let next = if found.is_empty() { None } else { page::cursor(&(offset + limit)) };
+    // Those that cannot be read are left out, so a short slice need not be the last: only what comes after says that.
+    let after = Page { offset: offset.saturating_add(limit), limit: AFTER };
+    let is_last = desk.store.schedulers(&queue, after).await?.is_empty();
+    let next = if is_last { None } else { page::cursor(&after.offset) };
     let view = |scheduler| SchedulerView::new(scheduler, &queue).redacted(&desk.redaction);
     let items = found.iter().map(view).collect();
     Ok(Json(Items { items, next }))
@@ -117,7 +124,7 @@ pub(crate) async fn set(
     caller: Caller,
     Path((queue, id)): Path<(String, String)>,
     Body(input): Body<SchedulerInput>,
-) -> Result<Json<Set>, Problem> {
+) -> Result<Changes<Json<Set>>, Problem> {
     caller.must_be(Role::Operator)?;
     caller.must_see_all()?;
     let queue = QueueName::new(queue)?;
@@ -128,9 +135,16 @@ pub(crate) async fn set(
     spec.timetable
         .first(None, now)
         .map_err(|error| Problem::bad_request(spec.rejected(&error).to_string()))?;
+    // For the audit alone: what cannot be read is replaced all the same.
+    let before = desk.store.scheduler(&queue, &id).await.ok().flatten();
+    let after = rule_of(&spec);
     let Scheduled { job, due } = desk.store.set_scheduler(&queue, spec, now).await?;
     desk.known.add(&queue).await;
-    Ok(Json(Set { id, queue: queue.to_string(), job: job.to_string(), next: due }))
+    Ok(Changes {
+        before: before.map(|scheduler| rule_of(&scheduler.spec)),
+        after: Some(after),
+        answer: Json(Set { id, queue: queue.to_string(), job: job.to_string(), next: due }),
+    })
 }
 
 fn spec(id: String, input: SchedulerInput) -> Result<SchedulerSpec, Problem> {
@@ -181,12 +195,14 @@ pub(crate) async fn remove(
     State(desk): Shared,
     caller: Caller,
     Path((queue, id)): Path<(String, String)>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Changes<StatusCode>, Problem> {
     caller.must_be(Role::Operator)?;
     caller.must_see_all()?;
     let queue = QueueName::new(queue)?;
+    let before = desk.store.scheduler(&queue, &id).await.ok().flatten();
     if desk.store.remove_scheduler(&queue, &id).await? {
-        Ok(StatusCode::NO_CONTENT)
+        let before = before.map(|scheduler| rule_of(&scheduler.spec));
+        Ok(Changes { before, after: None, answer: StatusCode::NO_CONTENT })
     } else {
         Err(missing(&queue, &id))
     }

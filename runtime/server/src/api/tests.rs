@@ -68,7 +68,7 @@ fn api(store: &Arc<EmbeddedStore>, documents: &Arc<dyn Documents>, tokens: Vec<T
         clock: Arc::new(SystemClock),
         queues: vec![queue()],
         prefix: "bull".to_owned(),
-        tokens,
+        tokens: tokens.into(),
         handlers: None,
         fleet: Fleet::new(Arc::clone(documents)),
         audit: Arc::new(audit),
@@ -343,6 +343,18 @@ async fn schedulers_are_set_shown_and_removed() {
     let shown = place.get("queues/work/schedulers/nightly").await.json;
     assert_eq!((shown["pattern"].as_str(), shown["tz"].as_str()), (Some("0 3 * * *"), Some("Europe/Berlin")));
     assert_eq!(place.get("queues/work/schedulers").await.json["items"][0]["name"], "report");
+    // The cursor ends with the list.
+    for (query, next) in [("", true), ("?limit=1000", true), ("?limit=1", true)] {
+        let list = place.get(&format!("queues/work/schedulers{query}")).await.json;
+        assert_eq!(list["next"].is_null(), next, "{query:?}: {list}");
+    }
+    let other = "/api/v1/queues/work/schedulers/hourly";
+    place.ask(Method::PUT, other, "", Some(json!({"pattern": "0 * * * *"}))).await;
+    let first = place.get("queues/work/schedulers?limit=1").await.json;
+    let cursor = first["next"].as_str().unwrap();
+    let second = place.get(&format!("queues/work/schedulers?limit=1&cursor={cursor}")).await.json;
+    assert_eq!((second["items"].as_array().unwrap().len(), second["next"].is_null()), (1, true), "{second}");
+    place.ask(Method::DELETE, other, "", None).await;
     for bad in [
         json!({}),
         json!({"pattern": "0 3 * *"}),

@@ -37,8 +37,8 @@ pub(super) async fn show(
                 @if entries.is_empty() {
                     div.empty { strong { "Nothing was changed yet" } "Whatever somebody changes stands here with their name." }
                 } @else {
-                    div.scroll { table {
-                        thead { tr { th scope="col" { "When" } th scope="col" { "Who" } th scope="col" { "What" } th.wide scope="col" { "Changed" } th scope="col" { "Outcome" } } }
+                    div.scroll { table.audit {
+                        thead { tr { th scope="col" { "When" } th scope="col" { "Who" } th scope="col" { "What" } th scope="col" { "Outcome" } } }
                         tbody { @for (_, entry) in &entries { (row(&visit, entry)) } }
                     } }
                 }
@@ -60,15 +60,29 @@ fn row(visit: &Visit, entry: &AuditEntry) -> Markup {
         Some(Via::Api) => "API",
         Some(Via::Dashboard) => "dashboard",
         Some(Via::Cli) => "command line",
+        Some(Via::Signal) => "signal",
         Some(Via::Unknown) | None => "elsewhere",
     };
     html! {
         tr {
             td.muted { (units::time(*at, visit.now)) }
             td { (who) div.muted.small { (role) ", " (via) } }
-            td { span.break { (action) } div.muted.small.break title=[request_id.as_ref().map(|id| format!("request {id}"))] { (target) } }
-            td.wide.small { @if let Some(before) = before { code.break.muted { (before.to_string()) } " → " } @if let Some(after) = after { code.break { (after.to_string()) } } }
+            td {
+                span { (pieces(action)) }
+                div.muted.small.break title=[request_id.as_ref().map(|id| format!("request {id}"))] { (pieces(target)) }
+                @if before.is_some() || after.is_some() {
+                    div.wide.small {
+                        @if let Some(before) = before { code.break.muted { (before.to_string()) } " → " }
+                        @if let Some(after) = after { code.break { (after.to_string()) } }
+                    }
+                }
+            }
             td { @if outcome == "done" { span.state.is-on { "done" } } @else { span.bad.small.break { (outcome) } } }
         }
     }
+}
+
+/// A text that a narrow page breaks between the parts of a path rather than within one.
+fn pieces(text: &str) -> Markup {
+    html! { @for piece in text.split_inclusive('/') { (piece) wbr; } }
 }

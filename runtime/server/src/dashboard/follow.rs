@@ -15,6 +15,7 @@ use jobcell_core::{JobId, JobState, QueueName};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::shown::Fault;
 use super::visit::Look;
@@ -49,6 +50,8 @@ struct Following {
     id: JobId,
     next: u64,
     is_first: bool,
+    /// Fires when the tokens are others: the reader's may not be among them.
+    replaced: CancellationToken,
     ends_at: Instant,
     _place: OwnedSemaphorePermit,
 }
@@ -73,6 +76,7 @@ pub(super) async fn stream(
         id: job.id,
         next: seen.unwrap_or(from),
         is_first: true,
+        replaced: caller.replaced(),
         ends_at: Instant::now() + STREAM_MAX,
         _place: place,
     };
@@ -88,6 +92,7 @@ impl Following {
             tokio::select! {
                 () = sleep(EVERY) => {}
                 () = closing.cancelled() => return (Vec::new(), None),
+                () = self.replaced.cancelled() => return (Vec::new(), None),
             }
         }
         if Instant::now() >= self.ends_at {

@@ -129,7 +129,7 @@ pub(super) async fn show(State(site): State<Site>, visit: Look) -> Page {
                         strong { "No handler has versions" }
                         "Name one in the configuration, then hand in a component:"
                         br;
-                        pre { "[handlers.media]\nsource = \"store\"\n\njobcell handler deploy media media.wasm --activate" }
+                        pre { "[handlers.media]\nsource = \"store\"\n\njobcell handler deploy media media.wasm" }
                     }
                 } @else {
                     div.scroll { table {

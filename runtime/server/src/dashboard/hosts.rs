@@ -26,20 +26,30 @@ pub(super) async fn show(State(site): State<Site>, visit: Look) -> Page {
     let sub = html! { (units::of(hosts.len() as u64, "host", "hosts")) ", " (units::of(active, "job runs", "jobs run")) };
     let body = html! {
         (shell::heading(&[], &html! { "Hosts" }, &html! { span #sum data-live { (sub) } }, &html! {}))
-        @if let Some(fault) = &fault {
-            div.note.is-bad role="alert" { (icons::alarm()) div { (shell::sentence(&fault.to_string())) " Only the host that serves this page is shown." } }
-        }
         div.stack #hosts data-live {
-            @for (at, host) in hosts.iter().enumerate() { (card(&site, &visit, at, host)) }
+            @if fault.is_some() {
+                div.note.is-warn { (icons::alarm()) div { "Only the host that serves this page is known now." } }
+            }
+            @for (at, host) in hosts.iter().enumerate() { (card(&site, &visit, at, host, &called(host, &hosts))) }
             @if hosts.is_empty() {
                 div.card { div.empty { strong { "No host runs" } "Start one where the configuration is:" br; pre { "jobcell run" } } }
             }
         }
     };
-    Ok(Shown::new(Place::Hosts, "Hosts", body))
+    let shown = Shown::new(Place::Hosts, "Hosts", body);
+    Ok(match fault {
+        Some(fault) => shown.lacking(fault),
+        None => shown,
+    })
 }
 
-fn card(site: &Site, visit: &Visit, at: usize, host: &HostStatus) -> Markup {
+/// What tells it from the others: the name of its machine, or its id where others run on that machine too.
+pub(super) fn called(host: &HostStatus, all: &[HostStatus]) -> String {
+    let is_alone = all.iter().all(|other| other.id == host.id || other.name != host.name);
+    if is_alone && !host.name.is_empty() { host.name.clone() } else { host.id.clone() }
+}
+
+fn card(site: &Site, visit: &Visit, at: usize, host: &HostStatus, called: &str) -> Markup {
     let place = format!("host-{at}-title");
     html! {
         section.card aria-labelledby=(place) {
@@ -48,7 +58,7 @@ fn card(site: &Site, visit: &Visit, at: usize, host: &HostStatus) -> Markup {
                     h2 #(place) { (host.name) " " span.state.(host.phase.as_str()) { (host.phase.as_str()) } }
                     p { (host.id) }
                 }
-                @if visit.may(Role::Admin) { div.acts { (acts(site, visit, at, host)) } }
+                @if visit.may(Role::Admin) { div.acts { (acts(site, visit, at, host, called)) } }
             }
             div.body.two {
                 dl.facts {
@@ -81,7 +91,7 @@ fn card(site: &Site, visit: &Visit, at: usize, host: &HostStatus) -> Markup {
     }
 }
 
-fn acts(site: &Site, visit: &Visit, at: usize, host: &HostStatus) -> Markup {
+fn acts(site: &Site, visit: &Visit, at: usize, host: &HostStatus, called: &str) -> Markup {
     let act = |action: &str| site.links.host_act(&host.id, action);
     html! {
         @match host.phase {
@@ -93,7 +103,7 @@ fn acts(site: &Site, visit: &Visit, at: usize, host: &HostStatus) -> Markup {
             (Ask {
                 id: &format!("stop-{at}"),
                 label: "Stop…",
-                title: format!("Stop {}?", host.name),
+                title: format!("Stop {called}?"),
                 about: html! { p { "It takes no more jobs, lets those that run end for the grace that is configured, gives the rest back, and ends. Nothing here starts it again." } },
                 action: act("stop"),
                 fields: html! {},
@@ -124,13 +134,41 @@ pub(super) async fn act(
     let Some(host) = host else {
         return Err(Fault::not_found(format!("host {id:?} does not run any more")));
     };
+    // The others are only for the words.
+    let others = site.desk.fleet.hosts().await.unwrap_or_default();
+    let called = called(&host, &others);
     let order = Order { kind, by: caller.name.to_string(), at: site.desk.clock.now() };
     site.desk.fleet.order(&id, &order).await.map_err(Problem::from)?;
-    let done = Done::new(format!("host {action}"), &id, format!("{} {told}.", host.name))
-        .then(site.links.to("/hosts"));
+    let done =
+        Done::new(format!("host {action}"), &id, format!("{called} {told}.")).then(site.links.to("/hosts"));
     Ok(Done {
         before: Some(json!({"phase": host.phase.as_str()})),
         after: Some(json!({"ordered": kind.as_str()})),
         ..done
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_of_one_machine_are_told_apart() {
+        let host = |id: &str, name: &str| HostStatus {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            ..HostStatus::default()
+        };
+        let all = [
+            host("vm-1-aaaa", "vm"),
+            host("vm-2-bbbb", "vm"),
+            host("web-3-cccc", "web"),
+            host("x-4-dddd", ""),
+        ];
+        let shown: Vec<String> = all.iter().map(|host| called(host, &all)).collect();
+        assert_eq!(shown, ["vm-1-aaaa", "vm-2-bbbb", "web", "x-4-dddd"]);
+        // Itself may not be written yet.
+        assert_eq!(called(&all[0], &all[2..]), "vm");
+        assert_eq!(called(&all[0], &[]), "vm");
+    }
 }

@@ -21,11 +21,7 @@ pub(super) fn block(id: &str, text: &str) -> Markup {
 }
 
 fn cut(text: &str) -> &str {
-    let mut end = text.len().min(SHOWN_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    &text[..text.floor_char_boundary(SHOWN_MAX)]
 }
 
 /// The text of a value with line breaks and colours. What is no JSON is shown as it is.

@@ -73,11 +73,7 @@ impl Theme {
 impl Told {
     pub(super) fn write(&self) -> String {
         let mut told = self.clone();
-        let mut end = told.text.len().min(TOLD_BYTES_MAX);
-        while !told.text.is_char_boundary(end) {
-            end -= 1;
-        }
-        told.text.truncate(end);
+        told.text.truncate(told.text.floor_char_boundary(TOLD_BYTES_MAX));
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&told).unwrap_or_default())
     }
 

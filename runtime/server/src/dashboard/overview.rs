@@ -1,5 +1,7 @@
 //! The first page: is all well, what goes on, what needs somebody.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{Query, State};
 use futures::future::{join_all, try_join_all};
 use jobcell_core::store::{Page as Slice, Series};
@@ -10,7 +12,7 @@ use serde::Deserialize;
 use super::chart::{Bars, Mark, Range};
 use super::shown::{Page, Place, Shown, where_kept};
 use super::visit::{Look, Visit};
-use super::{Site, handlers, icons, queues, shell, units};
+use super::{Site, handlers, hosts, icons, queues, shell, units};
 use crate::api::QUEUES_MAX;
 use crate::health::{HealthReport, Status};
 use queues::Standing;
@@ -32,7 +34,14 @@ const POINTS_MAX: u64 = 1000;
 struct Finished {
     completed: Vec<Series>,
     failed: Vec<Series>,
+    /// Queues without a series: no end of their jobs is counted.
+    uncounted: Vec<QueueName>,
+    /// Those that cannot have one: plain lists.
+    plain: Vec<QueueName>,
 }
+
+/// Queues that are named below the charts.
+const UNCOUNTED_SHOWN: usize = 6;
 
 pub(super) async fn show(
     State(site): State<Site>,
@@ -44,64 +53,79 @@ pub(super) async fn show(
     }
     let range = Range::read(&range);
     let report = site.health.health().await;
-    let head = shell::heading(&[], &html! { "Overview" }, &summary(&site, &report), &html! {});
-    let names = match site.desk.known.all().await {
-        Ok(names) => names,
+    let head = shell::heading(&[], &html! { "Overview" }, &summary(&site, &report).await, &html! {});
+    match whole(&site, &visit, range, &report).await {
+        Ok((parts, names)) => {
+            let body = html! { (head) div.stack #overview data-live { (parts) } };
+            let shown = Shown::new(Place::Overview, "Overview", body);
+            // More than a client may listen to: the page is looked at every few seconds all the same.
+            let is_heard = (1..=QUEUES_MAX).contains(&names.len());
+            let names = names.iter().map(QueueName::as_str);
+            Ok(if is_heard { shown.live(site.links.live(names)) } else { shown })
+        }
         Err(error) => {
-            let body =
-                html! { (head) div.stack #overview data-live { (away(&error)) (store_card(&report)) } };
-            return Ok(Shown::new(Place::Overview, "Overview", body));
+            let body = html! { (head) div.stack #overview data-live { (outage(&site, &report)) } };
+            Ok(Shown::new(Place::Overview, "Overview", body).lacking(error))
         }
-    };
-    let standings = try_join_all(names.iter().map(|queue| queues::standing(&site, queue))).await?;
-    let (finished, marks, failed) = tokio::join!(
-        finished(&site, &standings, range),
-        handlers::swaps(&site, range),
-        failed(&site, &visit, &standings)
-    );
-    let finished = finished?;
-    let body = html! {
-        (head)
-        div.stack #overview data-live {
-            (troubles(&report))
-            (strip(&site, &standings, &finished))
-            (charts(&site, &visit, &finished, range, &marks))
-            (queues::table(&site, &visit, "Queues", &standings))
-            div.aside {
-                (failed)
-                div.stack { (store_card(&report)) (handlers_card(&site, &report)) }
-            }
-        }
-    };
-    let shown = Shown::new(Place::Overview, "Overview", body);
-    let names: Vec<_> = names.iter().map(QueueName::as_str).collect();
-    // More than a client may listen to: the page is looked at every few seconds all the same.
-    if names.is_empty() || names.len() > QUEUES_MAX {
-        Ok(shown)
-    } else {
-        Ok(shown.live(site.links.live(names)))
     }
 }
 
-fn summary(site: &Site, report: &HealthReport) -> Markup {
+/// All that stands below the heading, and the queues it is about.
+async fn whole(
+    site: &Site,
+    visit: &Visit,
+    range: Range,
+    report: &HealthReport,
+) -> Result<(Markup, BTreeSet<QueueName>), StoreError> {
+    let names = site.desk.known.all().await?;
+    let standings = try_join_all(names.iter().map(|queue| queues::standing(site, queue))).await?;
+    let (finished, marks, failed) = tokio::join!(
+        finished(site, &standings, range),
+        handlers::swaps(site, range),
+        failed(site, visit, &standings)
+    );
+    let finished = finished?;
+    let parts = html! {
+        (troubles(report))
+        (strip(site, &standings, &finished))
+        (charts(site, visit, &finished, range, &marks))
+        (queues::table(site, visit, "Queues", &standings))
+        div.aside {
+            (failed)
+            div.stack { (store_card(report)) (handlers_card(site, report)) }
+        }
+    };
+    Ok((parts, names))
+}
+
+async fn summary(site: &Site, report: &HealthReport) -> Markup {
     let (class, word) = match report.status {
         Status::Healthy => ("healthy", "Healthy"),
         Status::Degraded => ("degraded", "Degraded"),
         Status::Unhealthy => ("unhealthy", "Unhealthy"),
     };
-    let host = site.desk.control.as_ref().map(|control| control.status().name);
+    let host = match site.desk.control.as_ref().map(|control| control.status()) {
+        // While the others are not known, only its id tells it from them.
+        Some(this) => {
+            let others = site.desk.fleet.hosts().await;
+            Some(others.map_or_else(|_| this.id.clone(), |others| hosts::called(&this, &others)))
+        }
+        None => None,
+    };
     html! {
         span #health-word data-live { span.state.(class) { (word) } " "
             @if let Some(host) = &host { "as " (host) " sees it" } @else { "as this host sees it" } }
     }
 }
 
-fn away(error: &StoreError) -> Markup {
+/// What is known without the store.
+fn outage(site: &Site, report: &HealthReport) -> Markup {
     html! {
-        div.note.is-bad role="alert" {
-            (icons::alarm())
-            div { b { (shell::sentence(&error.to_string())) } " Jobs that run go on, and their ends are written once it is back. This page looks again by itself." }
-        }
+        section.card { div.empty {
+            strong { "How the queues stand is not known now" }
+            "Jobs that run go on, and their ends are written once the store is back."
+        } }
+        div.two { (store_card(report)) (handlers_card(site, report)) }
     }
 }
 
@@ -131,12 +155,21 @@ fn troubles(report: &HealthReport) -> Markup {
 /// The counters that say at a glance how things stand.
 fn strip(site: &Site, standings: &[Standing], finished: &Finished) -> Markup {
     let sum = |state| standings.iter().map(|standing| standing.counts.get(state)).sum::<u64>();
-    let total = |series: &[Series]| series.iter().map(|series| series.total).sum::<u64>();
+    // A sum over some of the queues would pass for one over all of them.
+    let ended = |series: &[Series], state, [ever, kept]: [&'static str; 2]| {
+        let total = series.iter().map(|series| series.total).sum::<u64>();
+        let is_whole = finished.uncounted.is_empty() && finished.plain.is_empty() && total >= sum(state);
+        if is_whole { (units::count(total), ever) } else { (units::count(sum(state)), kept) }
+    };
+    let (completed, completed_label) =
+        ended(&finished.completed, JobState::Completed, ["Completed ever", "Completed kept"]);
+    let (failed_ever, failed_label) =
+        ended(&finished.failed, JobState::Failed, ["Failed ever", "Failed kept"]);
     let queues = site.links.to("/queues");
     let failed = sum(JobState::Failed);
     let cells = [
-        (units::count(total(&finished.completed)), "Completed ever", None, false),
-        (units::count(total(&finished.failed)), "Failed ever", None, false),
+        (completed, completed_label, None, false),
+        (failed_ever, failed_label, None, false),
         (units::count(sum(JobState::Active)), "Running", Some("active"), false),
         (
             units::count(sum(JobState::Waiting) + sum(JobState::Prioritized)),
@@ -188,6 +221,7 @@ fn charts(site: &Site, visit: &Visit, finished: &Finished, range: Range, marks: 
                         (failed.draw("Failed jobs", "bar-failed", marks))
                     }
                 }
+                (uncounted(finished))
                 @if !shown.is_empty() {
                     footer { ul.marks {
                         @for mark in shown.iter().take(MARKS_SHOWN) { li { (units::clock(mark.at)) " " (mark.text) } }
@@ -198,10 +232,33 @@ fn charts(site: &Site, visit: &Visit, finished: &Finished, range: Range, marks: 
                     strong { "Nothing was counted by the minute yet" }
                     "Charts are drawn from a series that queues keep when they are told to:"
                     br;
-                    pre { "[queues.NAME]\nmetrics-points = 1440   # minutes" }
+                    pre { "[queues." (finished.uncounted.first().map_or("NAME", QueueName::as_str)) "]\nmetrics-points = 1440   # minutes" }
                 }
             }
         }
+    }
+}
+
+/// Which queues the charts leave out, and how to have them in.
+fn uncounted(Finished { uncounted, plain, .. }: &Finished) -> Markup {
+    html! {
+        @if let Some(first) = uncounted.first() {
+            p.beside.muted.small {
+                "Not in these charts: " (named(uncounted)) ". A queue's finished jobs are counted from when its entry has the line "
+                code { "metrics-points = 1440" } ", as under " code { "[queues." (first.as_str()) "]" } "."
+            }
+        }
+        @if !plain.is_empty() {
+            p.beside.muted.small { "Not in these charts: " (named(plain)) ". Plain lists keep no count of their finished jobs." }
+        }
+    }
+}
+
+fn named(queues: &[QueueName]) -> Markup {
+    let (named, more) = queues.split_at(queues.len().min(UNCOUNTED_SHOWN));
+    html! {
+        @for (at, queue) in named.iter().enumerate() { @if at > 0 { ", " } b { (queue.as_str()) } }
+        @if !more.is_empty() { " and " (units::count(more.len() as u64)) " more" }
     }
 }
 
@@ -210,10 +267,22 @@ async fn finished(site: &Site, standings: &[Standing], range: Range) -> Result<F
         let all =
             join_all(standings.iter().map(|standing| series(site, &standing.name, state, range.minutes())))
                 .await;
-        all.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, StoreError>>()
+        all.into_iter().collect::<Result<Vec<Option<Series>>, StoreError>>()
     };
     let (completed, failed) = tokio::try_join!(of(JobState::Completed), of(JobState::Failed))?;
-    Ok(Finished { completed, failed })
+    let is_kept = |series: &Option<Series>| series.as_ref().is_some_and(|series| series.last.is_some());
+    let (mut uncounted, mut plain) = (Vec::new(), Vec::new());
+    for (standing, (completed, failed)) in standings.iter().zip(completed.iter().zip(&failed)) {
+        let name = standing.name.clone();
+        match completed {
+            None => plain.push(name),
+            // Nothing has ended yet, or another host counts it.
+            Some(_) if site.counted.contains(&name) || is_kept(completed) || is_kept(failed) => {}
+            Some(_) => uncounted.push(name),
+        }
+    }
+    let whole = |series: Vec<Option<Series>>| series.into_iter().flatten().collect();
+    Ok(Finished { completed: whole(completed), failed: whole(failed), uncounted, plain })
 }
 
 /// The newest so many minutes of a series; none where its store keeps none.

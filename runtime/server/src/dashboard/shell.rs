@@ -1,7 +1,6 @@
 //! The frame around pages: the head, the navigation, what was done before, faults with their fix.
 
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{ICON, SCRIPT, STYLE};
@@ -9,6 +8,7 @@ use super::login::{Theme, Told};
 use super::shown::{Fault, Place, Shown};
 use super::visit::Visit;
 use super::{Site, icons};
+use crate::problem::Problem;
 
 /// A page in its frame.
 pub(super) fn framed(site: &Site, visit: &Visit, told: Option<&Told>, shown: &Shown) -> Markup {
@@ -16,6 +16,7 @@ pub(super) fn framed(site: &Site, visit: &Visit, told: Option<&Told>, shown: &Sh
         div.frame {
             (side(site, visit, Some(shown.place)))
             main.main #main tabindex="-1" {
+                @if let Some(problem) = &shown.fault { (trouble(problem, true)) }
                 @if let Some(Told { is_good, text }) = told {
                     div.note.is-good[*is_good].is-warn[!*is_good] role="status" {
                         @if *is_good { (icons::good()) } @else { (icons::alarm()) }
@@ -27,12 +28,12 @@ pub(super) fn framed(site: &Site, visit: &Visit, told: Option<&Told>, shown: &Sh
             }
         }
     };
-    document(site, visit, &shown.title, shown.stream.as_deref(), &body)
+    document(site, visit, &shown.title, shown.stream.as_deref(), false, &body)
 }
 
 /// A page with nothing around it.
 pub(super) fn bare(site: &Site, visit: &Visit, title: &str, body: &Markup) -> Markup {
-    document(site, visit, title, None, body)
+    document(site, visit, title, None, false, body)
 }
 
 /// Why there is no page.
@@ -43,7 +44,7 @@ pub(super) fn fault(site: &Site, visit: &Visit, Fault(problem): &Fault) -> Marku
             (side(site, visit, None))
             main.main #main tabindex="-1" {
                 div.head { div { h1 { (title) } } }
-                div.note.is-bad role="alert" { (icons::alarm()) div { (sentence(problem.detail())) } }
+                (trouble(problem, visit.is_look))
                 div.acts {
                     a.button.main-act href=(visit.path) { "Try again" }
                     a.button href=(site.links.to("/")) { "Overview" }
@@ -55,29 +56,42 @@ pub(super) fn fault(site: &Site, visit: &Visit, Fault(problem): &Fault) -> Marku
             }
         }
     };
-    document(site, visit, title, None, &body)
+    document(site, visit, title, None, is_passing(problem, visit.is_look), &body)
+}
+
+/// The fault in the host's words. The script takes it over to the pages that are open.
+fn trouble(problem: &Problem, is_look: bool) -> Markup {
+    html! {
+        div.note.is-bad #fault role="alert" data-title=(title(problem.status())) {
+            (icons::alarm())
+            div { b { (sentence(problem.detail())) } @if is_passing(problem, is_look) { " This page looks again by itself." } }
+        }
+    }
+}
+
+/// Whether the page will be there once the store is, or the host has less to do.
+fn is_passing(problem: &Problem, is_look: bool) -> bool {
+    is_look && problem.retry_after().is_some()
 }
 
 /// A fault for somebody who cannot be known: the store of sessions is away, or this is no name of the machine.
-pub(super) fn closed(site: &Site, Fault(problem): Fault) -> impl IntoResponse {
+pub(super) fn closed(site: &Site, problem: &Problem, is_look: bool) -> Markup {
     let title = title(problem.status());
-    let markup = html! {
+    html! {
         (DOCTYPE)
-        html lang="en" {
+        html lang="en" data-again[is_passing(problem, is_look)] {
             (head(site, title))
             body {
                 main.gate {
                     div.card {
                         span.brand { (icons::brand()) "Jobcell" }
                         h1 { (title) }
-                        div.note.is-bad role="alert" { (icons::alarm()) div { (sentence(problem.detail())) } }
+                        (trouble(problem, is_look))
                     }
                 }
             }
         }
-    };
-    let kind = [("content-type", "text/html; charset=utf-8")];
-    (problem.status(), kind, markup.into_string())
+    }
 }
 
 /// Asks for the same page again, from here.
@@ -169,11 +183,18 @@ pub(super) fn heading(crumbs: &[(String, &str)], title: &Markup, sub: &Markup, a
     }
 }
 
-fn document(site: &Site, visit: &Visit, title: &str, stream: Option<&str>, body: &Markup) -> Markup {
+fn document(
+    site: &Site,
+    visit: &Visit,
+    title: &str,
+    stream: Option<&str>,
+    is_again: bool,
+    body: &Markup,
+) -> Markup {
     let theme = Some(visit.theme).filter(|theme| *theme != Theme::System).map(Theme::as_str);
     html! {
         (DOCTYPE)
-        html lang="en" data-theme=[theme] data-now=(visit.now) data-stream=[stream] {
+        html lang="en" data-theme=[theme] data-now=(visit.now) data-stream=[stream] data-again[is_again] {
             (head(site, title))
             body {
                 a.skip href="#main" { "Skip to the page" }

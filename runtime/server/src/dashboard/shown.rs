@@ -30,6 +30,8 @@ pub(super) struct Shown {
     pub(super) body: Markup,
     /// Where the page hears that something happened.
     pub(super) stream: Option<String>,
+    /// Why this is not all of the page.
+    pub(super) fault: Option<Problem>,
 }
 
 /// A page with a frame of its own.
@@ -66,12 +68,17 @@ pub(super) type Deed = Result<Done, Fault>;
 
 impl Shown {
     pub(super) fn new(place: Place, title: impl Into<String>, body: Markup) -> Self {
-        Self { title: title.into(), place, body, stream: None }
+        Self { title: title.into(), place, body, stream: None, fault: None }
     }
 
     /// Hears updates from there.
     pub(super) fn live(self, stream: String) -> Self {
         Self { stream: Some(stream), ..self }
+    }
+
+    /// Answers as this fault does, with what is known all the same.
+    pub(super) fn lacking(self, fault: impl Into<Problem>) -> Self {
+        Self { fault: Some(fault.into()), ..self }
     }
 }
 

@@ -131,7 +131,7 @@ impl Place {
             clock,
             queues: vec![queue()],
             prefix: "bull".to_owned(),
-            tokens,
+            tokens: tokens.into(),
             handlers,
             fleet: Fleet::new(documents),
             audit: Arc::clone(&audit),

@@ -191,7 +191,7 @@ fn versions(site: &Site, visit: &Visit, handler: &Handler) -> Markup {
         section.card aria-labelledby="versions-title" {
             header { h2 #versions-title { "Versions" } p { "Newest first" } }
             @if handler.versions.is_empty() {
-                div.empty { strong { "No version was handed in" } pre { "jobcell handler deploy " (handler.name) " FILE.wasm --activate" } }
+                div.empty { strong { "No version was handed in" } pre { "jobcell handler deploy " (handler.name) " FILE.wasm" } }
             } @else {
                 div.scroll { table {
                     thead { tr { th scope="col" { "Version" } th scope="col" { "State" } th.wide scope="col" { "May touch" } th scope="col" { span.unseen { "Actions" } } } }
@@ -311,7 +311,9 @@ fn on_hosts(hosts: &[OnHost]) -> Markup {
             @if hosts.is_empty() { div.empty { "No host says that it runs it." } }
             @else { div.body { dl.facts {
                 @for host in hosts {
-                    dt title=(host.host) { (host.name) }
+                    // One machine may run several.
+                    @let is_alone = hosts.iter().filter(|other| other.name == host.name).count() == 1;
+                    dt.break title=(host.host) { (if is_alone { &host.name } else { &host.host }) }
                     dd {
                         @if let Some(active) = &host.active { code { (short(active)) } " " }
                         @if let Some(canary) = &host.canary { span.state.canary { (short(canary)) } " " }

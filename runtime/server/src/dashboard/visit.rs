@@ -46,6 +46,8 @@ pub(crate) struct Visit {
     /// Whether the browser came over https.
     pub(super) is_secure: bool,
     pub(super) now: Millis,
+    /// Whether the page may be asked for again by itself: nothing was sent.
+    pub(super) is_look: bool,
     /// The script asks for a page again.
     is_refresh: bool,
     request_id: Option<String>,
@@ -87,7 +89,7 @@ pub(super) async fn guard(State(site): State<Site>, request: Request, next: Next
     let (parts, body) = request.into_parts();
     let mut response = match arrive(&site, &parts).await {
         Ok(visit) => answer(&site, Arc::new(visit), Request::from_parts(parts, body), next).await,
-        Err(fault) => shell::closed(&site, fault).into_response(),
+        Err(Fault(problem)) => faulty(&problem, shell::closed(&site, &problem, parts.method.is_safe())),
     };
     let headers = response.headers_mut();
     for (name, value) in [
@@ -137,6 +139,7 @@ async fn arrive(site: &Site, request: &Parts) -> Result<Visit, Fault> {
         is_secure: text(headers, "x-forwarded-proto")
             .is_some_and(|proto| proto.eq_ignore_ascii_case("https")),
         now: site.desk.clock.now(),
+        is_look: request.method.is_safe(),
         is_refresh: headers.contains_key("x-refresh"),
         request_id: text(headers, "x-request-id").map(str::to_owned),
     })
@@ -238,18 +241,18 @@ fn acted(visit: &Visit, path: &str, response: &Response) -> Option<Act> {
 /// Draws the frame around what a page answered.
 async fn drawn(site: &Site, visit: &Seen, mut response: Response) -> Response {
     let mut answer = if let Some(shown) = response.extensions_mut().remove::<Shown>() {
-        page(StatusCode::OK, shell::framed(site, visit, visit.told.as_ref(), &shown))
+        let markup = shell::framed(site, visit, visit.told.as_ref(), &shown);
+        match &shown.fault {
+            Some(problem) => faulty(problem, markup),
+            None => page(StatusCode::OK, markup),
+        }
     } else if let Some(Bare { status, title, body }) = response.extensions_mut().remove::<Bare>() {
         let mut answer = page(status, shell::bare(site, visit, title, &body));
         // Such as when to try again.
         answer.headers_mut().extend(response.headers().clone());
         answer
     } else if let Some(fault) = response.extensions_mut().remove::<Fault>() {
-        let mut answer = page(fault.0.status(), shell::fault(site, visit, &fault));
-        if let Some(after) = fault.0.retry_after() {
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
-        }
-        answer
+        faulty(&fault.0, shell::fault(site, visit, &fault))
     } else if let Some(done) = response.extensions_mut().remove::<Done>() {
         let told = Told { is_good: !done.is_partial, text: done.told };
         let to = done.to.unwrap_or_else(|| site.links.to("/"));
@@ -278,6 +281,15 @@ async fn drawn(site: &Site, visit: &Seen, mut response: Response) -> Response {
 fn page(status: StatusCode, markup: Markup) -> Response {
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))];
     (status, kind, markup.into_string()).into_response()
+}
+
+/// A page that is not what was asked for, or not all of it.
+fn faulty(problem: &Problem, markup: Markup) -> Response {
+    let mut answer = page(problem.status(), markup);
+    if let Some(after) = problem.retry_after() {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    answer
 }
 
 /// The value of a cookie.

@@ -23,8 +23,12 @@ pub(in crate::cli) struct ChangeArgs {
     #[arg(long, value_name = "TEXT")]
     pub(in crate::cli) why: Option<String>,
     /// Only when the handler still has this generation, as `handler ls` shows it; else somebody has changed it since
+    /// [default: the one it has when this command starts]
     #[arg(long, value_name = "N")]
     pub(in crate::cli) generation: Option<u64>,
+    /// Whatever the handler is now: also when somebody changes it while this command runs
+    #[arg(long, conflicts_with = "generation")]
+    pub(in crate::cli) force: bool,
     /// Do not wait until every host has followed
     #[arg(long, conflicts_with = "wait")]
     pub(in crate::cli) no_wait: bool,

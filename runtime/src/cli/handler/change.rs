@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use jobcell_handlers::trust::Trust;
 use jobcell_handlers::{Digest, Manifest, manifest};
-use jobcell_server::{Author, CanaryLimits, Change, Deployment, HandlersError, Then};
+use jobcell_server::{Author, CanaryLimits, Change, Deployment, HandlersError, HandlersFault, Then};
 use jobcell_wasm::screen;
 use serde_json::Value;
 
+use super::goal::Goal;
 use super::place::Place;
-use super::shown::{Host, Shown, short};
+use super::shown::{Host, Share, Shown, short};
 use super::{failed, keys, read_component, show};
 use crate::cli::args::{CanaryArgs, ChangeArgs, DeployArgs};
+use crate::cli::author::who;
 use crate::cli::console::{Console, visible};
 use crate::cli::exit::{Exit, Failure};
 use crate::config::{Config, Environment};
@@ -39,6 +41,7 @@ pub(super) async fn deploy(
 ) -> Result<Exit, Failure> {
     let DeployArgs { handler, file, signature, stage, canary, approve, change } = args;
     let bytes = read_component(file)?;
+    let seen = look(place, handler).await?;
     let signature = match signature {
         Some(path) => Some(keys::read_signature(path)?),
         None => keys::signature_beside(file)?,
@@ -55,27 +58,34 @@ pub(super) async fn deploy(
         trust.verify(handler, &digest, section, signature.as_ref()).map_err(|error| refused(&error))?;
     }
     tell_version(file, &digest, read.as_ref(), bytes.len(), console);
-    let author = author(change, environment);
-    let uploaded = |then, approve, author| {
-        let wasm = Bytes::from(bytes.clone());
-        let signature = signature.map(|signature| signature.to_string());
-        place.handlers().deploy(handler, Deployment { wasm, signature, then, approve }, author)
-    };
+    let signature = signature.map(|signature| signature.to_string());
     let then = match (stage, canary) {
         (true, _) => Then::Stage,
         (false, Some(percent)) => Then::Canary { percent: *percent },
         (false, None) => Then::Activate,
     };
     let started = Instant::now();
-    let answer =
-        uploaded(then, *approve, author).await.map_err(|error| unapproved(error, handler, &digest))?;
+    let deployment = Deployment { wasm: Bytes::from(bytes), signature, then, approve: *approve };
+    let answer = place.handlers().deploy(handler, deployment, author(change, &seen, environment)).await;
+    let answer = answer.map_err(|error| approval(error, handler, &digest.short(), *canary))?;
     let shown = Shown::of(&answer)?;
-    if *approve && let Some(version) = shown.version(&digest.to_string()).filter(|it| !it.wants.is_empty()) {
+    tell_ended(&seen, &shown, console);
+    let is_known = matches!(place, Place::Host(_)) || config.handlers.contains_key(handler);
+    if shown.hosts.is_empty() && !is_known {
+        console.note(&format!(
+            "warning: no host of the fleet has a handler of this name, {handler:?}; until one is configured with it, no \
+             job runs on this"
+        ));
+    }
+    if *approve
+        && !console.json
+        && let Some(version) = shown.version(&digest.to_string()).filter(|it| !it.wants.is_empty())
+    {
         console.note(&format!("approved: it wants {}", list(&version.wants)));
     }
     if *stage {
         let wider = shown.wider(&digest.to_string());
-        if !wider.is_empty() {
+        if !wider.is_empty() && !console.json {
             console.note(&format!(
                 "beyond the active version it wants {}; activating needs --approve",
                 list(&wider)
@@ -90,7 +100,11 @@ pub(super) async fn deploy(
         })?;
         return Ok(Exit::Done);
     }
-    settle(place, handler, answer, Some(&digest.to_string()), change, started, console).await
+    let goal = match canary {
+        Some(_) => Goal::Canary(digest.to_string()),
+        None => Goal::Active(digest.to_string()),
+    };
+    settle(place, handler, answer, &goal, change, started, console).await
 }
 
 /// Does one thing to a handler's versions.
@@ -102,18 +116,21 @@ pub(super) async fn make(
     environment: &Environment,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
-    let needs_hosts = !matches!(asked, Change::Release { .. } | Change::Shadow { .. });
+    let seen = look(place, handler).await?;
     let started = Instant::now();
-    let version = match &asked {
-        Change::Activate { version, .. } | Change::Canary { version, .. } => Some(version.clone()),
-        _ => None,
-    };
-    let answer = place.handlers().change(handler, asked, author(args, environment)).await;
-    let answer = answer.map_err(|error| approval(error, handler, version.as_deref()))?;
-    if needs_hosts {
-        return settle(place, handler, answer, None, args, started, console).await;
-    }
+    let answer = place.handlers().change(handler, asked.clone(), author(args, &seen, environment)).await;
+    let answer = answer.map_err(|error| match &asked {
+        Change::Activate { version, .. } => approval(error, handler, version, None),
+        Change::Canary { version, percent, .. } => approval(error, handler, version, Some(*percent)),
+        _ => failed(error),
+    })?;
     let shown = Shown::of(&answer)?;
+    if matches!(asked, Change::Activate { .. } | Change::Canary { .. }) {
+        tell_ended(&seen, &shown, console);
+    }
+    if let Some(goal) = Goal::of(&asked, &seen, &shown) {
+        return settle(place, handler, answer, &goal, args, started, console).await;
+    }
     console.answer(&answer, |_| summary(&shown))?;
     Ok(Exit::Done)
 }
@@ -150,7 +167,7 @@ async fn settle(
     place: &Place,
     handler: &str,
     mut answer: Value,
-    deployed: Option<&str>,
+    goal: &Goal,
     args: &ChangeArgs,
     started: Instant,
     console: &mut Console<'_>,
@@ -158,8 +175,14 @@ async fn settle(
     let mut shown = Shown::of(&answer)?;
     let mut following = Following::default();
     let exit = loop {
-        if let Some(why) = deployed.and_then(|digest| refusal(&shown, digest)) {
+        if let Some(why) = goal.version().and_then(|digest| refusal(&shown, digest)) {
             return Err(Failure::new(Exit::Refused, format!("handler {handler:?}: {why}")));
+        }
+        if let Some(by) = goal.overtaken(&shown) {
+            return Err(Failure::failed(format!(
+                "handler {handler:?}: {by}; look at it (`jobcell handler ls {handler}`), and repeat the command if it is \
+                 still meant"
+            )));
         }
         following.look(&shown, started, console);
         if args.no_wait || shown.hosts.iter().all(|host| show::follows(&shown, host)) {
@@ -175,15 +198,35 @@ async fn settle(
         answer = place.handlers().get(handler).await.map_err(failed)?;
         shown = Shown::of(&answer)?;
     };
-    if shown.hosts.is_empty() {
+    if shown.hosts.is_empty() && !console.json {
         console.note("no host runs this handler now; the next one that starts takes it as it is");
     }
-    for host in shown.hosts.iter().filter(|host| !args.no_wait && !show::follows(&shown, host)) {
-        let why = host.lag.as_deref().unwrap_or("it did not say why");
-        console.note(&format!("{} still runs {}: {}", visible(&host.host), runs(host), visible(why)));
+    let is_told = !args.no_wait && !console.json;
+    for host in shown.hosts.iter().filter(|host| is_told && !show::follows(&shown, host)) {
+        let why = show::wrapped(host.lag.as_deref().unwrap_or("it did not say why"));
+        console.note(&format!("{} still runs {}:\n{}", visible(&host.host), runs(host), why.trim_end()));
     }
     console.answer(&answer, |_| summary(&shown))?;
     Ok(exit)
+}
+
+/// The handler as it is before it is changed; one that nobody has deployed yet is one without versions.
+async fn look(place: &Place, handler: &str) -> Result<Shown, Failure> {
+    match place.handlers().get(handler).await {
+        Ok(value) => Shown::of(&value),
+        Err(error) if error.fault == HandlersFault::NotFound => Ok(Shown::default()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Says which canary the change has ended.
+fn tell_ended(seen: &Shown, since: &Shown, console: &mut Console<'_>) {
+    let Some(Share { digest, percent, by }) = &seen.canary else { return };
+    let goes_on = since.canary.as_ref().is_some_and(|canary| canary.digest == *digest);
+    if !goes_on && since.active.as_ref() != Some(digest) {
+        let by = visible(by);
+        console.note(&format!("ended the canary {} of {percent} %, begun by {by}", short(digest)));
+    }
 }
 
 /// The hosts that have been told of, and those that lag with the time since.
@@ -266,19 +309,19 @@ fn tell_version(
     ));
 }
 
-/// The error of a deploy, with what it wants and how to agree to it.
-fn unapproved(error: HandlersError, handler: &str, digest: &Digest) -> Failure {
-    approval(error, handler, Some(&digest.short()))
-}
-
-fn approval(error: HandlersError, handler: &str, version: Option<&str>) -> Failure {
+/// The error of a change, with what the version wants and how to agree to the same, a canary's share included.
+fn approval(error: HandlersError, handler: &str, version: &str, percent: Option<u8>) -> Failure {
     let Some(wider) = error.details.get("wider").and_then(Value::as_array) else { return failed(error) };
     let lines: Vec<String> =
         wider.iter().filter_map(Value::as_str).map(|line| format!("  + {}", visible(line))).collect();
-    let version = version.unwrap_or("VERSION");
+    let version = error.details.get("version").and_then(Value::as_str).map_or(version, short);
+    let again = percent.map_or_else(
+        || format!("handler activate {handler} {version} --approve"),
+        |percent| format!("handler canary {handler} {version} --percent {percent} --approve"),
+    );
     let told = format!(
         "handler {handler:?}: version {version} wants what the active one does not have:\n{}\nit is staged and takes no \
-         jobs. Look at each line; to agree: jobcell handler activate {handler} {version} --approve",
+         jobs. Look at each line; to agree: jobcell {again}",
         lines.join("\n")
     );
     Failure::new(Exit::Refused, told)
@@ -288,12 +331,12 @@ fn list(lines: &[String]) -> String {
     if lines.is_empty() { "nothing".to_owned() } else { visible(&lines.join(", ")) }
 }
 
-/// Who this is: over a host's API that is known by the token instead.
-fn author(args: &ChangeArgs, environment: &Environment) -> Author {
-    let user = ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| environment.get(name));
+/// Who this is, which over a host's API is known by the token instead, and on what they decided: what was there when the
+/// command began, where nothing else is said.
+fn author(args: &ChangeArgs, seen: &Shown, environment: &Environment) -> Author {
     Author {
-        who: user.unwrap_or("cli").to_owned(),
+        who: who(environment),
         why: args.why.clone().unwrap_or_default(),
-        generation: args.generation,
+        generation: args.generation.or((!args.force).then_some(seen.generation)),
     }
 }

@@ -7,6 +7,7 @@ use jobcell_wasm::{Description, WIT_VERSION, inspect};
 use serde::Serialize;
 
 use super::read_component;
+use super::shown::short;
 use crate::cli::console::{Console, table, visible};
 use crate::cli::exit::{Exit, Failure};
 
@@ -23,7 +24,8 @@ pub(super) fn file(file: &Path, console: &mut Console<'_>) -> Result<Exit, Failu
     let bytes = read_component(file)?;
     let refused =
         |error: &dyn std::fmt::Display| Failure::new(Exit::Refused, format!("{}: {error}", file.display()));
-    let description = inspect(&bytes).map_err(|error| refused(&error))?;
+    let mut description = inspect(&bytes).map_err(|error| refused(&error))?;
+    description.digest = format!("sha256:{}", description.digest);
     let manifest = Manifest::read(&bytes).map_err(|error| refused(&error))?;
     console.answer(&Inspected { description, manifest }, describe)?;
     Ok(Exit::Done)
@@ -35,9 +37,9 @@ fn describe(inspected: &Inspected) -> String {
     let Description { digest, size, wit, imports, exports, grants, features } = description;
     let wit = wit.as_deref().unwrap_or("not named");
     let mut shown = format!(
-        "digest    sha256:{digest}\nversion   {}\nsize      {:.1} KiB\nwit       {wit} (this host: {WIT_VERSION})\n\
+        "digest    {digest}\nversion   {}\nsize      {:.1} KiB\nwit       {wit} (this host: {WIT_VERSION})\n\
          features  {}\nexports   {}\n",
-        digest.get(..12).unwrap_or(digest),
+        short(digest),
         *size as f64 / 1024.0,
         if features.is_empty() { "none".to_owned() } else { features.join(", ") },
         visible(&exports.join(", ")),

@@ -25,7 +25,12 @@ pub(super) enum Place {
     /// A host.
     Host(Remote),
     /// The store, opened by this process.
-    Store { open: OpenStore, versions: Versions },
+    Store {
+        open: OpenStore,
+        versions: Versions,
+        /// Configured handlers whose versions are with the hosts that run them.
+        elsewhere: Vec<String>,
+    },
 }
 
 // === impl Place ===
@@ -75,7 +80,11 @@ impl Place {
         })?;
         let versions = Versions::of_store(&open, config)
             .map_err(|error| Failure::usage(format!("[trust] keys: {error}")))?;
-        Ok(Self::Store { open, versions })
+        let is_elsewhere =
+            |source: &HandlerSource| matches!(source, HandlerSource::Path(_) | HandlerSource::Oci(_));
+        let elsewhere = config.handlers.values().filter(|handler| is_elsewhere(&handler.source));
+        let elsewhere = elsewhere.map(|handler| handler.name.clone()).collect();
+        Ok(Self::Store { open, versions, elsewhere })
     }
 
     /// The handlers there.
@@ -94,9 +103,17 @@ impl Place {
         }
     }
 
+    /// Configured handlers that are not there but with the hosts that run them.
+    pub(super) fn elsewhere(&self) -> &[String] {
+        match self {
+            Self::Host(_) => &[],
+            Self::Store { elsewhere, .. } => elsewhere,
+        }
+    }
+
     /// Lets go of it.
     pub(super) async fn close(self) {
-        if let Self::Store { open, versions } = self {
+        if let Self::Store { open, versions, .. } = self {
             drop(versions);
             open.store.close().await;
         }

@@ -18,12 +18,20 @@ const EXAMPLES: usize = 3;
 pub(super) async fn all(place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
     let values = place.handlers().list().await.map_err(failed)?;
     let all = values.iter().map(Shown::of).collect::<Result<Vec<_>, _>>()?;
+    let elsewhere = match place.elsewhere() {
+        [] => String::new(),
+        [first, ..] => format!(
+            "not in the store, but with the hosts that run them: {}; `jobcell handler ls {first}` asks this machine's \
+             host, --url another\n",
+            place.elsewhere().join(", ")
+        ),
+    };
     console.answer(&values, |_| {
         if all.is_empty() {
-            return format!("no handler is deployed in {}\n", place.shown());
+            return format!("no handler is deployed in {}\n{elsewhere}", place.shown());
         }
         let titles = ["HANDLER", "ACTIVE", "CANARY", "SOURCE", ">GENERATION", ">VERSIONS", "HOSTS"];
-        table(&titles, &all.iter().map(line).collect::<Vec<_>>()) + &lags(&all)
+        table(&titles, &all.iter().map(line).collect::<Vec<_>>()) + &lags(&all) + &elsewhere
     })?;
     Ok(Exit::Done)
 }
@@ -94,11 +102,38 @@ fn lags(all: &[Shown]) -> String {
         for host in shown.hosts.iter().filter(|host| !follows(shown, host)) {
             let runs = host.active.as_deref().map_or("no version", short);
             let why = host.lag.as_deref().unwrap_or("it has not followed yet");
-            text +=
-                &format!("\n{}: {} runs {runs}: {}", visible(&shown.name), visible(&host.host), visible(why));
+            text += &format!(
+                "\n{}: {} runs {runs}:\n{}",
+                visible(&shown.name),
+                visible(&host.host),
+                wrapped(why)
+            );
         }
     }
-    if text.is_empty() { text } else { text + "\n" }
+    text
+}
+
+/// Columns that a reason is wrapped at, but for words that are longer.
+const WIDTH: usize = 110;
+
+/// A reason as it is, in lines of its own that no terminal breaks: each ends with a line break.
+pub(super) fn wrapped(why: &str) -> String {
+    let mut text = String::new();
+    for line in visible(why).lines() {
+        let mut column = 0;
+        for word in line.split(' ') {
+            let width = word.chars().count();
+            if column > 0 && column + 1 + width > WIDTH {
+                text.push('\n');
+                column = 0;
+            }
+            text += if column == 0 { "    " } else { " " };
+            text += word;
+            column += 1 + width;
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// What a shadow came to.
@@ -139,13 +174,13 @@ fn describe(shown: &Shown) -> String {
         text += &compared(report);
     }
     let row = |version: &Version| {
-        let Version { digest, size, manifest, signed_by, state, at, by, why, .. } = version;
+        let Version { digest, size, manifest, state, at, by, why, .. } = version;
         vec![
             short(digest).to_owned(),
             visible(manifest.version.as_deref().unwrap_or("-")),
             visible(state),
             format!("{} KiB", size.div_ceil(1024)),
-            signed_by.as_deref().map_or_else(|| "-".to_owned(), visible),
+            signed(version),
             time(*at),
             visible(by),
             visible(why),
@@ -160,12 +195,51 @@ fn describe(shown: &Shown) -> String {
     }
     let row = |host: &Host| {
         let canary = host.canary.as_deref().map_or("-", short).to_owned();
-        let standing = host.lag.as_deref().map_or_else(String::new, visible);
-        vec![visible(&host.host), digest(&host.active), canary, visible(&host.state), standing]
+        vec![visible(&host.host), digest(&host.active), canary, visible(&host.state)]
     };
     if hosts.is_empty() {
         return text + "\nno host runs it\n";
     }
     text += &format!("\n{}\n", counted(hosts.len() as u64, "host"));
-    text + &table(&["HOST", "ACTIVE", "CANARY", "STATE", ""], &hosts.iter().map(row).collect::<Vec<_>>())
+    text += &table(&["HOST", "ACTIVE", "CANARY", "STATE"], &hosts.iter().map(row).collect::<Vec<_>>());
+    for host in hosts {
+        if let Some(why) = &host.lag {
+            text += &format!("\n{} is {}:\n{}", visible(&host.host), visible(&host.state), wrapped(why));
+        }
+    }
+    text
+}
+
+/// Whose signature the version bears.
+fn signed(version: &Version) -> String {
+    match (&version.signed_by, &version.unchecked_key) {
+        (Some(key), _) => visible(key),
+        (None, Some(key)) => format!("{} (not checked)", visible(key)),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_shown_whole_in_lines() {
+        let why = format!("it imports {}\n[handlers.media.grants]\ncache = true", "word ".repeat(60));
+        let text = wrapped(&why);
+        assert!(text.lines().all(|line| line.starts_with("    ") && line.len() <= WIDTH + 4), "{text}");
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&text), words(&why));
+        assert!(text.ends_with("    [handlers.media.grants]\n    cache = true\n"), "{text}");
+    }
+
+    #[test]
+    fn a_key_that_nobody_checked_is_shown_as_that() {
+        let of = |signed_by: Option<&str>| {
+            let (signed_by, unchecked_key) = (signed_by.map(str::to_owned), Some("ab".to_owned()));
+            signed(&Version { signed_by, unchecked_key, ..Version::default() })
+        };
+        assert_eq!((&*of(None), &*of(Some("cd"))), ("ab (not checked)", "cd"));
+        assert_eq!(signed(&Version::default()), "-");
+    }
 }

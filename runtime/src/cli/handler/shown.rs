@@ -28,6 +28,7 @@ pub(super) struct Shown {
 pub(super) struct Share {
     pub(super) digest: String,
     pub(super) percent: u8,
+    pub(super) by: String,
 }
 
 /// A version.
@@ -40,6 +41,8 @@ pub(super) struct Version {
     /// What it wants to touch, in lines.
     pub(super) wants: Vec<String>,
     pub(super) signed_by: Option<String>,
+    /// Whose signature it says it bears, where nobody has checked that.
+    pub(super) unchecked_key: Option<String>,
     pub(super) state: String,
     pub(super) at: u64,
     pub(super) by: String,
@@ -93,6 +96,14 @@ impl Shown {
     /// The version of this digest.
     pub(super) fn version(&self, digest: &str) -> Option<&Version> {
         self.versions.iter().find(|version| version.digest == digest)
+    }
+
+    /// The version of this digest, or of the only one that begins so.
+    pub(super) fn meant(&self, start: &str) -> Option<&Version> {
+        let start = start.trim_start_matches("sha256:").to_lowercase();
+        let begins = |version: &&Version| version.digest.trim_start_matches("sha256:").starts_with(&start);
+        let mut meant = self.versions.iter().filter(begins);
+        meant.next().filter(|_| meant.next().is_none())
     }
 
     /// What the version wants that the active one does not.

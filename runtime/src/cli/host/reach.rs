@@ -9,6 +9,7 @@ use jobcell_server::{Act, Audit, HandlersError, HandlersFault, Metrics, Role, Vi
 use serde::Deserialize;
 
 use super::finished::{Finished, of_metrics};
+use crate::cli::author::who;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::handler::Remote;
 use crate::config::{Config, Environment};
@@ -49,8 +50,7 @@ impl Reach {
         let (documents, redaction) = (Arc::clone(&open.documents), Arc::new(config.server.redaction.clone()));
         let metrics = Arc::new(Metrics::new());
         let audit = Audit::new(Arc::clone(&documents), Arc::new(SystemClock), redaction, metrics);
-        let who = environment.get("USER").or_else(|| environment.get("LOGNAME")).unwrap_or("somebody");
-        Ok(Self::Store { open, fleet: Fleet::new(documents), audit, who: who.to_owned() })
+        Ok(Self::Store { open, fleet: Fleet::new(documents), audit, who: who(environment) })
     }
 
     /// The hosts that live, by id.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use jobcell_core::store::Obliterated;
 use jobcell_core::{Admin, Clock, JobState, QueueName, StoreError, SystemClock};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::super::args::{AgeLimit, BulkCommand, QueueChoice};
+use super::super::author::{Author, Deed};
 use super::super::console::{Console, counted, duration, visible};
 use super::super::exit::Failure;
 use super::{is_administered, named, unknown_queue};
@@ -39,6 +41,25 @@ enum Bulk {
 }
 
 impl Bulk {
+    /// What it is called in the audit.
+    fn action(&self) -> &'static str {
+        match self {
+            Self::Clean(..) => "queue clean",
+            Self::Promote(_) => "queue promote",
+            Self::Retry(..) => "queue retry",
+            Self::Trim(_) => "queue trim",
+        }
+    }
+
+    /// What was done to so many, for the audit.
+    fn noted(&self, count: u64) -> Value {
+        let word = self.word();
+        match self {
+            Self::Clean(state, _) | Self::Retry(state, _) => json!({"state": state.as_str(), word: count}),
+            Self::Promote(_) | Self::Trim(_) => json!({word: count}),
+        }
+    }
+
     /// What was done, for `--json`.
     fn word(&self) -> &'static str {
         match self {
@@ -114,10 +135,13 @@ impl Bulk {
 pub(super) async fn run(
     store: &dyn Admin,
     command: BulkCommand,
+    author: &Author,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let (choice, bulk) = match command {
-        BulkCommand::Obliterate { queue, force } => return obliterate(store, &queue, force, console).await,
+        BulkCommand::Obliterate { queue, force } => {
+            return obliterate(store, &queue, force, author, console).await;
+        }
         BulkCommand::Clean { choice, state, which } => (choice, Bulk::Clean(state, which)),
         BulkCommand::Promote { choice, limit } => (choice, Bulk::Promote(limit)),
         BulkCommand::Retry { choice: _, state, which: _ } if !state.is_finished() => {
@@ -127,7 +151,7 @@ pub(super) async fn run(
         BulkCommand::Retry { choice, state, which } => (choice, Bulk::Retry(state, which)),
         BulkCommand::Trim { choice, events } => (choice, Bulk::Trim(events)),
     };
-    on_each(store, &choice, &bulk, console).await
+    on_each(store, &choice, &bulk, author, console).await
 }
 
 /// Does it to each queue chosen, and tells about all of them.
@@ -135,6 +159,7 @@ async fn on_each(
     store: &dyn Admin,
     choice: &QueueChoice,
     bulk: &Bulk,
+    author: &Author,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let named_ones = match &choice.queue {
@@ -162,7 +187,16 @@ async fn on_each(
     let word = bulk.word();
     let (mut all, mut text) = (Vec::new(), String::new());
     for queue in &queues {
-        let count = in_parts(store, queue, bulk, console).await?;
+        let mut count = 0;
+        let ended = in_parts(store, queue, bulk, &mut count, console).await;
+        // What was done before it failed was done.
+        let deed = Deed::new(bulk.action(), queue).to(bulk.noted(count));
+        let outcome = match &ended {
+            Err(Failure::Told { message, .. }) => Err(format!("after {count}: {message}")),
+            Ok(()) | Err(Failure::OutputClosed) => Ok(()),
+        };
+        let _ = author.record(deed, outcome).await;
+        ended?;
         text += &visible(&format!("queue {queue}: {}\n", bulk.told(count)));
         all.push(Changed { name: queue.to_string(), count: [(word, count)].into() });
     }
@@ -173,27 +207,29 @@ async fn on_each(
     }
 }
 
+/// Does it to one queue, counting in `count` also when it ends half done.
 async fn in_parts(
     store: &dyn Admin,
     queue: &QueueName,
     bulk: &Bulk,
+    count: &mut u64,
     console: &mut Console<'_>,
-) -> Result<u64, Failure> {
+) -> Result<(), Failure> {
     let (size, before) = (bulk.size(store, queue).await?, bulk.before());
-    let (mut asked, mut count) = (0, 0);
+    let mut asked = 0;
     while asked < size {
         let part = TOLD_EVERY.min(size - asked);
         let done = bulk.part(store, queue, before, part).await?;
         asked += part;
-        count += done;
+        *count += done;
         if done < part {
             break;
         }
         if asked < size {
-            console.note(&visible(&format!("queue {queue}: {} so far", bulk.told(count))));
+            console.note(&visible(&format!("queue {queue}: {} so far", bulk.told(*count))));
         }
     }
-    Ok(count)
+    Ok(())
 }
 
 /// Removes a queue with everything in it.
@@ -201,6 +237,7 @@ async fn obliterate(
     store: &dyn Admin,
     queue: &str,
     force: bool,
+    author: &Author,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let queue = QueueName::new(queue)?;
@@ -226,7 +263,7 @@ async fn obliterate(
     let mut left = tokio::time::interval_at(tokio::time::Instant::now() + TOLD_AFTER, TOLD_AFTER);
     let ended = loop {
         tokio::select! {
-            ended = &mut removal => break ended?,
+            ended = &mut removal => break ended,
             _ = left.tick() => {
                 // How far it is matters to nobody who cannot be told.
                 let Ok(counts) = store.counts(&queue).await else { continue };
@@ -235,7 +272,15 @@ async fn obliterate(
             }
         }
     };
-    match ended {
+    let outcome = match &ended {
+        Ok(Obliterated::Yes) => Ok(()),
+        Ok(Obliterated::NotPaused) => Err("it is not paused".to_owned()),
+        Ok(Obliterated::Active) => Err("it has jobs that run".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    let deed = Deed::new("queue obliterate", &queue).to(json!({"force": force}));
+    let _ = author.record(deed, outcome).await;
+    match ended? {
         Obliterated::Yes => {
             let value = serde_json::json!({ "name": queue.as_str(), "obliterated": true });
             console.answer(&value, |_| visible(&format!("queue {queue} is gone\n")))

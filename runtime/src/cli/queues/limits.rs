@@ -5,7 +5,9 @@ use std::time::Duration;
 use jobcell_core::store::RateLimit;
 use jobcell_core::{Admin, QueueName};
 use jobcell_server::LimitsView;
+use serde_json::json;
 
+use super::super::author::{Author, Deed};
 use super::super::console::{Console, counted, duration, visible};
 use super::super::exit::Failure;
 
@@ -25,18 +27,29 @@ impl<T> Change<T> {
             (None, false) => Self::Show,
         }
     }
+
+    /// The limit to be set, none of them for none at all; nothing where it is only shown.
+    fn wanted(self) -> Option<Option<T>> {
+        match self {
+            Self::Show => None,
+            Self::Set(value) => Some(Some(value)),
+            Self::Lift => Some(None),
+        }
+    }
 }
 
 pub(super) async fn concurrency(
     store: &dyn Admin,
     queue: &QueueName,
     change: Change<u64>,
+    author: &Author,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    match change {
-        Change::Show => {}
-        Change::Set(max) => store.set_concurrency(queue, Some(max)).await?,
-        Change::Lift => store.set_concurrency(queue, None).await?,
+    if let Some(max) = change.wanted() {
+        let deed = Deed::new("queue concurrency", queue)
+            .from(json!({"concurrency": store.limits(queue).await?.concurrency}))
+            .to(json!({"concurrency": max}));
+        author.record(deed, store.set_concurrency(queue, max).await).await?;
     }
     let limits = store.limits(queue).await?;
     console.answer(&LimitsView::new(queue, &limits), |_| {
@@ -52,15 +65,19 @@ pub(super) async fn rate(
     queue: &QueueName,
     change: Change<RateLimit>,
     rest: Option<Duration>,
+    author: &Author,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    match change {
-        Change::Show => {}
-        Change::Set(rate) => store.set_rate(queue, Some(rate)).await?,
-        Change::Lift => store.set_rate(queue, None).await?,
+    let noted = |rate: Option<RateLimit>| json!({"rate": rate.map(|RateLimit { max, per }| format!("{max} in {}", duration(per)))});
+    if let Some(rate) = change.wanted() {
+        let before = store.limits(queue).await?.rate;
+        let deed = Deed::new("queue rate", queue).from(noted(before)).to(noted(rate));
+        author.record(deed, store.set_rate(queue, rate).await).await?;
     }
     if let Some(rest) = rest {
-        store.rest(queue, Some(rest).filter(|rest| !rest.is_zero())).await?;
+        let deed = Deed::new("queue rest", queue).to(json!({"rests": duration(rest)}));
+        let rested = store.rest(queue, Some(rest).filter(|rest| !rest.is_zero())).await;
+        author.record(deed, rested).await?;
     }
     let limits = store.limits(queue).await?;
     console.answer(&LimitsView::new(queue, &limits), |_| {

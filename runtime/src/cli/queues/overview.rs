@@ -7,6 +7,7 @@ use jobcell_core::{Admin, JobState, QueueName};
 use serde::Serialize;
 
 use super::super::args::OneCommand;
+use super::super::author::{Author, Deed};
 use super::super::console::{Console, duration, table, time, visible};
 use super::super::exit::{Exit, Failure};
 use super::limits::{self, Change};
@@ -40,19 +41,20 @@ pub(super) async fn run(
     store: &dyn Admin,
     queue: &QueueName,
     command: OneCommand,
+    author: &Author,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     match command {
         OneCommand::Rate { queue: _, rate, off, rest } => {
-            limits::rate(store, queue, Change::of(rate, off), rest, console).await?;
+            limits::rate(store, queue, Change::of(rate, off), rest, author, console).await?;
         }
         OneCommand::Concurrency { queue: _, max, off } => {
-            limits::concurrency(store, queue, Change::of(max, off), console).await?;
+            limits::concurrency(store, queue, Change::of(max, off), author, console).await?;
         }
         OneCommand::Workers { queue: _ } => workers(store, queue, console).await?,
         OneCommand::Metrics { queue: _, limit } => metrics(store, queue, limit, console).await?,
         OneCommand::Dedup { queue: _, id, release } => {
-            return deduplication(store, queue, &id, release, console).await;
+            return deduplication(store, queue, &id, release, author, console).await;
         }
     }
     Ok(Exit::Done)
@@ -129,11 +131,17 @@ async fn deduplication(
     queue: &QueueName,
     id: &str,
     release: bool,
+    author: &Author,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     let owner = store.deduplication_owner(queue, id).await?;
-    let released = release && store.release_deduplication(queue, id).await?;
     let owner = owner.as_ref().map(jobcell_core::JobId::as_str);
+    let mut released = false;
+    if release {
+        let deed = Deed::new("queue dedup release", format_args!("{queue}/{id}"))
+            .from(serde_json::json!({ "owner": owner }));
+        released = author.record(deed, store.release_deduplication(queue, id).await).await?;
+    }
     let value =
         serde_json::json!({ "id": id, "queue": queue.as_str(), "owner": owner, "released": released });
     console.answer(&value, |_| match owner {

@@ -219,3 +219,59 @@ fn deduplication_is_chosen_shown_and_released() {
     assert_eq!((exit, &value["owner"], &value["released"]), (Exit::Done, &json!(replaced), &json!(true)));
     place.run(&["queue", "dedup", "q", "d"]).is(Exit::Failed, &["nobody owns deduplication id \"d\""]);
 }
+
+#[test]
+fn what_a_command_changes_is_in_the_audit_with_its_user() {
+    let mut place = filled(2, &[]);
+    place.environment = [("USER".to_owned(), "ada".to_owned())].into_iter().collect();
+    place.run(&["queue", "pause", "q"]).is(Exit::Done, &[]);
+    place.run(&["queue", "concurrency", "q", "3"]).is(Exit::Done, &[]);
+    place.run(&["job", "remove", "q", "1", "--yes"]).is(Exit::Done, &[]);
+    place.run(&["job", "retry", "q", "77"]).is(Exit::Failed, &[]);
+    place.run(&["queue", "clean", "q", "--state", "failed", "--yes"]).is(Exit::Done, &[]);
+    place
+        .run(&["schedule", "set", "q", "tick", "--every", "1m", "--data", "{\"secret\":1}"])
+        .is(Exit::Done, &[]);
+    place.run(&["schedule", "rm", "q", "tick", "--yes"]).is(Exit::Done, &[]);
+    // Looking leaves nothing, nor does adding jobs.
+    place.run(&["queue", "ls"]).is(Exit::Done, &[]);
+    place.run(&["enqueue", "q", "n"]).is(Exit::Done, &[]);
+
+    let store = place.store();
+    let log = jobcell_core::documents::Log::Audit;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let entries = runtime.block_on(async {
+        let entries = jobcell_core::Documents::entries(&store.documents(), &log, None, 100).await.unwrap();
+        store.close().await;
+        entries
+    });
+    let entries: Vec<Value> =
+        entries.iter().rev().map(|entry| serde_json::from_slice(&entry.content).unwrap()).collect();
+    let told: Vec<_> =
+        entries.iter().map(|entry| (entry["action"].as_str(), entry["target"].as_str())).collect();
+    let expected = [
+        ("queue pause", "q"),
+        ("queue concurrency", "q"),
+        ("job remove", "q/1"),
+        ("job retry", "q/77"),
+        ("queue clean", "q"),
+        ("schedule set", "q/tick"),
+        ("schedule rm", "q/tick"),
+    ];
+    assert_eq!(told, expected.map(|(action, target)| (Some(action), Some(target))));
+    for entry in &entries {
+        assert!(entry["via"] == "cli" && entry["role"] == "admin", "{entry}");
+        assert!(entry["who"].as_str().unwrap().starts_with("cli:ada@"), "{entry}");
+        assert!(!entry.to_string().contains("secret"), "{entry}");
+    }
+    assert_eq!(
+        (&entries[0]["before"], &entries[0]["after"]),
+        (&json!({"paused": false}), &json!({"paused": true}))
+    );
+    assert_eq!(entries[2]["before"], json!({"state": "waiting"}));
+    assert!(entries[3]["outcome"].as_str().unwrap().contains("77"), "{}", entries[3]);
+    assert_eq!(entries[4]["after"], json!({"state": "failed", "removed": 0}));
+    for rule in [&entries[5]["after"], &entries[6]["before"]] {
+        assert!(rule["name"] == "tick" && rule["every"] == 60_000, "{rule}");
+    }
+}

@@ -163,7 +163,8 @@ fn a_canary_takes_a_share_until_it_is_promoted_or_rolled_back() {
 
     let quarantined = ["handler", "quarantine", "media", &two[7..19], "--why", "eats payloads", "--no-wait"];
     place.run(&quarantined).is(Exit::Done, &[&one[7..19]]);
-    place.run(&["handler", "activate", "media", &two[7..19]]).is(Exit::Failed, &["quarantined"]);
+    place.run(&["handler", "activate", "media", &two[7..19]]).is(Exit::Refused, &["quarantined"]);
+    assert_eq!(place.deploy(2, &[]).0, Exit::Refused);
     place.run(&["handler", "release", "media", &two[7..19]]).is(Exit::Done, &[]);
     place.run(&["handler", "activate", "media", &two[7..19], "--no-wait"]).is(Exit::Done, &[&two[7..19]]);
 }
@@ -178,6 +179,26 @@ fn two_operators_do_not_undo_each_other() {
     late.is(Exit::Failed, &["was changed meanwhile", &format!("not {seen}"), "look at it again"]);
     let (exit, value) = place.json(&["handler", "rollback", "media", "--generation", &seen]);
     assert_eq!((exit, &value["error"]["exit"]), (Exit::Failed, &json!(1)));
+}
+
+#[test]
+fn another_operators_canary_is_not_ended_without_a_word() {
+    let place = Place::new().configured("[handlers.media]\nsource = \"store\"\n");
+    place.deploy(1, &[]);
+    let seen = place.media()["generation"].to_string();
+    let (exit, _, two) = place.deploy(2, &["--canary", "20"]);
+    assert_eq!(exit, Exit::Done);
+    // On what there was before that canary began.
+    let (exit, told, three) = place.deploy(3, &["--generation", &seen]);
+    assert_eq!((exit, &place.media()["canary"]["digest"]), (Exit::Failed, &json!(two)), "{told}");
+    let file = place.path("3.wasm").display().to_string();
+    let ran = place.run(&["handler", "deploy", "media", &file, "--no-wait"]);
+    ran.is(Exit::Done, &[&format!("ended the canary {} of 20 %, begun by cli:", &two[7..19]), &three[7..19]]);
+    assert!(!ran.err.contains("no host of the fleet"), "{}", ran.err);
+    let both = place.run(&["handler", "promote", "media", "--force", "--generation", "1"]);
+    both.is(Exit::Usage, &["--force"]);
+    let typo = place.run(&["handler", "deploy", "medai", &file, "--no-wait", "--force"]);
+    typo.is(Exit::Done, &["no host of the fleet has a handler of this name", "medai"]);
 }
 
 #[test]
@@ -241,12 +262,18 @@ fn wider_wants_need_somebody_who_agrees() {
     unapproved.is(Exit::Refused, &["+ cache", "totals", "is staged", "--approve", &digest.short()]);
     let (exit, value) = place.json(&deploy);
     assert_eq!((exit, &value["error"]["exit"]), (Exit::Refused, &json!(78)));
+    let canary = [&deploy[..], &["--canary", "20"]].concat();
+    let again = format!("jobcell handler canary media {} --percent 20 --approve", digest.short());
+    place.run(&canary).is(Exit::Refused, &[&again]);
+    let canary = ["handler", "canary", "media", &digest.to_string()[7..14], "--percent", "20"];
+    place.run(&canary).is(Exit::Refused, &[&again]);
     let activate = ["handler", "activate", "media", &digest.short(), "--approve", "--no-wait"];
     place.run(&activate).is(Exit::Done, &[&digest.short()]);
     let shown = place.run(&["handler", "ls", "media"]);
     shown.is(Exit::Done, &["wants       cache, kv totals"]);
     let inspected = place.run(&["handler", "inspect", &file]);
     inspected.is(Exit::Done, &["manifest  media", "wants     cache, kv totals"]);
+    assert_eq!(place.json(&["handler", "inspect", &file]).1["digest"], json!(digest.to_string()));
 }
 
 #[test]

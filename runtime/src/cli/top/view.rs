@@ -17,20 +17,33 @@ pub(super) fn lines(figures: &Figures, fault: Option<&str>, (columns, rows): (us
     lines.push(String::new());
     let parts = [queues(figures), handlers(figures), hosts(figures)];
     // The last line says how to leave.
-    let mut room = rows.saturating_sub(lines.len() + 1);
-    let mut left = parts.len();
-    for part in parts {
-        // What one part does not need the later ones have.
-        let share = (room / left).max(PART_MIN.min(room));
-        let taken = fitted(part, share);
-        room = room.saturating_sub(taken.len());
-        left -= 1;
-        lines.extend(taken);
+    let room = rows.saturating_sub(lines.len() + 1);
+    let shares = shares(parts.each_ref().map(Vec::len), room);
+    for (part, share) in parts.into_iter().zip(shares) {
+        lines.extend(fitted(part, share));
     }
     lines.truncate(rows.saturating_sub(1));
     lines.push("q leaves".to_owned());
     lines.truncate(rows);
     lines.iter().map(|line| visible(line).replace('\n', " ").chars().take(columns).collect()).collect()
+}
+
+/// The lines that each part has of so many: a few each while there are any, and what one does not need the others have.
+fn shares<const PARTS: usize>(needs: [usize; PARTS], mut room: usize) -> [usize; PARTS] {
+    let mut shares = [0; PARTS];
+    for (share, need) in shares.iter_mut().zip(needs) {
+        *share = need.min(PART_MIN).min(room);
+        room -= *share;
+    }
+    while room > 0 && shares != needs {
+        for (share, need) in shares.iter_mut().zip(needs) {
+            if *share < need && room > 0 {
+                *share += 1;
+                room -= 1;
+            }
+        }
+    }
+    shares
 }
 
 fn summary(figures: &Figures) -> String {
@@ -52,10 +65,16 @@ fn summary(figures: &Figures) -> String {
     )
 }
 
+/// What a queue has to do and what it does in a second: one that keeps up has no jobs waiting and is busy all the same.
+fn work(queue: &QueueFigures) -> f64 {
+    let jobs = queue.active + queue.waiting + queue.prioritized;
+    jobs as f64 + queue.completed_per_second.unwrap_or(0.0) + queue.failed_per_second.unwrap_or(0.0)
+}
+
 /// The busiest first.
 fn queues(figures: &Figures) -> Vec<String> {
     let mut queues: Vec<&QueueFigures> = figures.queues.iter().collect();
-    queues.sort_by_key(|queue| std::cmp::Reverse(queue.active + queue.waiting + queue.prioritized));
+    queues.sort_by(|a, b| work(b).total_cmp(&work(a)).then_with(|| a.name.cmp(&b.name)));
     let rows: Vec<_> = queues.into_iter().map(QueueFigures::row).collect();
     part(&QueueFigures::TITLES, &rows)
 }
@@ -102,8 +121,12 @@ fn fitted(mut part: Vec<String>, most: usize) -> Vec<String> {
     if part.len() <= most {
         return part;
     }
-    // Title, rows, and an empty line at its end.
+    // Title, rows, and an empty line at its end, which nobody misses.
     let rows = part.len() - 2;
+    if most == rows + 1 {
+        part.truncate(most);
+        return part;
+    }
     part.truncate(most.saturating_sub(1));
     let shown = part.len().saturating_sub(1);
     if most > 0 {
@@ -150,6 +173,23 @@ mod tests {
                 assert!(lines.iter().all(|line| !line.contains('\u{1b}')));
             }
         }
+    }
+
+    #[test]
+    fn no_queue_is_hidden_while_lines_are_free() {
+        let text = lines(&figures(12, 1, 1), None, (80, 24)).join("\n");
+        assert!((0..12).all(|n| text.contains(&format!("queue-{n} "))) && !text.contains("more"), "{text}");
+        assert_eq!(shares([14, 3, 3], 21), [14, 3, 3]);
+        assert_eq!(shares([100, 100, 3], 21), [9, 9, 3]);
+        assert_eq!(shares([9, 9, 9], 4), [3, 1, 0]);
+    }
+
+    #[test]
+    fn a_queue_that_keeps_up_is_busy_too() {
+        let mut figures = figures(30, 1, 1);
+        (figures.queues[0].name, figures.queues[0].completed_per_second) = ("swift".to_owned(), Some(900.0));
+        let lines = lines(&figures, None, (80, 24));
+        assert!(lines[3].starts_with("swift"), "{lines:?}");
     }
 
     #[test]

@@ -331,7 +331,7 @@ pub(crate) fn faults_around(seen: &Seen, guest: &Guest, profile: &Profile) -> Ve
 /// What is said of an end that was not to be.
 fn unexpected(end: &End, guest: &Guest, reason: &str) -> String {
     let mut reason = reason.to_owned();
-    reason.truncate((0..=300).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0));
+    reason.truncate(reason.floor_char_boundary(300));
     format!("it ended as {end:?} ({reason}), and may end as {}", guest.ends.join(" or "))
 }
 

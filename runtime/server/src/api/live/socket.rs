@@ -37,12 +37,16 @@ pub(crate) async fn socket(
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
     let listening = Listening::start(&desk, &caller, wanted, None).await?;
-    let closing = desk.closing.clone();
+    let ends = (desk.closing.clone(), caller.replaced());
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
-    Ok(upgrade.protocols([PROTOCOL]).on_upgrade(move |socket| tell(socket, listening, closing)))
+    Ok(upgrade.protocols([PROTOCOL]).on_upgrade(move |socket| tell(socket, listening, ends)))
 }
 
-async fn tell(mut socket: WebSocket, mut listening: Listening, closing: CancellationToken) {
+async fn tell(
+    mut socket: WebSocket,
+    mut listening: Listening,
+    (closing, replaced): (CancellationToken, CancellationToken),
+) {
     let mut pings = interval_at(Instant::now() + PING, PING);
     let mut answered = true;
     loop {
@@ -53,6 +57,9 @@ async fn tell(mut socket: WebSocket, mut listening: Listening, closing: Cancella
                 Heard::End => return close(socket, close_code::AWAY, "the host stops").await,
             },
             () = closing.cancelled() => return close(socket, close_code::AWAY, "the host stops").await,
+            () = replaced.cancelled() => {
+                return close(socket, close_code::POLICY, "the host's tokens have changed; connect again").await;
+            }
             _ = pings.tick() => {
                 if !std::mem::take(&mut answered) {
                     // Its network is gone: nobody is there to be told.

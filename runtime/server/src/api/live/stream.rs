@@ -45,7 +45,8 @@ pub(crate) async fn stream(
     let from = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let listening = Listening::start(&desk, &caller, wanted, from).await?;
     let end = Instant::now() + STREAM_MAX;
-    let telling = Telling { listening, closing: desk.closing.clone(), end, next: Instant::now() };
+    let (closing, replaced) = (desk.closing.clone(), caller.replaced());
+    let telling = Telling { listening, closing, replaced, end, next: Instant::now() };
     let begin = once(ready(Ok::<_, Infallible>(telling.begin())));
     let rest = unfold(Some(telling), |telling| async move {
         let mut telling = telling?;
@@ -68,6 +69,8 @@ pub(crate) async fn stream(
 struct Telling {
     listening: Listening,
     closing: CancellationToken,
+    /// Fires when the tokens are others: its client's may not be among them.
+    replaced: CancellationToken,
     /// When the stream ends.
     end: Instant,
     /// When the next write is due.
@@ -92,6 +95,7 @@ impl Telling {
         let first = tokio::select! {
             heard = self.listening.next() => heard,
             () = self.closing.cancelled() => Heard::End,
+            () = self.replaced.cancelled() => Heard::End,
             () = sleep_until(self.end) => Heard::End,
             () = sleep(KEEP_ALIVE) => return (Bytes::from_static(b":\n\n"), true),
         };

@@ -109,18 +109,58 @@
     retime();
     recountAll();
   };
+  // --- what the host cannot show now: its own words at the top, until the page is whole again ---
+  const fault = () => byId("fault");
+  const why = (note) => `Not up to date: ${note.dataset.title.charAt(0).toLowerCase()}${note.dataset.title.slice(1)}`;
+  const complain = (note) => {
+    const text = note.textContent;
+    if (fault()?.textContent !== text) {
+      fault()?.remove();
+      (byId("main") ?? document.body).prepend(note);
+    }
+    tell("lost", why(note));
+  };
+  // Of a page that has no words for it.
+  const worded = (title, text) => {
+    const note = document.createElement("div");
+    note.id = "fault";
+    note.className = "note is-bad";
+    note.setAttribute("role", "alert");
+    note.dataset.title = title;
+    note.textContent = text;
+    return note;
+  };
+  const told = (answer, fresh) => {
+    const note = fresh.getElementById("fault");
+    if (note) return document.importNode(note, true);
+    return worded("there is no such page now", `The host answered ${answer.status}. This page looks again by itself.`);
+  };
+  // A page that was a fault from the start is asked for anew as a whole.
+  const isFault = "again" in root.dataset;
+  // No answer for so long: the store or the way to the host is stuck.
+  const PATIENCE = 8000;
   let asking = false;
   let again = false;
   const refresh = async () => {
     if (document.hidden) return;
     if (asking) { again = true; return; }
     asking = true;
+    const stuck = setTimeout(() => tell("lost", "Not up to date: no answer yet"), PATIENCE);
     try {
       const answer = await fetch(location.href, { headers: { "x-refresh": "1" }, redirect: "manual" });
       if (answer.type === "opaqueredirect" || answer.status === 401) { location.reload(); return; }
-      if (answer.ok || answer.status === 503) take(new DOMParser().parseFromString(await answer.text(), "text/html"));
-      if (answer.ok && (!source || source.readyState === EventSource.OPEN)) tell("on", "Live");
-    } catch { tell("lost", "Connection lost, trying again"); }
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (isFault) { if (answer.ok) location.reload(); } else {
+        take(fresh);
+        if (!answer.ok || !fresh.querySelector("[data-live]")) complain(told(answer, fresh));
+        else {
+          fault()?.remove();
+          if (!source || source.readyState === EventSource.OPEN) tell("on", "Live");
+          else tell("slow", "Looks every few seconds");
+        }
+      }
+    } catch { if (!isFault) complain(worded("the host does not answer", "This host does not answer, or the way to it is down. This page looks again by itself.")); }
+    clearTimeout(stuck);
     asking = false;
     if (again) { again = false; soon(); }
   };
@@ -129,21 +169,25 @@
   const soon = () => { pending ??= setTimeout(() => { pending = null; refresh(); }, 700); };
 
   let source = null;
-  if (document.querySelector("[data-live]")) {
+  const up = () => { if (fault()) soon(); else tell("on", "Live"); };
+  if (isFault) setInterval(soon, 3000);
+  else if (document.querySelector("[data-live]")) {
     const stream = root.dataset.stream;
     const listen = () => {
       source = new EventSource(stream);
-      source.onopen = () => tell("on", "Live");
+      source.onopen = up;
       source.onmessage = soon;
       source.addEventListener("dropped", soon);
       source.onerror = () => {
         if (source.readyState !== EventSource.CLOSED) return;
-        tell("lost", "Connection lost, trying again");
+        // Whether the host is there at all the next look says.
+        soon();
         setTimeout(listen, 3000);
       };
     };
+    if (fault()) tell("lost", why(fault()));
     if (stream) listen();
-    else tell("on", "Live");
+    else up();
     // What no event tells of: ages, health, hosts.
     setInterval(soon, Number(root.dataset.every || 5000));
     document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });

@@ -191,3 +191,27 @@ async fn lists_go_on_page_by_page() {
     );
     assert!(browser.get("/queues/work").await.header("location").ends_with("?state=waiting"));
 }
+
+#[tokio::test]
+async fn counters_and_charts_tell_what_was_not_counted() {
+    // The queue keeps no series: there is one completed job, and nobody knows how many there ever were.
+    let place = Place::open(Vec::new());
+    place.add("one", "n", "{}").await;
+    let request = ClaimRequest {
+        max: 1,
+        token_prefix: "t".into(),
+        token_first: 0,
+        lock: std::time::Duration::from_secs(30),
+        worker_name: None,
+        rate: None,
+        now: 1_700_000_000_000,
+    };
+    let claimed = place.store.claim(&queue(), &request).await.unwrap().jobs.remove(0);
+    let verdict = Verdict::Complete { result: "null".into(), keep: Keep::All };
+    let finish = Finish::new(id("one"), claimed.token, verdict);
+    place.store.finish(&queue(), vec![finish], None, 1_700_000_001_000).await.unwrap();
+    let page = place.browser().get("/").await.text;
+    assert!(page.contains("<b>1</b><span>Completed kept</span>"), "{page}");
+    assert!(page.contains("Failed kept") && !page.contains(" ever<"), "{page}");
+    assert!(page.contains("[queues.work]\nmetrics-points = 1440"), "{page}");
+}
