@@ -32,6 +32,11 @@ on_both_stores! {
         assert_eq!((status, &missing["status"]), (404, &json!(404)));
         let (status, document) = json_of(host.get("/api/v1/openapi.json"));
         assert_eq!((status, &document["openapi"]), (200, &json!("3.1.0")));
+        // Who changes something is written down; adding jobs is what queues are for.
+        for change in ["pause", "resume"] {
+            let path = format!("/api/v1/queues/work/{change}");
+            assert_eq!(host.request("POST", &path, &[], None).unwrap().0, 200, "{change}");
+        }
         host.wait_log("who=\"local\"");
         host.stop();
     }
