@@ -153,6 +153,6 @@ async fn without_a_store_children_are_unavailable() {
 #[tokio::test]
 async fn the_engine_tells_how_it_runs() {
     let report = ENGINE.report();
-    assert_eq!((report.wasmtime, report.cells, report.tick_ms), ("48.0.8", 200, 5));
+    assert_eq!((report.wasmtime, report.cells, report.tick_ms), ("48.0.8", 200, 2));
     assert!(!report.clearing.to_string().is_empty());
 }

@@ -412,7 +412,7 @@ async fn a_spec_that_names_what_is_not_there_is_refused_with_every_fault() {
     let limits = Limits {
         memory: 1 << 40,
         deadline: Duration::from_millis(1),
-        cpu: Duration::from_millis(2),
+        cpu: Duration::from_millis(1),
         table_elements: 20_001,
         instances: 33,
         ..Limits::default()
