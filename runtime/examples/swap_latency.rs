@@ -2,12 +2,15 @@
 //! does to the jobs beside it. On the embedded store, one host.
 //!
 //! `cargo run --release --example swap_latency -- target/wasm32-wasip2/guest/basic.wasm`
+//!
+//! It is granted one of each thing, none of which the jobs reach: they are of a name that no handler has, or a no-op. So
+//! any component can be measured, `media.wasm` for one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jobcell::{Builder, Event, Handler, NewJob, Observer, Queue, Runtime};
+use jobcell::{Builder, Event, Grants, Handler, NewJob, Observer, Queue, Runtime};
 use jobcell_handlers::{Artifact, Catalog, Command, DeployOptions, Digest};
 use tokio::time::sleep;
 
@@ -61,6 +64,14 @@ impl Watch {
     }
 }
 
+/// One of everything.
+fn grants() -> Result<Grants, serde_json::Error> {
+    serde_json::from_value(serde_json::json!({
+        "http": ["https://granted.example"], "blobs": ["files"], "cache": true, "kv": ["any"], "enqueue": ["other"],
+        "publish": ["any"], "secrets": ["any"],
+    }))
+}
+
 /// The same code under another name: a custom section more.
 fn variant(bytes: &[u8], number: u8) -> Artifact {
     let mut bytes = bytes.to_vec();
@@ -78,11 +89,14 @@ async fn measure() -> anyhow::Result<()> {
     let file = std::env::args().nth(1).unwrap_or_else(|| "target/wasm32-wasip2/guest/basic.wasm".to_owned());
     let bytes = std::fs::read(&file)?;
     let directory = std::env::temp_dir().join(format!("jobcell-swap-{}", std::process::id()));
+    std::fs::create_dir_all(directory.join("files"))?;
     let watch = Arc::new(Watch::default());
     let runtime = Builder::new()
         .embedded(directory.join("store"))
         .compiled(directory.join("compiled"))
-        .handler(Handler::stored("h").quarantine(0))
+        .blobs("files", format!("file://{}", directory.join("files").display()))
+        .secret("any", "of no value")
+        .handler(Handler::stored("h").grants(grants()?).quarantine(0))
         .queue(Queue::new("work").to("h").concurrency(4))
         .observer(Arc::clone(&watch) as Arc<_>)
         .start()

@@ -94,6 +94,8 @@ pub struct Attacked {
     pub deadline_configured_ms: Option<u64>,
     /// The memory limit in bytes.
     pub memory_bytes: usize,
+    /// The stack in bytes.
+    pub stack_bytes: usize,
 }
 
 /// One row over all profiles.
@@ -225,7 +227,8 @@ fn profiles(config: &Config, attack: &Attack, arena: &Arena) -> Vec<(Profile, At
     });
     let engine = configured::engine(config);
     let mut defaults = Limits::default();
-    // The engine may have been given less than a handler has by default.
+    // The engine may have been given less than a handler has by default, or another stack.
+    defaults.stack = engine.stack;
     defaults.memory = defaults.memory.min(engine.memory_max);
     defaults.table_elements = defaults.table_elements.min(engine.table_elements);
     for mut profile in handlers.chain([arena.everything(DEFAULTS, defaults)]) {
@@ -246,6 +249,7 @@ fn profiles(config: &Config, attack: &Attack, arena: &Arena) -> Vec<(Profile, At
             deadline_ms: ms(profile.limits.deadline),
             deadline_configured_ms: (profile.limits.deadline < configured).then(|| ms(configured)),
             memory_bytes: profile.limits.memory,
+            stack_bytes: profile.limits.stack,
         };
         profiles.push((profile, attacked));
     }

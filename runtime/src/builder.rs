@@ -20,10 +20,13 @@ use jobcell_handlers::{
     UnknownHandler,
 };
 use jobcell_redis::{ConnectOptions, ListOptions};
-use jobcell_wasm::{BlobStore, CompileCache, Engine, EngineConfig, HttpSender, Secrets, Services, WasmError};
+use jobcell_wasm::{
+    CompileCache, Engine, EngineConfig, HttpSender, RangeBucket, Secrets, Services, WasmError,
+};
 use serde::Serialize;
 
 use crate::calm;
+use crate::config::{BlobsConfig, BucketConfig};
 use crate::handler::Handler;
 use crate::inspecting::WasmInspect;
 use crate::loader::WasmLoader;
@@ -44,7 +47,9 @@ pub struct Builder {
     handlers: Vec<Handler>,
     natives: Vec<Arc<dyn Runner>>,
     secrets: BTreeMap<String, String>,
-    blobs: BTreeMap<String, String>,
+    blobs: BTreeMap<String, BlobsConfig>,
+    /// Buckets over keys that other programs use too.
+    pub(crate) buckets: BTreeMap<String, BucketConfig>,
     http: HttpSender,
     compiled: Option<PathBuf>,
     engine: EngineConfig,
@@ -145,6 +150,7 @@ impl Builder {
             natives: Vec::new(),
             secrets: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            buckets: BTreeMap::new(),
             http: HttpSender::default(),
             compiled: None,
             engine: EngineConfig::default(),
@@ -239,7 +245,14 @@ impl Builder {
     /// A blob store that handlers may be granted: `file:///…`, `memory://`, `s3://…`, `gs://…`, `az://…`.
     #[must_use]
     pub fn blobs(mut self, name: impl Into<String>, url: impl Into<String>) -> Self {
-        self.blobs.insert(name.into(), url.into());
+        self.blobs.insert(name.into(), BlobsConfig::at(url));
+        self
+    }
+
+    /// As [`Self::blobs`], with options of the store's own that go before the environment, such as `access_key_id`.
+    #[must_use]
+    pub fn blobs_with(mut self, name: impl Into<String>, store: BlobsConfig) -> Self {
+        self.blobs.insert(name.into(), store);
         self
     }
 
@@ -314,6 +327,7 @@ impl Builder {
             natives,
             secrets,
             blobs,
+            buckets,
             http,
             compiled,
             engine,
@@ -334,7 +348,8 @@ impl Builder {
         store.check_queues(names).map_err(StartError::Config)?;
         let only_lists =
             !queues.is_empty() && queues.iter().all(|queue| lists.contains_key(&queue.settings.queue));
-        let uses = Uses::of(only_lists, handlers.iter().map(|handler| &handler.grants));
+        let uses = Uses::of(only_lists, handlers.iter().map(|handler| &handler.grants), &buckets)
+            .results(handlers.iter().any(|handler| handler.result_cache.is_some()));
         let open = store.open(Layout { series, lists, uses }).await?;
         let routes = routes(&queues);
         let registry = Arc::new(Registry::new(routes.clone()));
@@ -361,7 +376,7 @@ impl Builder {
             None
         } else {
             let engine = Engine::new(engine)?;
-            let services = services(Some(open.clone()), &observer, secrets, &blobs, http)?;
+            let services = services(Some(open.clone()), &observer, secrets, &blobs, &buckets, http)?;
             let cache = compiled.map(CompileCache::open).transpose()?;
             let plans = plans(&handlers);
             let loader: Arc<dyn Loader> =
@@ -389,9 +404,12 @@ impl Builder {
     /// What a running host takes from this builder: see [`Runtime::change`].
     pub(crate) fn into_change(self, runtime: &Runtime) -> Result<Change, StartError> {
         self.check_names()?;
-        let Self { queues, handlers, secrets, blobs, http, compiled, engine, trust, registries, .. } = self;
+        let Self {
+            queues, handlers, secrets, blobs, buckets, http, compiled, engine, trust, registries, ..
+        } = self;
         let engine = runtime.engine.clone().map_or_else(|| Engine::new(engine), Ok)?;
-        let services = services(Some(runtime.open.clone()), &runtime.observer, secrets, &blobs, http)?;
+        let open = Some(runtime.open.clone());
+        let services = services(open, &runtime.observer, secrets, &blobs, &buckets, http)?;
         let cache = compiled.map(CompileCache::open).transpose()?;
         let (routes, plans) = (routes(&queues), plans(&handlers));
         let loader = Arc::new(WasmLoader::new(engine.clone(), cache, services, handlers));
@@ -428,13 +446,20 @@ pub(crate) fn services(
     open: Option<OpenStore>,
     observer: &Arc<dyn Observer>,
     secrets: BTreeMap<String, String>,
-    blobs: &BTreeMap<String, String>,
+    blobs: &BTreeMap<String, BlobsConfig>,
+    buckets: &BTreeMap<String, BucketConfig>,
     http: HttpSender,
 ) -> Result<Services, WasmError> {
+    let range = |bucket: &BucketConfig| RangeBucket {
+        store: open.as_ref().and_then(|open| open.keyvalue.range(&bucket.range)),
+        writes: bucket.writes,
+        jobs: bucket.jobs(),
+    };
     let mut services = Services {
+        ranges: buckets.iter().map(|(name, bucket)| (name.clone(), range(bucket))).collect(),
         blobs: blobs
             .iter()
-            .map(|(name, url)| Ok((name.clone(), BlobStore::open(url)?)))
+            .map(|(name, blobs)| Ok((name.clone(), blobs.open()?)))
             .collect::<Result<_, WasmError>>()?,
         secrets: Arc::new(Secrets::new(secrets)),
         http,

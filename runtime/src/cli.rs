@@ -30,9 +30,9 @@ mod tests;
 mod top;
 mod values;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -40,14 +40,16 @@ use clap::{CommandFactory, Parser};
 use crate::builder::Builder;
 use crate::config::{self, Config, ConfigError, Environment, FileChoice, Loaded, LogFormat};
 use crate::configured;
+use crate::fleet::local::LocalHost;
 use crate::host::RunOptions;
 use crate::runtime::Shutdown;
 use crate::stores::OpenStore;
-use args::{Cli, Command, EnqueueArgs, Global, HandlerCommand, RunArgs};
+use args::{Cli, Command, EnqueueArgs, Global, HandlerCommand, QueueCommand, RunArgs};
 use author::Author;
 use console::Console;
 use exit::{Exit, Failure};
 pub(crate) use flow::tree::read as read_flow;
+use handler::Remote;
 
 /// The whole program.
 #[must_use]
@@ -145,7 +147,7 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
                 config.limit_to(&args.queues)?;
                 Ok(config)
             };
-            run(config, &args, environment, &reread, console).await
+            Box::pin(run(config, &args, environment, &reread, console)).await
         }),
         Command::Invoke(args) => session(for_cells).run(async |loaded| {
             let config = sound(loaded, console)?;
@@ -201,14 +203,29 @@ fn start(cli: Cli, environment: &Environment, console: &mut Console<'_>) -> Resu
         }),
         Command::Queue(command) => session(for_store).run(async |loaded| {
             let config = sound(loaded, console)?;
-            let configured: BTreeSet<String> = config.queues.keys().cloned().collect();
+            if let QueueCommand::Explain { queue } = &command
+                && let Some(host) = LocalHost::find(&config.embedded.path).filter(|_| config.redis.is_none())
+            {
+                let remote = Remote::new(&host.url, environment.get("JOBCELL_TOKEN"))?;
+                return queues::explain::of_host(&remote, &config, queue.clone(), console).await;
+            }
             let act = async |open: &OpenStore| {
                 let author = Author::new(open, &config, environment);
-                queues::run(&*open.store, &configured, command, &author, console).await
+                queues::run(open, &config, command, &author, console).await
             };
             with_store(&config, act).await
         }),
     }
+}
+
+/// Says once, in one line, what a host without Redis does without. Whoever forgot a variable sees it; jobs run all the same.
+fn warn_of_embedded(directory: &Path) {
+    tracing::warn!(
+        directory = %directory.display(),
+        "no Redis is configured: everything runs on the embedded store, on this host alone, with jobs from the HTTP API; \
+         BullMQ producers, list queues and a second host need Redis: set REDIS_HOST (with REDIS_PORT, REDIS_USERNAME, \
+         REDIS_PASSWORD, REDIS_TLS) or REDIS_URL"
+    );
 }
 
 /// Enqueues and waits on the embedded store. It serves one process, so no host can run the job meanwhile: this process
@@ -316,6 +333,9 @@ async fn run(
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     config.limit_to(&args.queues)?;
+    if config.redis.is_none() {
+        warn_of_embedded(&config.embedded.path);
+    }
     let options = RunOptions { burst: args.burst, environment, reread };
     let Shutdown { given_back, abandoned } = crate::host::run(&config, options).await?;
     let value = serde_json::json!({ "given_back": given_back, "abandoned": abandoned });

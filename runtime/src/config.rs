@@ -6,6 +6,8 @@
 //!
 //! Nothing here looks at the process: the environment comes in as an [`Environment`].
 
+mod blobs;
+mod buckets;
 mod build;
 mod canary;
 mod environment;
@@ -17,25 +19,28 @@ mod host;
 mod http;
 mod limits;
 mod node;
-mod places;
 mod queue;
 mod reader;
 mod redis;
 mod reference;
 mod registries;
+mod results;
 mod secret;
 mod spool;
 mod table;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use blobs::BlobsConfig;
+pub use buckets::BucketConfig;
 pub use build::BuildConfig;
 pub use canary::CanaryConfig;
 pub use environment::Environment;
@@ -45,7 +50,6 @@ pub use host::{
     CellsConfig, EmbeddedConfig, LogConfig, LogFormat, ServerConfig, ShutdownConfig, TokenConfig,
 };
 pub use http::HttpConfig;
-pub use places::{BlobsConfig, TrustConfig};
 pub use queue::{ListConfig, Protocol, QueueConfig};
 pub use redis::{RedisConfig, RedisUrl};
 pub use reference::reference;
@@ -53,10 +57,12 @@ pub use registries::RegistryConfig;
 pub use secret::Secret;
 pub use spool::SpoolConfig;
 pub use telemetry::{Sampler, TelemetryConfig, TracesConfig};
+pub use trust::TrustConfig;
 
 use jobcell_core::QueueName;
 pub use jobcell_server::Role;
 
+use buckets::Kept;
 use fault::Faults;
 use grants::Declared;
 use node::{Node, Value};
@@ -95,6 +101,8 @@ pub struct Config {
     pub secrets: BTreeMap<String, Secret>,
     /// The blob stores, by name.
     pub blobs: BTreeMap<String, BlobsConfig>,
+    /// The buckets over keys that other programs use too, by name.
+    pub buckets: BTreeMap<String, BucketConfig>,
     /// How handlers' outgoing requests are sent.
     pub http: HttpConfig,
     /// Whose handlers are believed.
@@ -164,9 +172,10 @@ static ROOT: Section = Section {
         Entry::named("queues", &queue::QUEUE),
         Entry::named("handlers", &handler::HANDLER),
         Entry::named("secrets", &secret::SECRET),
-        Entry::named("blobs", &places::BLOBS),
+        Entry::named("blobs", &blobs::BLOBS),
+        Entry::named("buckets", &buckets::BUCKETS),
         Entry::section("http", &http::HTTP),
-        Entry::section("trust", &places::TRUST),
+        Entry::section("trust", &trust::TRUST),
         Entry::named("registries", &registries::REGISTRY),
     ],
 };
@@ -263,9 +272,11 @@ fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
     let cells = reader.section("cells", &host::CELLS);
     let ceilings = limits::read_ceilings(&cells);
     let cells = host::read_cells(&cells, &embedded, &request.environment);
+    let stacks = RefCell::new(BTreeSet::from([usize::try_from(cells.stack).unwrap_or(usize::MAX)]));
     let handlers = collect(&reader, "handlers", &handler::HANDLER, |name, group| {
         let handler = handler::read(name, group, &declared, &ceilings)?;
         host::check_cell(&handler.limits, &cells, group);
+        host::check_stacks(&handler.limits, &mut stacks.borrow_mut(), group);
         Some(handler)
     });
     let lists = RefCell::new(BTreeMap::new());
@@ -281,7 +292,14 @@ fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
         }
         Some(queue)
     });
-    let mut warnings = Vec::new();
+    let lists = lists.into_inner();
+    let kept = Kept::by(redis.as_ref(), &lists);
+    let buckets = collect(&reader, "buckets", &buckets::BUCKETS, |name, group| {
+        buckets::read(name, group, &kept, redis.as_ref())
+    });
+    let granted = handlers.values().flat_map(|handler| &handler.grants.kv);
+    let mut warnings = buckets::warnings(&buckets, granted, redis.is_none() && !is_redis_wrong);
+    warnings.extend(handlers.values().filter_map(results::warning));
     let group = reader.section("telemetry", &telemetry::TELEMETRY);
     let telemetry = telemetry::read(&group, &request.environment, &mut warnings);
     Config {
@@ -293,14 +311,17 @@ fn read(root: &Node, request: &Request, faults: &Faults) -> Config {
         shutdown: host::read_shutdown(&reader.section("shutdown", &host::SHUTDOWN)),
         log: host::read_log(&reader.section("log", &host::LOG)),
         queues,
-        lists: lists.into_inner(),
+        lists,
         handlers,
         secrets: collect(&reader, "secrets", &secret::SECRET, |_, group| {
             secret::read(group, &request.environment, request.secrets)
         }),
-        blobs: collect(&reader, "blobs", &places::BLOBS, |_, group| places::read_blobs(group)),
+        buckets,
+        blobs: collect(&reader, "blobs", &blobs::BLOBS, |_, group| {
+            blobs::read(group, &request.environment, request.secrets)
+        }),
         http: http::read(&reader.section("http", &http::HTTP), request.secrets),
-        trust: places::read_trust(&reader.section("trust", &places::TRUST)),
+        trust: trust::read(&reader.section("trust", &trust::TRUST)),
         registries: collect(&reader, "registries", &registries::REGISTRY, |_, group| {
             registries::read(group, &request.environment, request.secrets)
         }),

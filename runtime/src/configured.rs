@@ -27,6 +27,7 @@ impl Builder {
         builder.store = store_choice(config)?;
         // Also those that this host does not work: its handlers may put jobs on them.
         builder.lists = lists(config);
+        builder.buckets = config.buckets.clone();
         builder.cells = config.cells.threads.and_then(NonZeroUsize::new);
         builder = builder.trust(trust(config).map_err(StartError::Config)?).registries(registries(config));
         for queue in config.queues.values() {
@@ -39,7 +40,7 @@ impl Builder {
             builder = builder.secret(name, secret.expose());
         }
         for (name, blobs) in &config.blobs {
-            builder = builder.blobs(name, &blobs.url);
+            builder = builder.blobs_with(name, blobs.clone());
         }
         Ok(builder.http(HttpSender::new(None, &config.http.ca)?))
     }
@@ -88,9 +89,16 @@ pub(crate) fn services(config: &Config, grants: &Grants) -> Result<Services, Was
         config.secrets.iter().map(|(name, secret)| (name.clone(), secret.expose().to_owned())).collect();
     // A store that this handler never reaches must not stand in its way.
     let granted = config.blobs.iter().filter(|(name, _)| grants.blobs.contains(name));
-    let blobs = granted.map(|(name, blobs)| (name.clone(), blobs.url.clone())).collect();
+    let blobs = granted.map(|(name, blobs)| (name.clone(), blobs.clone())).collect();
     let observer: Arc<dyn Observer> = Arc::new(Silent);
-    builder::services(None, &observer, secrets, &blobs, HttpSender::new(None, &config.http.ca)?)
+    builder::services(
+        None,
+        &observer,
+        secrets,
+        &blobs,
+        &config.buckets,
+        HttpSender::new(None, &config.http.ca)?,
+    )
 }
 
 /// The store of this configuration.
@@ -112,7 +120,9 @@ pub(crate) fn layout(config: &Config) -> Layout {
     let only_lists = !config.queues.is_empty()
         && config.queues.values().all(|queue| matches!(queue.protocol, Protocol::List(_)));
     let grants = config.handlers.values().map(|handler| &handler.grants);
-    Layout { lists: lists(config), uses: Uses::of(only_lists, grants), ..Layout::default() }
+    let keeps_results = config.handlers.values().any(|handler| handler.result_cache.is_some());
+    let uses = Uses::of(only_lists, grants, &config.buckets).results(keeps_results);
+    Layout { lists: lists(config), uses, ..Layout::default() }
 }
 
 fn queue(config: &QueueConfig) -> Queue {
@@ -169,6 +179,7 @@ pub(crate) fn handler(config: &HandlerConfig) -> Handler {
         quarantine,
         watch,
         record,
+        result_cache,
         build: _,
     } = config;
     let source = match source {
@@ -184,6 +195,7 @@ pub(crate) fn handler(config: &HandlerConfig) -> Handler {
         quarantine: *quarantine,
         watch: *watch,
         record: *record,
+        result_cache: result_cache.clone(),
         ..Handler::from(name, source)
     }
 }

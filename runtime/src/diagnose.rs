@@ -1,22 +1,30 @@
 //! `jobcell check` and `jobcell doctor`: everything that can be found out before it matters, all at once.
 
+mod buckets;
+
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jobcell_core::QueueName;
+use jobcell_core::fleet::Fleet;
 use jobcell_core::store::StoreHealth;
 use jobcell_handlers::{Source, file};
-use jobcell_wasm::{AdmitOptions, BlobStore, CompileCache, Engine, EngineReport, HandlerRunner, HandlerSpec};
+use jobcell_wasm::{AdmitOptions, CompileCache, Engine, EngineReport, HandlerRunner, HandlerSpec};
 use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::config::{Config, Protocol};
 use crate::configured;
+use crate::explain::{Depth, Scope};
 use crate::handler::Handler;
 use crate::loader::without_name;
 use crate::stores::OpenStore;
 
 /// How long the store may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a look at the jobs of all queues may take.
+const JOBS_PATIENCE: Duration = Duration::from_secs(20);
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,9 +102,9 @@ pub async fn check(config: &Config) -> Findings {
     for fault in configured::trust(config).err().into_iter().flatten() {
         findings.push_unsupported("trust", fault);
     }
-    check_store(config, &mut findings).await;
+    let open = check_store(config, &mut findings).await;
     for (name, blobs) in &config.blobs {
-        let probed = async { BlobStore::open(&blobs.url)?.probe().await };
+        let probed = async { blobs.open()?.probe().await };
         match timeout(PATIENCE, probed).await {
             Ok(Ok(())) => findings.push(format!("blobs {name}"), Verdict::Ok, "can be listed"),
             Ok(Err(fault)) => findings.push(format!("blobs {name}"), Verdict::Fault, fault.to_string()),
@@ -112,10 +120,49 @@ pub async fn check(config: &Config) -> Findings {
         }
         findings.push(format!("queue {}", queue.name), Verdict::Ok, told.join(", "));
     }
+    if let Some(open) = open {
+        check_jobs(config, &open, &mut findings).await;
+        open.store.close().await;
+    }
     findings
 }
 
-async fn check_store(config: &Config, findings: &mut Findings) {
+/// Jobs that wait and do not run, in the queues of the configuration and in others that nobody may know of.
+async fn check_jobs(config: &Config, open: &OpenStore, findings: &mut Findings) {
+    let fleet = Fleet::new(Arc::clone(&open.documents));
+    let looked = async {
+        let scope = Scope::open(&*open.store, config, &open.prefix, &fleet).await;
+        let mut queues: Vec<QueueName> = scope.configured().cloned().collect();
+        queues.extend(scope.others_that_wait().await.unwrap_or_default());
+        let mut found = Vec::new();
+        for queue in queues {
+            let explained = scope.explain(&queue, Depth::Deep).await;
+            found.push((queue, explained));
+        }
+        found
+    };
+    let Ok(found) = timeout(JOBS_PATIENCE, looked).await else {
+        let told = format!("could not be looked at within {} s: the store is slow", JOBS_PATIENCE.as_secs());
+        findings.push("queues", Verdict::Warning, told);
+        return;
+    };
+    for (queue, explained) in found {
+        let subject = format!("queue {queue}");
+        match explained {
+            Err(fault) => findings.push(subject, Verdict::Warning, fault.to_string()),
+            Ok(explained) => {
+                let standing = explained.standing();
+                for reason in explained.reasons {
+                    let verdict = if reason.wrong { Verdict::Warning } else { Verdict::Ok };
+                    findings.push(subject.as_str(), verdict, format!("{standing}: {}", reason.message));
+                }
+            }
+        }
+    }
+}
+
+/// Looks at the store, and leaves it open for further looks where it answers.
+async fn check_store(config: &Config, findings: &mut Findings) -> Option<OpenStore> {
     if config.redis.is_none() && !config.embedded.path.exists() {
         let (verdict, message) = match unmade(&config.embedded.path) {
             Ok(message) => (Verdict::Ok, message),
@@ -125,7 +172,7 @@ async fn check_store(config: &Config, findings: &mut Findings) {
             }
         };
         findings.push("store", verdict, message);
-        return;
+        return None;
     }
     let opened = match configured::store_choice(config) {
         Ok(choice) => {
@@ -142,7 +189,7 @@ async fn check_store(config: &Config, findings: &mut Findings) {
         Err(fault) => {
             findings.store_unreachable = true;
             findings.push("store", Verdict::Fault, fault);
-            return;
+            return None;
         }
     };
     match timeout(PATIENCE, open.store.health()).await {
@@ -158,6 +205,10 @@ async fn check_store(config: &Config, findings: &mut Findings) {
             for warning in warnings {
                 findings.push("store", Verdict::Warning, warning);
             }
+            if timeout(PATIENCE, buckets::check(config, &open, findings)).await.is_err() {
+                findings.push("buckets", Verdict::Fault, "the store did not answer within 10 s");
+            }
+            return Some(open);
         }
         Ok(Err(fault)) => {
             findings.store_unreachable = true;
@@ -165,10 +216,18 @@ async fn check_store(config: &Config, findings: &mut Findings) {
         }
         Err(_) => {
             findings.store_unreachable = true;
-            findings.push("store", Verdict::Fault, "the store did not answer within 10 s");
+            let address = config.redis.as_ref().map(|redis| format!(" at {}", redis.url)).unwrap_or_default();
+            findings.push(
+                "store",
+                Verdict::Fault,
+                format!(
+                    "the store{address} did not answer within 10 s: it hangs, or is busy with something else"
+                ),
+            );
         }
     }
     open.store.close().await;
+    None
 }
 
 /// About an embedded store that nobody has made yet. To look must leave nothing behind.
@@ -233,13 +292,19 @@ async fn check_handler(
         return Ok(format!("from {source}: admitted when it is taken from there"));
     };
     let artifact = file::read(&name, path).await.map_err(|fault| fault.to_string())?;
-    let options = AdmitOptions { cache, ..AdmitOptions::new(&name, grants.clone()) };
+    let stack = limits.stack;
+    let options = AdmitOptions { cache, stack, ..AdmitOptions::new(&name, grants.clone()) };
     let admitted = engine.admit(artifact.bytes, options).await.map_err(|fault| fault.to_string())?;
     let services = configured::services(config, &grants).map_err(|fault| fault.to_string())?;
     let spec = HandlerSpec { name, limits, grants };
     HandlerRunner::new(engine, &admitted, spec, services).map_err(|fault| fault.to_string())?;
     let size = admitted.description().size as f64 / 1024.0;
-    Ok(format!("{} · {size:.0} KiB · admitted", admitted.version()))
+    let own = if stack as u64 == config.cells.stack {
+        String::new()
+    } else {
+        format!(" · stack {} KiB", stack.div_ceil(1024))
+    };
+    Ok(format!("{} · {size:.0} KiB{own} · admitted", admitted.version()))
 }
 
 /// What this machine offers.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jobcell_core::recordings::Record;
+use jobcell_core::results::KeepResults;
 use jobcell_handlers::plan::{Plan, QUARANTINE};
 use jobcell_handlers::{OciImage, Source};
 use jobcell_wasm::{Grants, Limits};
@@ -20,6 +21,7 @@ pub struct Handler {
     pub(crate) quarantine: u32,
     pub(crate) watch: bool,
     pub(crate) record: Record,
+    pub(crate) result_cache: Option<KeepResults>,
 }
 
 impl Handler {
@@ -52,6 +54,7 @@ impl Handler {
             quarantine: QUARANTINE,
             watch: true,
             record: Record::Off,
+            result_cache: None,
         }
     }
 
@@ -113,6 +116,14 @@ impl Handler {
     #[must_use]
     pub fn record(mut self, which: Record) -> Self {
         self.record = which;
+        self
+    }
+
+    /// Keeps what its attempts come to, by the content of their jobs, and answers jobs with the same content with it. For
+    /// handlers that do nothing but answer. Default no.
+    #[must_use]
+    pub fn keep_results(mut self, rule: KeepResults) -> Self {
+        self.result_cache = Some(rule);
         self
     }
 }

@@ -1,9 +1,11 @@
 //! `jobcell run`: a runtime with its HTTP side, steered by signals.
 
 mod asked;
+mod awaiting;
 mod condition;
 mod portrait;
 mod signals;
+mod stuck;
 mod supervisor;
 
 use std::collections::BTreeSet;
@@ -22,6 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::builder::{Builder, StartError};
 use crate::config::{Config, ConfigError, Environment, TokenConfig};
+use crate::explain::Explainer;
 use crate::fleet::local::Announced;
 use crate::fleet::{self, Member, Portrait};
 use crate::runtime::{Runtime, Shutdown};
@@ -31,6 +34,7 @@ use crate::telemetry::{Traces, Voices};
 use crate::versions::Versions;
 use asked::Steering;
 pub(crate) use asked::{Ask, Asked};
+use awaiting::Awaited;
 use condition::Condition;
 use portrait::HostPortrait;
 use signals::Signals;
@@ -77,12 +81,18 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
     // First of all, so that a signal during the start is not lost.
     let mut signals = Signals::listen().map_err(HostError::Signals)?;
     // Before any job runs: a host that cannot listen must not have done half its work.
-    let server = Server::bind(config.server.listen).await?;
+    let server = Server::bind(config.server.listen).await?.with_connections(config.server.connections);
     let address = server.local_addr();
     let metrics = Arc::new(Metrics::new());
     let traces = config.telemetry.traces.as_ref().map(|traces| Traces::start(traces, &address.to_string()));
     let traces = traces.transpose()?;
     let voices = Voices { metrics: Arc::clone(&metrics), tracer: traces.as_ref().map(Traces::tracer) };
+    let supervisor = Supervisor::of(options.environment);
+    if let Some(redis) = config.redis.as_ref().filter(|_| !options.burst)
+        && awaiting::store(redis, (&server, &metrics), &mut signals, &supervisor).await? == Awaited::Stopped
+    {
+        return Ok(Shutdown { given_back: 0, abandoned: 0 });
+    }
     let builder = Builder::configured(config)?.observer(Arc::new(voices)).burst(options.burst);
     let queues = builder.queue_names();
     let worked = builder.concurrencies();
@@ -105,10 +115,13 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
         AbortOnDropHandle::new(tokio::spawn(Arc::clone(spool).forward(store)))
     });
     let steering = Steering { asks: asks.clone(), portrait: Arc::clone(&portrait) };
-    let api = api(&runtime, config, condition.queues(), steering, spool.as_ref(), &metrics);
+    let versions = versions(&runtime, config, &*portrait);
+    let ground = (steering, Arc::clone(&versions));
+    let api = api(&runtime, config, condition.queues(), ground, spool.as_ref(), &metrics);
     let again = Again {
         read: options.reread,
         tokens: api.tokens.clone(),
+        versions,
         audit: Arc::clone(&api.audit),
         host: host.clone(),
     };
@@ -123,7 +136,6 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
         let _ = stopped.wait_for(|stop| *stop).await;
     }));
     condition.log_store().await;
-    let supervisor = Supervisor::of(options.environment);
     let status = announce(&runtime, &condition, address);
     supervisor.ready(&status);
     let telling = fleet::follow_handlers(Arc::clone(&portrait), runtime.controller().listen());
@@ -134,12 +146,14 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
         config.redis.is_none().then(|| Announced::write(&config.embedded.path, address)).flatten();
     tracing::debug!(host, "joined the fleet");
     let _watchdog = supervisor.watch(vitals(&runtime, config));
+    let open = runtime.open.clone();
     let shutdown = {
         let ears = Ears { signals: &mut signals, asked: &mut asked };
         let steered = steer(&mut runtime, &condition, ears, (config, &supervisor), &again);
         tokio::select! {
             shutdown = steered => shutdown,
             never = condition.warn_of_paused(), if options.burst => match never {},
+            never = stuck::tell(open, config.clone(), &condition), if !options.burst => match never {},
         }
     };
     stop_server.send_replace(true);
@@ -162,17 +176,22 @@ fn counted(config: &Config) -> BTreeSet<QueueName> {
     config.queues.values().filter(|queue| queue.metrics_points > 0).map(|queue| queue.name.clone()).collect()
 }
 
+/// The handlers of this host, for the API.
+fn versions(runtime: &Runtime, config: &Config, portrait: &dyn Portrait) -> Arc<Versions> {
+    let HostStatus { id, name, .. } = portrait.status();
+    let controller = Arc::clone(runtime.controller());
+    Arc::new(Versions::of_host(controller, &runtime.open.documents, (id, name), config))
+}
+
 /// The API to the jobs of this host's store.
 fn api(
     runtime: &Runtime,
     config: &Config,
     queues: &[QueueName],
-    steering: Steering,
+    (steering, versions): (Steering, Arc<Versions>),
     spool: Option<&Arc<Spool>>,
     metrics: &Arc<Metrics>,
 ) -> Api {
-    let HostStatus { id, name, .. } = steering.portrait.status();
-    let versions = Versions::of_host(Arc::clone(runtime.controller()), id, name, config);
     let (documents, redaction) = (&runtime.open.documents, Arc::new(config.server.redaction.clone()));
     let (shared, metrics) = (Arc::clone(documents), Arc::clone(metrics));
     Api {
@@ -180,6 +199,7 @@ fn api(
         audit: Arc::new(Audit::new(shared, Arc::new(SystemClock), Arc::clone(&redaction), metrics)),
         redaction,
         control: Some(Arc::new(steering)),
+        explain: Some(Arc::new(Explainer { open: runtime.open.clone(), config: config.clone() })),
         spool: spool.map(|spool| Arc::clone(spool) as _),
         dashboard: DashboardOptions { counted: counted(config), ..config.server.dashboard.clone() },
         store: Arc::clone(&runtime.open.store),
@@ -187,7 +207,7 @@ fn api(
         queues: queues.to_vec(),
         prefix: runtime.open.prefix.clone(),
         tokens: tokens(config).into(),
-        handlers: Some(Arc::new(versions)),
+        handlers: Some(versions),
     }
 }
 
@@ -248,6 +268,7 @@ impl Ears<'_> {
 struct Again<'a> {
     read: &'a (dyn Fn() -> Result<Config, ConfigError> + Sync),
     tokens: Tokens,
+    versions: Arc<Versions>,
     audit: Arc<Audit>,
     /// The host's id.
     host: String,
@@ -335,6 +356,7 @@ impl Again<'_> {
             fault.each()
         })?;
         self.tokens.replace(tokens(&config));
+        self.versions.configure(&config);
         if changes.is_empty() {
             tracing::info!("read again: no handler has another version");
         }

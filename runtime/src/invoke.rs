@@ -134,7 +134,8 @@ pub async fn invoke(
         (_, fault) => InvokeError::Load(fault.into()),
     })?;
     let services = configured::services(config, &handler.grants)?;
-    let engine = Engine::new(EngineConfig { cells: 1, ..configured::engine(config) })?;
+    let stack = handler.limits.stack;
+    let engine = Engine::new(EngineConfig { cells: 1, stack, ..configured::engine(config) })?;
     let loader = WasmLoader::new(engine, None, services, vec![handler]);
     let runner = loader.load(&name, Artifact::new(artifact.bytes)).await?;
 

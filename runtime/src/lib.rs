@@ -35,6 +35,7 @@ mod calm;
 mod configured;
 #[doc(hidden)]
 pub mod diagnose;
+mod explain;
 mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;

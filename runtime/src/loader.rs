@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::attempt::LogLimits;
+use jobcell_core::results::{Results, Shelf};
 use jobcell_core::{Attempt, Report, Runner, StopCause};
 use jobcell_handlers::{Artifact, Blame, LoadError, Loader, Manifest};
 use jobcell_wasm::{
@@ -40,6 +41,13 @@ impl WasmLoader {
         Self { engine, cache, services, handlers }
     }
 
+    /// Where results are kept; nowhere without a store, as for `jobcell invoke`.
+    fn shelf(&self) -> Option<Shelf> {
+        let Services { cache, clock, observer, .. } = &self.services;
+        let (clock, observer) = (Arc::clone(clock), Arc::clone(observer));
+        cache.clone().map(|cache| Shelf { cache, clock, observer })
+    }
+
     /// Admits, once more where what failed is no fault of the artifact: somebody killed its compiler.
     async fn admit(&self, name: &str, bytes: Bytes, options: AdmitOptions) -> Result<Admitted, AdmitError> {
         for _ in 1..TRIES {
@@ -63,7 +71,8 @@ impl Loader for WasmLoader {
             reason: without_name(name, &reason),
             blame,
         };
-        let Some(Handler { limits, grants, names, .. }) = self.handlers.get(name).cloned() else {
+        let Some(Handler { limits, grants, names, result_cache, .. }) = self.handlers.get(name).cloned()
+        else {
             return Err(refused(format!("it is not configured; add [handlers.{name}]"), Blame::Host));
         };
         let manifest = Manifest::read(&artifact.bytes);
@@ -73,8 +82,8 @@ impl Loader for WasmLoader {
             None => grants,
         };
         let spec = HandlerSpec { name: name.to_owned(), limits, grants };
-        let options =
-            AdmitOptions { cache: self.cache.clone(), ..AdmitOptions::new(name, spec.grants.clone()) };
+        let (cache, stack) = (self.cache.clone(), spec.limits.stack);
+        let options = AdmitOptions { cache, stack, ..AdmitOptions::new(name, spec.grants.clone()) };
         let admitted = self.admit(name, artifact.bytes, options).await;
         let admitted = admitted.map_err(|fault| refused(fault.to_string(), blame(&fault)))?;
         // Only now: of what is no component at all, admission tells more.
@@ -86,7 +95,12 @@ impl Loader for WasmLoader {
                 format!("it breaks before its first job, while its cell is made: {}", stopped.reason);
             refused(reason, blame_of_start(stopped.cause))
         })?;
-        Ok(if names.is_empty() { Arc::new(runner) } else { Arc::new(Renaming { inner: runner, names }) })
+        let runner: Arc<dyn Runner> =
+            if names.is_empty() { Arc::new(runner) } else { Arc::new(Renaming { inner: runner, names }) };
+        Ok(match result_cache.zip(self.shelf()) {
+            Some((rule, shelf)) => Arc::new(Results::new(runner, artifact.digest.to_string(), rule, shelf)),
+            None => runner,
+        })
     }
 
     fn settings(&self, name: &str) -> String {

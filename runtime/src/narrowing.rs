@@ -37,19 +37,21 @@ pub(crate) fn narrowed(grants: &Grants, wants: &Wants) -> Result<Grants, String>
         publish: narrow_names(&grants.publish, &wants.publish),
         config: grants.config.clone(),
         secrets,
+        refused: grants.refused.clone(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jobcell_wasm::Need;
 
     #[test]
     fn a_version_touches_what_it_wants_and_is_granted_and_nothing_else() {
         let grants: Grants = serde_json::from_value(serde_json::json!({
             "http": [{ "url": "https://api.example.com", "secrets": ["key", "other"] }],
             "blobs": ["a", "b"], "cache": true, "kv": ["tally"], "enqueue": ["mail-*"],
-            "config": { "colour": "green" },
+            "publish": [], "config": { "colour": "green" },
             "secrets": ["key", "other", { "name": "open", "reveal": true }]
         }))
         .unwrap();
@@ -62,6 +64,8 @@ mod tests {
         assert_eq!((narrowed.blobs, narrowed.cache, narrowed.kv.len()), (vec!["b".to_owned()], false, 0));
         assert_eq!(narrowed.enqueue, ["mail-de"]);
         assert_eq!(narrowed.config, grants.config);
+        assert_eq!(narrowed.publish.len(), 0);
+        assert_eq!(Vec::from_iter(narrowed.refused), [Need::Publish], "only what the operator wrote so");
         let secrets: Vec<_> = narrowed.secrets.iter().map(|s| (s.name.as_str(), s.reveal)).collect();
         assert_eq!(secrets, [("key", false), ("open", false)], "seen only where both say so");
         let [rule] = &narrowed.http[..] else { panic!("{:?}", narrowed.http) };

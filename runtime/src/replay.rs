@@ -237,7 +237,8 @@ async fn load(
     // The prefix is a part of what a guest is told of its job.
     let services =
         Services { key_prefix: prefix.to_owned(), ..configured::services(config, &handler.grants)? };
-    let engine = Engine::new(EngineConfig { cells: 1, ..configured::engine(config) })?;
+    let stack = handler.limits.stack;
+    let engine = Engine::new(EngineConfig { cells: 1, stack, ..configured::engine(config) })?;
     Ok(WasmLoader::new(engine, None, services, vec![handler]).load(&name, artifact).await?)
 }
 

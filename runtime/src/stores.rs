@@ -19,6 +19,8 @@ use jobcell_redis::{
 use jobcell_wasm::Grants;
 use routed::{Beside, RoutedStore};
 
+use crate::config::BucketConfig;
+
 /// A store that is open, with what handlers can be granted of it.
 #[derive(Clone)]
 pub struct OpenStore {
@@ -63,6 +65,8 @@ pub(crate) struct Uses {
     bull: bool,
     cache: bool,
     keyvalue: bool,
+    /// Buckets over keys that other programs use too, by name.
+    ranges: BTreeMap<String, BucketConfig>,
     /// Channels that are published to, or beginnings followed by `*`.
     channels: BTreeSet<String>,
 }
@@ -71,22 +75,42 @@ pub(crate) struct Uses {
 
 impl Uses {
     /// By handlers with these grants; `only_lists` when every queue that is worked is a list.
-    pub(crate) fn of<'a>(only_lists: bool, grants: impl IntoIterator<Item = &'a Grants>) -> Self {
-        let none = Self { bull: !only_lists, cache: false, keyvalue: false, channels: BTreeSet::new() };
+    pub(crate) fn of<'a>(
+        only_lists: bool,
+        grants: impl IntoIterator<Item = &'a Grants>,
+        buckets: &BTreeMap<String, BucketConfig>,
+    ) -> Self {
+        let (ranges, channels) = (BTreeMap::new(), BTreeSet::new());
+        let none = Self { bull: !only_lists, cache: false, keyvalue: false, ranges, channels };
         grants.into_iter().fold(none, |mut uses, grants| {
             uses.bull |= !grants.enqueue.is_empty();
             uses.cache |= grants.cache;
-            uses.keyvalue |= !grants.kv.is_empty();
+            for name in &grants.kv {
+                match buckets.get(name) {
+                    Some(bucket) => {
+                        uses.ranges.insert(name.clone(), bucket.clone());
+                    }
+                    None => uses.keyvalue = true,
+                }
+            }
             uses.channels.extend(grants.publish.iter().cloned());
             uses
         })
     }
 }
 
+impl Uses {
+    /// And by handlers whose results are kept, where there are any.
+    pub(crate) fn results(mut self, are_kept: bool) -> Self {
+        self.cache |= are_kept;
+        self
+    }
+}
+
 /// Queues in BullMQ's layout, which is what commands are for when nobody says more.
 impl Default for Uses {
     fn default() -> Self {
-        Self::of(false, [])
+        Self::of(false, [], &BTreeMap::new())
     }
 }
 
@@ -150,7 +174,7 @@ async fn open_embedded(directory: PathBuf, series: SeriesPoints) -> Result<OpenS
     let options = EmbeddedOptions { series, ..EmbeddedOptions::default() };
     let opening = tokio::task::spawn_blocking(move || EmbeddedStore::open(directory, options));
     let store = opening.await.map_err(|panic| OpenError::Panic(panic.to_string()))??;
-    tracing::info!(directory = %store.directory().display(), "no Redis is configured: jobs live in the embedded store");
+    tracing::debug!(directory = %store.directory().display(), "no Redis is configured: jobs live in the embedded store");
     Ok(OpenStore {
         cache: Arc::new(store.cache()),
         keyvalue: Arc::new(store.keyvalue()),
@@ -173,7 +197,9 @@ async fn open_redis(connect: ConnectOptions, layout: Layout) -> Result<OpenStore
     let lists: BTreeMap<_, _> = lists.collect::<Result<_, _>>()?;
     let (cache, keyvalue) = (RedisCache::new(redis.clone()), RedisKeyValue::new(redis.clone()));
     let (publisher, documents) = (RedisPublisher::new(redis.clone()), RedisDocuments::new(redis));
+    let ranges = uses.ranges.values().map(|bucket| (keyvalue.over(bucket.range.clone()), bucket.writes));
     let beside = Beside {
+        ranges: ranges.collect(),
         uses,
         cache: cache.clone(),
         keyvalue: keyvalue.clone(),

@@ -1,38 +1,44 @@
 //! The versions of handlers as the API, the dashboard and the command line reach them: the catalogs of a host, or the one
 //! in a store that no host is asked for.
 
-use std::collections::BTreeMap;
+mod given;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use jobcell_core::fleet::HostStatus;
+use jobcell_core::documents::Documents;
+use jobcell_core::fleet::{Fleet, HostStatus};
 use jobcell_core::{Clock, SystemClock};
 use jobcell_handlers::artifact::Artifact;
 use jobcell_handlers::controller::Controller;
 use jobcell_handlers::trust::{Signature, Trust, TrustError};
+use jobcell_handlers::view::HostState;
 use jobcell_handlers::{
-    CanaryRules, Catalog, CatalogError, Command, DeployOptions, Digest, DigestStart, HandlerView, Source,
+    CanaryRules, Catalog, CatalogError, Command, DeployOptions, Desired, Digest, DigestStart, HandlerView,
+    Source,
 };
 use jobcell_server::{
     Act, Audit, Author, CanaryLimits, Change, Deployment, Handlers, HandlersError, HandlersFault, Metrics,
     Redaction, Role, Then, Via, standing, standing_since,
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::inspecting::WasmInspect;
 use crate::stores::OpenStore;
+use given::Given;
 
 /// See the module.
 pub(crate) struct Versions {
     ground: Ground,
-    /// The rules of a canary where nobody says others, by handler: as configured when this was made.
-    rules: BTreeMap<String, CanaryRules>,
+    given: Given,
 }
 
 enum Ground {
     /// A host: the fleet's catalog, and one of its own for handlers that come from files and registries.
-    Host { controller: Arc<Controller>, id: String, name: String },
+    Host { controller: Arc<Controller>, fleet: Fleet, id: String, name: String },
     /// The fleet's catalog alone, used by a command line, which leaves in the audit what it did.
     Store { catalog: Box<Catalog>, audit: Audit },
 }
@@ -48,13 +54,26 @@ struct Deed {
 
 /// What a source that is no file and no registry is called.
 const STORE: &str = "store";
+/// How long the other hosts' documents are waited for: without them the page of a handler says what this host knows.
+const OTHERS_MAX: Duration = Duration::from_secs(1);
 
 // === impl Versions ===
 
 impl Versions {
-    /// Those of a host.
-    pub(crate) fn of_host(controller: Arc<Controller>, id: String, name: String, config: &Config) -> Self {
-        Self { ground: Ground::Host { controller, id, name }, rules: rules(config) }
+    /// Those of a host, which is one of those that share these documents.
+    pub(crate) fn of_host(
+        controller: Arc<Controller>,
+        documents: &Arc<dyn Documents>,
+        (id, name): (String, String),
+        config: &Config,
+    ) -> Self {
+        let fleet = Fleet::new(Arc::clone(documents));
+        Self { ground: Ground::Host { controller, fleet, id, name }, given: Given::by(config) }
+    }
+
+    /// Grants, limits and rules are those of another configuration from now on.
+    pub(crate) fn configure(&self, config: &Config) {
+        self.given.replace(config);
     }
 
     /// Those in a store, trusted as this configuration says.
@@ -74,7 +93,7 @@ impl Versions {
         // Entries about versions hold nothing of jobs, and nobody asks this process for its metrics.
         let (redaction, metrics) = (Arc::new(Redaction::default()), Arc::new(Metrics::new()));
         let audit = Audit::new(Arc::clone(&open.documents), clock, redaction, metrics);
-        Ok(Self { ground: Ground::Store { catalog: Box::new(catalog), audit }, rules: rules(config) })
+        Ok(Self { ground: Ground::Store { catalog: Box::new(catalog), audit }, given: Given::by(config) })
     }
 
     /// Where the handler's versions are, for something that is to be done to it.
@@ -101,45 +120,51 @@ impl Versions {
 
     /// How the handler stands now. One that is configured and has no version yet is one without versions.
     async fn view(&self, handler: &str) -> Result<Value, HandlersError> {
+        self.view_among(handler, &self.all_hosts().await).await
+    }
+
+    async fn view_among(&self, handler: &str, hosts: &[HostStatus]) -> Result<Value, HandlersError> {
         let catalog = self.catalog(handler)?;
         let view = match &self.ground {
             Ground::Store { .. } => {
                 HandlerView { source: Some(STORE.to_owned()), ..catalog.get(handler).await.map_err(told)? }
             }
-            Ground::Host { controller, .. } => {
+            Ground::Host { controller, id, .. } => {
                 let plans = controller.plans();
                 let source = plans.get(handler).map(|plan| &plan.source);
-                let hosts = if source == Some(&Source::Store) { None } else { Some(self.own_status()) };
-                let found = match hosts {
+                let found = if source == Some(&Source::Store) {
                     // What other hosts run, they have written beside it.
-                    None => match catalog.get(handler).await {
+                    match catalog.get(handler).await {
                         Err(CatalogError::NoSuchHandler { .. }) => None,
                         found => Some(found.map_err(told)?),
-                    },
-                    Some(hosts) => {
-                        let found = catalog.desired(handler).await.map_err(told)?;
-                        found.map(|(_, desired)| HandlerView::new(handler, desired, &hosts))
                     }
+                } else {
+                    let found = catalog.desired(handler).await.map_err(told)?;
+                    found.map(|(_, desired)| of_many_sources(handler, desired, id, hosts))
                 };
-                let view = found
-                    .unwrap_or_else(|| HandlerView::new(handler, jobcell_handlers::Desired::default(), &[]));
+                let view = found.unwrap_or_else(|| HandlerView::new(handler, Desired::default(), &[]));
                 HandlerView { source: source.map(ToString::to_string), ..view }
             }
         };
-        encode(&view)
+        let mut view = encode(&view)?;
+        if matches!(self.ground, Ground::Host { .. }) {
+            self.given.tell(handler, &mut view);
+        }
+        Ok(view)
     }
 
-    /// This host among hosts, for versions that only it has.
-    fn own_status(&self) -> Vec<HostStatus> {
-        match &self.ground {
-            Ground::Store { .. } => Vec::new(),
-            Ground::Host { controller, id, name } => vec![HostStatus {
-                id: id.clone(),
-                name: name.clone(),
-                handlers: controller.statuses(),
-                ..HostStatus::default()
-            }],
-        }
+    /// This host as it is now, and the others as they have written; without them while the store is away.
+    async fn all_hosts(&self) -> Vec<HostStatus> {
+        let Ground::Host { controller, fleet, id, name } = &self.ground else { return Vec::new() };
+        let own = HostStatus {
+            id: id.clone(),
+            name: name.clone(),
+            handlers: controller.statuses(),
+            ..HostStatus::default()
+        };
+        let others = timeout(OTHERS_MAX, fleet.hosts()).await.ok().and_then(Result::ok).unwrap_or_default();
+        let others = others.into_iter().filter(|host| host.id != *id);
+        std::iter::once(own).chain(others).collect()
     }
 }
 
@@ -152,9 +177,9 @@ impl Handlers for Versions {
                 all.map(|view| encode(&HandlerView { source: Some(STORE.to_owned()), ..view })).collect()
             }
             Ground::Host { controller, .. } => {
-                let mut all = Vec::new();
+                let (mut all, hosts) = (Vec::new(), self.all_hosts().await);
                 for handler in controller.plans().keys() {
-                    all.push(self.view(handler).await?);
+                    all.push(self.view_among(handler, &hosts).await?);
                 }
                 Ok(all)
             }
@@ -212,7 +237,7 @@ impl Versions {
     /// The configured rules with these in place of some.
     fn ruled(&self, handler: &str, limits: &CanaryLimits) -> CanaryRules {
         let CanaryLimits { window_ms, min_jobs, max_failures_over, max_latency, promote_after_ms } = limits;
-        let default = self.rules.get(handler).copied().unwrap_or_default();
+        let default = self.given.rules(handler);
         CanaryRules {
             window_ms: window_ms.unwrap_or(default.window_ms),
             min_jobs: min_jobs.unwrap_or(default.min_jobs),
@@ -297,11 +322,6 @@ impl Versions {
     }
 }
 
-/// The configured rules of every handler's canaries.
-fn rules(config: &Config) -> BTreeMap<String, CanaryRules> {
-    config.handlers.iter().map(|(name, handler)| (name.clone(), handler.canary.rules)).collect()
-}
-
 fn encode(value: &impl serde::Serialize) -> Result<Value, HandlersError> {
     serde_json::to_value(value).map_err(|error| {
         HandlersError::new(HandlersFault::Failed, format!("the handler has no JSON form: {error}"))
@@ -310,6 +330,20 @@ fn encode(value: &impl serde::Serialize) -> Result<Value, HandlersError> {
 
 fn invalid(error: impl std::fmt::Display) -> HandlersError {
     HandlersError::new(HandlersFault::Invalid, error.to_string())
+}
+
+/// A handler that each host reads from a source of its own: others do not follow what this host wants.
+fn of_many_sources(handler: &str, desired: Desired, own: &str, hosts: &[HostStatus]) -> HandlerView {
+    let mut view = HandlerView::new(handler, desired, hosts);
+    for shown in &mut view.hosts {
+        let runs =
+            hosts.iter().find(|host| host.id == shown.host).and_then(|host| host.handlers.get(handler));
+        let is_settled = runs.is_some_and(|runs| runs.lag.is_none() && runs.loading.is_none());
+        if shown.host != own && shown.state == HostState::Lagging && is_settled {
+            shown.lag = Some("its own source has another version".to_owned());
+        }
+    }
+    view
 }
 
 /// What kind of answer an error of a catalog is.

@@ -3,12 +3,76 @@
 //! A `ttl` of `None` keeps the value as long as the host likes; others are rounded up to whole milliseconds.
 //! Every function answers [`HostError::Denied`] without the grant `cache = true` and [`HostError::Unavailable`]
 //! when the cache cannot be reached.
+//!
+//! What is costly to compute and wanted by many goes through [`get_or_set`], which lets one compute while the others
+//! wait.
+
+mod once;
 
 use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::HostError;
 use crate::host;
 use crate::time::whole_ms;
+
+pub use once::Once;
+
+/// The value, or what `compute` makes of it when there is none: then it is kept for `ttl`. However many cells ask at the
+/// same time, on however many hosts, one computes and the others take its value; an error is returned and not kept. More
+/// can be said with [`Once`].
+///
+/// # Errors
+/// As [`Once::bytes`].
+pub fn get_or_set<V, E>(
+    key: &str,
+    ttl: Duration,
+    compute: impl FnOnce() -> Result<V, E>,
+) -> Result<Vec<u8>, E>
+where
+    V: Into<Vec<u8>>,
+    E: From<HostError>,
+{
+    Once::new(key).ttl(ttl).bytes(compute)
+}
+
+/// [`get_or_set`] for a value that is kept as JSON text.
+///
+/// # Errors
+/// As [`Once::json`].
+pub fn get_or_set_json<T, E>(key: &str, ttl: Duration, compute: impl FnOnce() -> Result<T, E>) -> Result<T, E>
+where
+    T: Serialize + DeserializeOwned,
+    E: From<HostError>,
+{
+    Once::new(key).ttl(ttl).json(compute)
+}
+
+/// The value out of its JSON text, if it is still there.
+///
+/// # Errors
+/// As the module says, and [`HostError::Other`] when what is there is not the JSON text of a `T`.
+pub fn get_json<T: DeserializeOwned>(key: &str) -> Result<Option<T>, HostError> {
+    let Some(bytes) = get(key)? else { return Ok(None) };
+    let read = serde_json::from_slice(&bytes);
+    read.map(Some).map_err(|error| HostError::Other(format!("what the cache holds under `{key}`: {error}")))
+}
+
+/// Sets the value as JSON text, whatever was there.
+///
+/// # Errors
+/// As [`set`], and [`HostError::Invalid`] when the value has no JSON form.
+pub fn set_json(
+    key: &str,
+    value: &(impl Serialize + ?Sized),
+    ttl: Option<Duration>,
+) -> Result<(), HostError> {
+    let json =
+        serde_json::to_vec(value).map_err(|error| HostError::unencodable("the cached value", &error))?;
+    set(key, json, ttl)
+}
 
 /// The value, if it is still there.
 ///

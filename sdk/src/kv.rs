@@ -1,9 +1,10 @@
 //! Values that stay until somebody deletes them, in buckets that the operator grants by name; over `wasi:keyvalue` in a
 //! cell.
 //!
-//! A bucket belongs to the tenant of the job and is shared by all handlers that are granted its name. Keys have 1 to 512
-//! bytes. Every function answers [`HostError::Unavailable`] when the store cannot be reached and
-//! [`HostError::Invalid`] for a key that cannot be one.
+//! A bucket belongs to the tenant of the job and is shared by all handlers that are granted its name; or it is one over
+//! keys that other programs use too, where the operator says so under `[buckets]`. Keys have 1 to 512 bytes. Every
+//! function answers [`HostError::Unavailable`] when the store cannot be reached and [`HostError::Invalid`] for a key that
+//! cannot be one; what changes a bucket that may only be read answers [`HostError::Denied`].
 //!
 //! ```
 //! use jobcell_sdk::prelude::*;
@@ -26,7 +27,10 @@ use crate::error::HostError;
 use crate::host;
 
 /// A bucket that is open. Opening asks nothing of the store, and closing keeps nothing.
-pub struct Bucket(host::kv::Bucket);
+pub struct Bucket {
+    inner: host::kv::Bucket,
+    name: String,
+}
 
 /// Some keys of a bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,18 +60,23 @@ const TRIES_MAX: usize = 100;
 /// # Errors
 /// [`HostError::Denied`] without the grant `kv = ["…"]` for it; as the module says.
 pub fn open(bucket: &str) -> Result<Bucket, HostError> {
-    host::kv::open(bucket).map(Bucket)
+    Ok(Bucket { inner: host::kv::open(bucket)?, name: bucket.to_owned() })
 }
 
 // === impl Bucket ===
 
 impl Bucket {
+    /// What the handler calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The value, if there is one.
     ///
     /// # Errors
     /// As the module says.
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, HostError> {
-        self.0.get(key)
+        self.inner.get(key)
     }
 
     /// Whether there is a value.
@@ -75,7 +84,7 @@ impl Bucket {
     /// # Errors
     /// As the module says.
     pub fn exists(&self, key: &str) -> Result<bool, HostError> {
-        self.0.exists(key)
+        self.inner.exists(key)
     }
 
     /// Sets the value, whatever was there.
@@ -84,7 +93,7 @@ impl Bucket {
     /// As the module says, [`HostError::TooLarge`] over the value limit, and [`HostError::Quota`] when the attempt has
     /// written as much as it may.
     pub fn set(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), HostError> {
-        self.0.set(key, value.as_ref())
+        self.inner.set(key, value.as_ref())
     }
 
     /// Removes the value; fine when there is none.
@@ -92,7 +101,7 @@ impl Bucket {
     /// # Errors
     /// As the module says.
     pub fn delete(&self, key: &str) -> Result<(), HostError> {
-        self.0.delete(key)
+        self.inner.delete(key)
     }
 
     /// Some keys: the first ones, or those after the page that had this cursor. Every key that is there all the time is
@@ -101,7 +110,7 @@ impl Bucket {
     /// # Errors
     /// As the module says, and [`HostError::Invalid`] for a cursor that was never given out.
     pub fn keys(&self, cursor: Option<&str>) -> Result<Page, HostError> {
-        self.0.keys(cursor)
+        self.inner.keys(cursor)
     }
 
     /// Adds to the whole number that the value is as decimal text, in one atomic step, and returns the sum. An absent
@@ -111,7 +120,7 @@ impl Bucket {
     /// As the module says, [`HostError::Invalid`] when the value is not a number or the sum does not fit, and
     /// [`HostError::Quota`].
     pub fn increment(&self, key: &str, by: i64) -> Result<i64, HostError> {
-        self.0.increment(key, by)
+        self.inner.increment(key, by)
     }
 
     /// Looks at a value, to replace it with [`Cas::swap`].
@@ -119,7 +128,7 @@ impl Bucket {
     /// # Errors
     /// As the module says.
     pub fn watch(&self, key: &str) -> Result<Cas, HostError> {
-        self.0.watch(key).map(Cas)
+        self.inner.watch(key).map(Cas)
     }
 
     /// Replaces a value by what `change` makes of it, which is called again when somebody else was faster. Returns the

@@ -12,6 +12,13 @@ pub fn now_ms() -> u64 {
     crate::host::now_ms().unwrap_or_else(|| unix_ms(SystemTime::now()))
 }
 
+/// Waits so long. The time counts against the deadline and not as computing.
+///
+/// Natively it moves the clock of the running `testing::Host` on if that was set, and takes no time; otherwise it waits.
+pub fn sleep(duration: Duration) {
+    crate::host::sleep(duration);
+}
+
 /// A point in time as milliseconds since the Unix epoch; 0 for times before it.
 pub fn unix_ms(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

@@ -70,12 +70,36 @@ fn what_the_host_refuses_is_fatal_and_what_it_cannot_do_now_is_retried() {
         HttpError::Timeout,
         HttpError::Dns(text()),
         HttpError::Connect(text()),
+        HttpError::Broken(text()),
         HttpError::Tls(text()),
         HttpError::Protocol(text()),
         HttpError::Other(text()),
     ];
     for retry in passing {
         assert!(matches!(question_mark(retry.clone()), Failure::Retry(_)), "{retry}");
+    }
+}
+
+#[test]
+fn only_what_never_left_is_safe_to_send_again() {
+    let text = || "x".to_owned();
+    for unsent in [
+        HttpError::Denied(text()),
+        HttpError::Invalid(text()),
+        HttpError::Dns(text()),
+        HttpError::Connect(text()),
+    ] {
+        assert!(unsent.is_unsent(), "{unsent}");
+    }
+    for doubtful in [
+        HttpError::Timeout,
+        HttpError::Broken(text()),
+        HttpError::Tls(text()),
+        HttpError::Protocol(text()),
+        HttpError::TooLarge(text()),
+        HttpError::Other(text()),
+    ] {
+        assert!(!doubtful.is_unsent(), "{doubtful}");
     }
 }
 

@@ -70,6 +70,9 @@ async function go(page, path, status = 200) {
 async function looksWell(page, name) {
   const wide = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
   check(wide[0] <= wide[1], `${name}: ${wide[0]} px are wider than the window's ${wide[1]}`);
+  const cut = await page.evaluate(() => [...document.querySelectorAll(".ask:popover-open, .ask:popover-open *")]
+    .filter((node) => node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).display !== "inline").map((node) => node.outerHTML.slice(0, 80)));
+  check(cut.length === 0, `${name}: the question is cut: ${cut.slice(0, 2).join(" | ")}`);
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   for (const { id, impact, help, nodes } of violations) {
@@ -80,15 +83,44 @@ async function looksWell(page, name) {
   await page.screenshot({ path: `${asked.shots}/${name}.png`, fullPage: true });
 }
 
+// Everything on the page that does something can be reached by the keyboard alone, in order, and is seen to be reached.
+async function reached(page, name) {
+  const wanted = await page.evaluate(() => {
+    document.activeElement?.blur();
+    const all = [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")];
+    const there = all.filter((node) => node.checkVisibility({ visibilityProperty: true }) && !node.disabled);
+    there.forEach((node, at) => { node.dataset.wanted = at; });
+    return there.length;
+  });
+  const seen = new Set();
+  for (let press = 0; press < wanted * 2 + 20 && seen.size < wanted; press += 1) {
+    await page.keyboard.press("Tab");
+    const [at, told] = await page.evaluate(() => {
+      const node = document.activeElement;
+      const style = getComputedStyle(node);
+      const shown = style.outlineStyle !== "none" && style.outlineWidth !== "0px";
+      return [node.dataset.wanted, shown ? "" : node.outerHTML.slice(0, 120)];
+    });
+    if (at !== undefined) {
+      check(told === "", `${name}: nothing shows that this has the focus: ${told}`);
+      seen.add(at);
+    }
+  }
+  const missed = await page.evaluate((seen) => [...document.querySelectorAll("[data-wanted]")]
+    .filter((node) => !seen.includes(node.dataset.wanted)).map((node) => node.outerHTML.slice(0, 120)), [...seen]);
+  check(missed.length === 0, `${name}: Tab does not reach ${missed.slice(0, 3).join(" | ")}`);
+}
+
 const text = (page, part) => page.getByText(part).first().waitFor();
 const press = (page, name, within = page) => within.getByRole("button", { name, exact: true }).click();
 // A question is open over the page: the button in it.
 const agree = async (page, name) => press(page, name, page.locator(".ask:popover-open"));
 
 const PAGES = {
-  overview: "", queues: "/queues", failed: "/queues/work?state=failed", completed: "/queues/work?state=completed",
-  delayed: "/queues/work?state=delayed", empty: "/queues/other?state=waiting", job: "/queues/work/jobs/failing",
-  result: "/queues/work/jobs/done", flow: "/queues/work/jobs/parent", add: "/queues/work/add", schedules: "/schedules",
+  overview: "", day: "?range=24h", queues: "/queues", filtered: "/queues?q=wor", failed: "/queues/work?state=failed",
+  completed: "/queues/work?state=completed", delayed: "/queues/work?state=delayed",
+  "for-children": "/queues/work?state=waiting-children", empty: "/queues/other?state=waiting",
+  job: "/queues/work/jobs/failing", tried: "/queues/work/jobs/tried", result: "/queues/work/jobs/done", flow: "/queues/work/jobs/parent", add: "/queues/work/add", schedules: "/schedules",
   handlers: "/handlers", handler: "/handlers/basic", hosts: "/hosts", audit: "/audit",
 };
 
@@ -150,6 +182,18 @@ const scenarios = {
     await press(page, "Remove…");
     await agree(page, "Remove it");
     await text(page, "Job by-hand is removed");
+    // One that used up its attempts gets all of them again.
+    await go(page, "/queues/work/jobs/failing-3");
+    await press(page, "Retry with all attempts");
+    await text(page, "Job failing-3 waits to run again");
+    await page.locator("#facts").getByText("Failed", { exact: true }).waitFor();
+    // A whole flow goes at once.
+    await go(page, "/queues/work/jobs/parent");
+    await press(page, "Remove…");
+    await page.getByLabel("All jobs below it in its flow as well").check();
+    await agree(page, "Remove it");
+    await text(page, "Job parent is removed");
+    await go(page, "/queues/work/jobs/child", 404);
     // Many at once.
     await go(page, "/queues/work?state=failed");
     await page.getByLabel("Select all on this page").check();
@@ -160,6 +204,14 @@ const scenarios = {
     await press(page, "Retry all failed");
     await agree(page, "Retry all failed");
     await text(page, "1 job run again");
+    for (const id of ["soon", "never"]) await job("work", "noop", { i: 8 }, { jobId: id, delay: 3_600_000 });
+    await go(page, "/queues/work?state=delayed");
+    await page.getByLabel("Select job never", { exact: true }).check();
+    await press(page, "Cancel selected");
+    await text(page, "1 job cancelled");
+    await page.getByLabel("Select job soon", { exact: true }).check();
+    await press(page, "Promote selected");
+    await text(page, "1 job made due");
     await go(page, "/queues/work?state=delayed");
     await press(page, "Promote all delayed");
     await agree(page, "Promote all delayed");
@@ -169,6 +221,13 @@ const scenarios = {
     await page.getByLabel("Older than, in minutes").fill("0");
     await agree(page, "Remove them");
     await text(page, "(completed) removed from work");
+    // In the list of all queues each has its button.
+    await go(page, "/queues");
+    await press(page, "Pause", page.getByRole("row", { name: "other" }));
+    await text(page, "other is paused");
+    await go(page, "/queues");
+    await press(page, "Resume", page.getByRole("row", { name: "other" }));
+    await text(page, "other gives out jobs again");
     await go(page, "/queues/other");
     await press(page, "Drain…");
     await page.keyboard.press("Escape");
@@ -196,7 +255,158 @@ const scenarios = {
     for (const act of ["queue pause", "queue limits", "job add", "job cancel", "job remove", "queue clean", "queue drain", "schedule set", "host quiet"]) {
       check(await page.getByText(act, { exact: true }).count() > 0, `the audit has ${act}`);
     }
+    for (const state of ["{\"paused\":false}", "\"pattern\":\"0 3 * * *\""]) {
+      check((await page.locator("table.audit").textContent()).includes(state), `the audit says how it was or is: ${state}`);
+    }
     await looksWell(page, "audit-full");
+    const phone = await open({ viewport: PHONE, isMobile: true });
+    await go(phone, "/audit");
+    await looksWell(phone, "audit-full-phone");
+    await phone.context().close();
+    // The last thing of all: the host may be gone before it could show the next page.
+    page.expected.push("Failed to load resource", "ERR_");
+    await go(page, "/hosts");
+    await press(page, "Stop…");
+    await looksWell(page, "question-stop");
+    const ordered = page.waitForResponse((answer) => answer.request().method() === "POST");
+    await agree(page, "Stop this host");
+    check((await ordered).status() === 303, "the host is told to stop");
+  },
+
+  // Versions of a handler: who takes the jobs, and everything that can be done about it.
+  async versions() {
+    const { one, two, wider } = asked.versions;
+    const page = await open();
+    const row = (version) =>
+      page.locator("section[aria-labelledby=versions-title] tr", { has: page.locator("th code", { hasText: version }) });
+    const ask = async (label, version, agreed, fill = async () => {}) => {
+      await press(page, label, version ? row(version) : page);
+      await fill(page.locator(".ask:popover-open"));
+      await agree(page, agreed);
+    };
+    const why = (words) => async (question) => question.getByLabel("Why").fill(words);
+    await job("work", "noop", { i: 1 }, {}, "?wait=30");
+    await go(page, "/handlers/basic");
+    for (const shown of ["Grants and limits", "kv totals", "up to 64 MiB"]) await text(page, shown);
+    await ask("Canary…", two, "Begin", async (question) => {
+      await question.getByLabel("Percent of the jobs").fill("50");
+      // Jobs go on while somebody thinks, and the question stays.
+      for (let n = 0; n < 20; n += 1) await job("work", "noop", { i: n }, {}, "?wait=30");
+      await page.waitForTimeout(1500);
+      check(await page.locator(".ask:popover-open").count() === 1, "a question stays open while the page keeps up");
+      await looksWell(page, "question-canary");
+    });
+    await text(page, `${two} takes 50 % of the jobs`);
+    for (let n = 0; n < 20; n += 1) await job("work", "noop", { i: n }, {}, "?wait=30");
+    await page.locator("section[aria-labelledby=traffic-title] tr", { hasText: two }).waitFor();
+    await page.locator("section[aria-labelledby=traffic-title] .state.canary").first().waitFor();
+    for (const [mode, options] of [["light", {}], ["dark", { colorScheme: "dark" }], ["phone", { viewport: PHONE, isMobile: true }]]) {
+      const other = await open(options);
+      await go(other, "/handlers/basic");
+      await looksWell(other, `canary-${mode}`);
+      await go(other, "/handlers");
+      await text(other, "canary 50 %");
+      await looksWell(other, `handlers-canary-${mode}`);
+      await other.context().close();
+    }
+    await ask("Promote the canary", null, "Promote", why("it does well"));
+    await text(page, "the canary takes all jobs");
+    await row(two).locator(".state.active").waitFor();
+    await ask("Roll back", null, "Roll back", why("it does not"));
+    await text(page, "basic is rolled back");
+    await row(one).locator(".state.active").waitFor();
+    await ask("Canary…", two, "Begin");
+    await text(page, "takes 10 % of the jobs");
+    await ask("End the canary", null, "End the canary");
+    await text(page, "basic is rolled back");
+    await ask("Activate…", two, "Activate");
+    await text(page, `${two} takes all jobs`);
+    await row(two).locator(".state.active").waitFor();
+    // One that wants more is shown beside the active one, and is asked about.
+    await row(wider).locator(".tag.wide-open", { hasText: "kv totals" }).waitFor();
+    await ask("Activate…", wider, "Activate", why("totals are asked for"));
+    await page.getByRole("heading", { name: "touch more?" }).waitFor();
+    await text(page, "+ kv totals");
+    await looksWell(page, "approval");
+    await page.setViewportSize(PHONE);
+    await looksWell(page, "approval-phone");
+    await page.setViewportSize(DESK);
+    await page.emulateMedia({ colorScheme: "dark" });
+    await looksWell(page, "approval-dark");
+    await page.emulateMedia({ colorScheme: "light" });
+    await page.getByRole("link", { name: "Leave things as they are" }).click();
+    await row(two).locator(".state.active").waitFor();
+    await ask("Activate…", wider, "Activate", why("totals are asked for"));
+    await press(page, "Approve and activate");
+    await text(page, `${wider} takes all jobs`);
+    await row(wider).locator(".state.active").waitFor();
+    await ask("Quarantine…", wider, "Quarantine", why("it counts twice"));
+    await text(page, `${wider} is in quarantine`);
+    await row(wider).locator(".state.quarantined").waitFor();
+    await row(two).locator(".state.active").waitFor();
+    await looksWell(page, "quarantined");
+    await ask("Release…", wider, "Release");
+    await text(page, `${wider} may be activated again`);
+    await row(wider).locator(".state.staged").waitFor();
+    await api("POST", "/handlers/basic/shadow", { version: one, percent: 100 });
+    await ask("End the shadow", null, "End the shadow");
+    await text(page, "the shadow has ended");
+    // Charts mark when versions changed, and the audit has who agreed to what.
+    await go(page, "");
+    check(await page.locator(".swap-line").count() > 0, "the charts mark swaps");
+    await page.locator(".marks li", { hasText: `basic → ${two}` }).first().waitFor();
+    await looksWell(page, "overview-marked");
+    await go(page, "/audit");
+    const audit = await page.locator("table.audit").textContent();
+    for (const part of ["handler canary", "handler promote", "handler rollback", "handler quarantine", "handler release",
+      "handler end-shadow", "\"approved\":[\"cache\",\"kv totals\"]", "totals are asked for"]) {
+      check(audit.includes(part), `the audit has ${part}`);
+    }
+    await looksWell(page, "audit-versions");
+  },
+
+  // By the keyboard alone.
+  async keyboard() {
+    const page = await open();
+    for (const name of ["overview", "queues", "failed", "job", "add", "schedules", "handler", "hosts", "audit"]) {
+      await go(page, PAGES[name]);
+      await reached(page, name);
+    }
+    await go(page, "/queues/work?state=failed");
+    await page.keyboard.press("Tab");
+    check(await page.evaluate(() => document.activeElement.textContent) === "Skip to the page", "the first stop skips the navigation");
+    await page.keyboard.press("Enter");
+    check(await page.evaluate(() => document.activeElement.id) === "main", "and leads to the page");
+    await page.getByRole("button", { name: "Retry all failed" }).focus();
+    await page.keyboard.press("Enter");
+    await page.locator(".ask:popover-open").waitFor();
+    await page.keyboard.press("Tab");
+    check(await page.evaluate(() => document.activeElement.closest(".ask") !== null), "Tab goes into the question");
+    await page.keyboard.press("Escape");
+    check(await page.locator(".ask:popover-open").count() === 0, "Escape closes it");
+    check(await page.evaluate(() => document.activeElement.textContent) === "Retry all failed", "and the focus is back");
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await text(page, "3 jobs run again");
+    await go(page, "/queues");
+    await page.keyboard.press("/");
+    check(await page.evaluate(() => document.activeElement.id) === "q", "/ leads to the filter");
+    await page.keyboard.type("oth");
+    await page.keyboard.press("Enter");
+    await page.getByRole("row", { name: "other" }).waitFor();
+    check(await page.getByRole("row", { name: "work" }).count() === 0, "the list is filtered");
+  },
+
+  // Nobody has configured anything for it: what ends is in the charts at once.
+  async charts() {
+    const page = await open();
+    await go(page, "");
+    const drawn = async (title) => page.getByRole("img", { name: new RegExp(`^${title} in the last hour`) }).getAttribute("aria-label");
+    check(/: 2 in all/.test(await drawn("Completed jobs")), `completed jobs: ${await drawn("Completed jobs")}`);
+    check(/: 3 in all/.test(await drawn("Failed jobs")), `failed jobs: ${await drawn("Failed jobs")}`);
+    check(await page.locator("rect.bar-done").count() > 0 && await page.locator("rect.bar-failed").count() > 0, "bars are drawn");
   },
 
   // A page that is looked at keeps up with what happens, and a log grows line by line.

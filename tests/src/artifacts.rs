@@ -1,7 +1,7 @@
 //! The programs and components under test.
 //!
 //! `cargo xtask test` builds them and says where they are (`JOBCELL_BIN`, `JOBCELL_GUESTS`, `JOBCELL_INTEROP`,
-//! `JOBCELL_PYTHON`, `JOBCELL_RUST_AGENT`).
+//! `JOBCELL_PYTHON`, `JOBCELL_RUST_AGENT`, `JOBCELL_STORAGE`).
 //! Otherwise they are built here, once for the whole test program: the build takes as long as the sources changed,
 //! and never is a stale program tested.
 
@@ -48,6 +48,12 @@ pub fn guest(name: &str) -> PathBuf {
                 "jobcell-guest-basic",
                 "jobcell-guest-capable",
                 "jobcell-guest-settings",
+                "jobcell-example-campaigns",
+                "jobcell-example-content-backend",
+                "jobcell-example-donations",
+                "jobcell-example-studio",
+                "jobcell-example-studio-moderation",
+                "jobcell-example-tenant-jobs",
                 "jobcell-plugin-media",
                 "jobcell-plugin-notification",
                 "jobcell-plugin-payment",
@@ -105,6 +111,16 @@ pub fn rust_agent() -> &'static Path {
             target().join("debug").join(format!("bullmq-agent{}", std::env::consts::EXE_SUFFIX))
         })
     })
+}
+
+/// The S3-compatible storage.
+///
+/// # Panics
+/// When it is not installed: a suite that skipped itself would pass without a test.
+pub fn storage() -> PathBuf {
+    let storage = from_environment("JOBCELL_STORAGE").unwrap_or_else(|| target().join("storage/bin/s3s-fs"));
+    assert!(storage.is_file(), "no storage at {}; `cargo xtask test` installs it", storage.display());
+    storage
 }
 
 /// A folder that outlives a test, for what is costly to make and the same every time: compiled components.

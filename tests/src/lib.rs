@@ -23,6 +23,8 @@ mod receiver;
 mod redis;
 mod resp;
 mod site;
+mod storage;
+mod story;
 pub mod wait;
 
 pub use bull::Bull;
@@ -35,3 +37,5 @@ pub use receiver::{Answer, Heard, Receiver};
 pub use redis::RedisServer;
 pub use resp::{Resp, Value};
 pub use site::Site;
+pub use storage::Storage;
+pub use story::tells;

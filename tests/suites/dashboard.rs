@@ -4,6 +4,7 @@
 //! at.
 
 mod history;
+mod versions;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -103,8 +104,22 @@ on_both_stores! {
     }
     fn everything_can_be_done(stage: &Stage) {
         let site = stage.site(QUEUES);
-        let host = Host::start(&site);
+        let mut host = Host::start(&site);
         drive("acts", &site, name(stage), &json!({}));
+        // The last thing that was done.
+        assert_eq!(wait::until("the host ends", || host.code()), 0);
+    }
+    fn versions_are_tried_agreed_to_gone_back_from_and_taken_away(stage: &Stage) {
+        let site = stage.site(versions::CONFIG);
+        let versions = versions::deploy(&site);
+        let host = Host::start(&site);
+        drive("versions", &site, name(stage), &json!({ "versions": versions }));
+        host.stop();
+    }
+    fn charts_show_what_ends_without_being_told_to(stage: &Stage) {
+        let site = stage.site(&QUEUES.replace("metrics-points = 1440\n", "").replace("metrics-points = 60\n", ""));
+        let host = Host::start(&site);
+        drive("charts", &site, name(stage), &json!({}));
         host.stop();
     }
     fn pages_keep_up_by_themselves(stage: &Stage) {
@@ -161,6 +176,15 @@ fn without_a_script_everything_is_there() {
     let site = stage.site(QUEUES);
     let host = Host::start(&site);
     drive("bare", &site, "bare", &json!({}));
+    host.stop();
+}
+
+#[test]
+fn everything_is_reached_by_the_keyboard() {
+    let stage = Stage::embedded();
+    let site = stage.site(QUEUES);
+    let host = Host::start(&site);
+    drive("keyboard", &site, "keyboard", &json!({}));
     host.stop();
 }
 

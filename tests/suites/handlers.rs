@@ -3,9 +3,11 @@
 mod canary;
 mod files;
 mod fleet;
+mod full;
 mod guest;
 mod memory;
 mod pinned;
 mod quarantine;
 mod registry;
+mod stacks;
 mod trust;

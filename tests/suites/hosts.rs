@@ -1,6 +1,7 @@
 //! The hosts of a fleet, and what the API does while the store is away: the real program, told by the real commands.
 
 mod schema;
+mod secrets;
 mod spool;
 
 use jobcell_tests::{Host, Site, wait};
@@ -64,6 +65,47 @@ fn the_api_reads_the_configuration_again_or_tells_every_fault() {
     let told = Value::Array(faults.clone()).to_string();
     assert!(told.contains("nonsense") && told.contains("grace"), "{told}");
     assert_eq!(host.get("/readyz").unwrap().0, 200);
+}
+
+#[test]
+fn a_handler_from_files_shows_what_every_host_made_of_its_own_and_what_this_one_grants() {
+    let stage = Stage::redis();
+    let (one, other) = (stage.site(BASIC), stage.site(&BASIC.replace("${basic}", "mine.wasm")));
+    // Another build of the same: a custom section more.
+    let mut build = std::fs::read(jobcell_tests::artifacts::guest("basic")).unwrap();
+    build.extend([0, 6, 5]);
+    build.extend(*b"build");
+    other.write("mine.wasm", &build);
+    let (host, beside) = (Host::start(&one), Host::start(&other));
+    let shown = || -> Value { serde_json::from_str(&host.get("/api/v1/handlers/basic").unwrap().1).unwrap() };
+    let handler = wait::until("both hosts are shown", || {
+        Some(shown()).filter(|handler| handler["hosts"].as_array().is_some_and(|hosts| hosts.len() == 2))
+    });
+    let states: Vec<&Value> =
+        handler["hosts"].as_array().unwrap().iter().map(|host| &host["state"]).collect();
+    assert_eq!(states, [&json!("current"), &json!("lagging")], "{handler}");
+    assert_eq!(handler["hosts"][1]["lag"], "its own source has another version");
+    let page = host.get("/handlers/basic").unwrap().1;
+    assert!(
+        page.contains("Each host reads this source for itself") && page.contains("Its own source"),
+        "{page}"
+    );
+
+    assert_eq!((&handler["granted"], &handler["limits"]["memoryBytes"]), (&json!([]), &json!(64 << 20)));
+    one.write_config(&format!(
+        "{}\nlimits = {{ memory = \"32MiB\" }}\n[handlers.basic.grants]\ncache = true\n",
+        one.config()
+    ));
+    let (status, body) = host.request("POST", "/api/v1/reload", &[], None).unwrap();
+    assert_eq!(status, 200, "{body}");
+    let handler = shown();
+    assert_eq!(
+        (&handler["granted"], &handler["limits"]["memoryBytes"]),
+        (&json!(["cache"]), &json!(32 << 20)),
+        "{handler}"
+    );
+    beside.stop();
+    host.stop();
 }
 
 #[test]

@@ -17,4 +17,5 @@ mod queues;
 mod receipts;
 mod refusals;
 mod replays;
+mod results;
 mod schedules;

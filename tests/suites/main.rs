@@ -4,9 +4,12 @@
 //! - `interop`: the real BullMQ as producer, observer and fellow worker;
 //! - `dashboard`: its pages in a real browser;
 //! - `faults`: what goes wrong in production, and that nothing is lost by it;
+//! - `troubles`: every error and trouble that people have with Redis and queues, and what the program says of it;
 //! - `handlers`: versions that change while the queue runs;
 //! - `cells`: hostile artifacts and guests, which the program is to hold;
 //! - `operate`: what operators stand on: metrics, alerts, traces, logs, deployment files, the runbook;
+//! - `storage`: blobs over the real S3 protocol;
+//! - `examples`: the stories of `examples`, told as their READMEs say;
 //! - `deploy`: versions of handlers, from the command line to the job that runs on them;
 //! - `hosts`: the fleet, the API while the store is away, the API against its own document;
 //! - `peers`: the harness against itself, so that a red suite is not the peers' fault.
@@ -16,6 +19,7 @@
 mod cells;
 mod dashboard;
 mod deploy;
+mod examples;
 mod faults;
 mod handlers;
 mod hosts;
@@ -24,3 +28,5 @@ mod jobs;
 mod operate;
 mod peers;
 mod stage;
+mod storage;
+mod troubles;

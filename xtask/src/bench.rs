@@ -10,7 +10,7 @@ use crate::{machine, npm, step};
 /// Builds everything in release, then runs the measuring program with these arguments.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<ExitCode> {
     machine::ensure(&[machine::WASM_TARGET, machine::REDIS, machine::NODE, machine::NPM])?;
-    npm::ensure(workspace)?;
+    npm::ensure_peers(workspace)?;
     workspace.build_guests()?;
     workspace.build_release_host()?;
     let mut build = workspace.cargo("build");
@@ -26,7 +26,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<Exit
         .current_dir(&workspace.root)
         .env("JOBCELL_BIN", workspace.release_host())
         .env("JOBCELL_GUESTS", workspace.guests())
-        .env("JOBCELL_INTEROP", npm::folder(workspace))
+        .env("JOBCELL_INTEROP", npm::peers(workspace))
         .env("JOBCELL_RELEASE", &release)
         .status()
         .context("starting the measuring program")?;

@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod example;
 mod fuzz;
 mod machine;
 mod npm;
@@ -13,6 +14,7 @@ mod picture;
 mod programs;
 mod python;
 mod step;
+mod storage;
 mod suites;
 mod workspace;
 
@@ -29,6 +31,9 @@ Commands:
   demo  [--serve] [--redis URL]    build everything and run the donation flow, job by job
         --serve                    leave the host running afterwards and print its address
         --redis URL                use this Redis instead of the embedded store
+  example NAME [--serve]           build everything and run an example: campaigns, content-backend, donations, studio,
+                                   tenant-jobs
+        --serve                    leave its host running afterwards and print the address
   test  [FILTER] [-- ARGS]         run every suite; FILTER and ARGS go to the test programs
   bench [NAME…] [--rounds N] [--jobs N]
                                    measure side by side with the peers; names: cell, throughput, latency, memory
@@ -64,6 +69,7 @@ fn run(args: &[String]) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::find()?;
     match command.as_str() {
         "demo" => demo::run(&workspace, &demo::Options::parse(rest)?),
+        "example" => example::run(&workspace, rest),
         "test" => suites::run(&workspace, rest),
         "bench" => bench::run(&workspace, rest),
         "fuzz" => fuzz::run(&workspace, rest),

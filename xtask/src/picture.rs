@@ -14,7 +14,7 @@ const TEST: &str = "dashboard::the_picture_of_the_readme";
 /// Builds the host, has the test take the picture, and puts that into `docs`.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<ExitCode> {
     machine::ensure(&[machine::WASM_TARGET, machine::NODE, machine::NPM, machine::CHROMIUM])?;
-    npm::ensure(workspace)?;
+    npm::ensure_peers(workspace)?;
     workspace.build_guests()?;
     workspace.build_host()?;
     let mut command = workspace.cargo("test");
@@ -22,7 +22,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<ExitCode> {
         .args(["--package", "jobcell-tests", "--test", "suites", "--", "--exact", TEST])
         .env("JOBCELL_GUESTS", workspace.guests())
         .env("JOBCELL_BIN", workspace.host())
-        .env("JOBCELL_INTEROP", npm::folder(workspace));
+        .env("JOBCELL_INTEROP", npm::peers(workspace));
     step::run("taking the picture", &mut command)?;
     let (taken, shown) = (
         workspace.root.join("target/tests/dashboard/picture.png"),

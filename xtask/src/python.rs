@@ -27,7 +27,7 @@ fn folder(workspace: &Workspace) -> PathBuf {
 /// # Errors
 /// When Python or pip fails.
 pub(crate) fn ensure(workspace: &Workspace) -> anyhow::Result<()> {
-    let (folder, list) = (folder(workspace), npm::folder(workspace).join("requirements.txt"));
+    let (folder, list) = (folder(workspace), npm::peers(workspace).join("requirements.txt"));
     let wanted = fingerprint(&list)?;
     // An environment whose Python was upgraded away under it has a link that leads nowhere.
     let has_interpreter = interpreter(workspace).exists();

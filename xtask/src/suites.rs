@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::programs::{Programs, Shown};
 use crate::workspace::Workspace;
-use crate::{machine, npm, parity, python, step};
+use crate::{machine, npm, parity, python, step, storage};
 
 /// Failed tests that are run again. More than that have a cause in common.
 const RETRIED_MAX: usize = 12;
@@ -21,8 +21,10 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> anyhow::Result<Exit
     let started = Instant::now();
     machine::ensure(&[machine::WASM_TARGET, machine::REDIS, machine::NODE, machine::NPM, machine::PYTHON])?;
     machine::ensure(&[machine::REGISTRY, machine::CHROMIUM])?;
-    npm::ensure(workspace)?;
+    npm::ensure_peers(workspace)?;
+    npm::ensure_examples(workspace)?;
     python::ensure(workspace)?;
+    storage::ensure(workspace)?;
     workspace.build_guests()?;
     workspace.build_host()?;
     workspace.build_rust_peer()?;
@@ -101,9 +103,10 @@ fn test_command(workspace: &Workspace) -> Command {
         .arg("--workspace")
         .env("JOBCELL_GUESTS", workspace.guests())
         .env("JOBCELL_BIN", workspace.host())
-        .env("JOBCELL_INTEROP", npm::folder(workspace))
+        .env("JOBCELL_INTEROP", npm::peers(workspace))
         .env("JOBCELL_PYTHON", python::interpreter(workspace))
         .env("JOBCELL_RUST_AGENT", workspace.rust_peer())
+        .env("JOBCELL_STORAGE", storage::program(workspace))
         .env("JOBCELL_PARITY", parity::results(workspace));
     command
 }

@@ -10,7 +10,7 @@ use crate::step;
 
 /// Folders whose packages are guests: every package directly inside that is a library for others to load is built for
 /// the cell. A package that only carries guests is not.
-const GUEST_FOLDERS: [&str; 2] = ["plugins", "tests/guests"];
+const GUEST_FOLDERS: [&str; 4] = ["plugins", "examples", "examples/studio", "tests/guests"];
 
 /// The checkout this program was built from.
 pub(crate) struct Workspace {
@@ -50,6 +50,24 @@ impl Workspace {
         command
     }
 
+    /// The names of the examples, in order.
+    ///
+    /// # Errors
+    /// When their folder cannot be read.
+    pub(crate) fn examples(&self) -> anyhow::Result<Vec<String>> {
+        let folder = self.root.join("examples");
+        let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.path().join("story.mjs").is_file() {
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// Where the guests' components are, one `.wasm` each.
     pub(crate) fn guests(&self) -> PathBuf {
         self.target.join("wasm32-wasip2").join("guest")
@@ -86,7 +104,7 @@ impl Workspace {
         step::run("building the BullMQ peer in Rust", &mut command)
     }
 
-    /// Builds every guest: the handlers in `plugins` and the ones that tests use.
+    /// Builds every guest: the handlers in `plugins` and `examples`, and the ones that tests use.
     ///
     /// # Errors
     /// When one does not build.

@@ -197,6 +197,12 @@ impl AttemptIo {
         self.state().tape.take()
     }
 
+    /// Whether the run that begins next is answered from a recording.
+    #[must_use]
+    pub fn is_played(&self) -> bool {
+        matches!(self.state().tape, Some(Tape::Play(_)))
+    }
+
     /// Adds a line to the job's log. Over the limits it is cut or dropped, which one more line then says.
     pub fn log(&self, line: &str) {
         let redacted = self.redact.get().and_then(|redact| {

@@ -85,6 +85,13 @@ pub enum Event {
         /// The capability.
         capability: &'static str,
     },
+    /// A kept result was looked for, for an attempt ([`crate::results`]).
+    Results {
+        /// The handler.
+        handler: String,
+        /// What came of it.
+        found: Found,
+    },
     /// A handler changed while the host runs. What it starts with is no change.
     Swapped {
         /// The handler.
@@ -92,6 +99,38 @@ pub enum Event {
         /// How.
         kind: SwapKind,
     },
+}
+
+/// What came of looking for a kept result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// There was one: nothing was run.
+    Hit,
+    /// There was none: the attempt runs.
+    Miss,
+    /// Another job computes it: this one was given back for a moment.
+    Wait,
+    /// Not looked for: the producer asked for a fresh one, or the job has no content to look by. The attempt runs.
+    Bypass,
+    /// The cache did not answer. The attempt runs.
+    Error,
+}
+
+impl Found {
+    /// Everything that can come of it.
+    pub const ALL: [Self; 5] = [Self::Hit, Self::Miss, Self::Wait, Self::Bypass, Self::Error];
+
+    /// As a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Wait => "wait",
+            Self::Bypass => "bypass",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// How a handler of a running host changed.

@@ -110,6 +110,9 @@ pub struct HostHandler {
     /// Why it does not run what is wanted; none when it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<String>,
+    /// Those of the versions wanted that it cannot run until something about it or them is changed; `lag` says why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refuses: Vec<String>,
     /// The revision of the handler's desired state that it has acted on.
     pub generation: u64,
     /// What became of attempts since the host started, by version.

@@ -4,6 +4,9 @@
 //! that fills a table and the one that reads it are seldom the same. What only one handler may see is kept in a bucket
 //! that only this one is granted, or in its [cache](crate::cache).
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
@@ -13,6 +16,16 @@ use crate::names::key_part;
 /// The whole name of a bucket: its tenant's and its own. No two tenants have one in common, whatever they are called.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Bucket(String);
+
+/// Keys that other programs use as well: all that begin so, with plain texts under them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRange {
+    /// What they begin with; [`KeyRange::TENANT`] in it stands for the tenant of the job, as keys spell it.
+    pub prefix: String,
+    /// How long a value lives after it was set, and a counter after it was made. Without it a value that is set keeps the
+    /// lifetime that its key has, and a new one stays.
+    pub ttl: Option<Duration>,
+}
 
 /// What a value was when somebody looked, in 20 bytes: what [`KeyValue::swap`] compares.
 ///
@@ -39,6 +52,9 @@ pub enum KeyValueError {
     /// The value under the key is not a number, or the sum leaves 64 bits.
     #[error("the value under {0:?} cannot be counted with: it is not a whole number of 64 bits")]
     NotANumber(String),
+    /// What was asked cannot be done there, whenever it is asked; the text says what else to do.
+    #[error("{0}")]
+    Rejected(String),
     /// Anything else.
     #[error("the key-value store failed: {0}")]
     Other(String),
@@ -74,6 +90,14 @@ pub trait KeyValue: Send + Sync + 'static {
         seen: Option<Fingerprint>,
         value: Bytes,
     ) -> Result<bool, KeyValueError>;
+
+    /// The same over keys that other programs use too. Of a [`Bucket`] only the tenant counts there, and a listing is in
+    /// no order, may give a key twice, and may be refused. None where nobody else reaches the store, so that such a
+    /// bucket is kept like any other.
+    fn range(&self, range: &KeyRange) -> Option<Arc<dyn KeyValue>> {
+        let _ = range;
+        None
+    }
 }
 
 // === impl Bucket ===
@@ -89,6 +113,31 @@ impl Bucket {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Its tenant, so written that nothing in it is a separator of anything.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
+}
+
+// === impl KeyRange ===
+
+impl KeyRange {
+    /// Stands for the tenant in a prefix.
+    pub const TENANT: &'static str = "{tenant}";
+
+    /// Whether each tenant has keys of its own.
+    #[must_use]
+    pub fn is_by_tenant(&self) -> bool {
+        self.prefix.contains(Self::TENANT)
+    }
+
+    /// What the keys of this bucket begin with.
+    #[must_use]
+    pub fn prefix_of(&self, bucket: &Bucket) -> String {
+        self.prefix.replace(Self::TENANT, bucket.tenant())
     }
 }
 
@@ -132,6 +181,17 @@ mod tests {
             }
         }
         assert_eq!(Bucket::new(None, "a"), Bucket::new(Some(""), "a"));
+    }
+
+    #[test]
+    fn a_range_puts_the_tenant_where_it_was_asked_for_and_in_no_way_that_leads_elsewhere() {
+        let range = KeyRange { prefix: "cms:{tenant}:".to_owned(), ttl: None };
+        let prefix = |tenant| range.prefix_of(&Bucket::new(Some(tenant), "feeds"));
+        assert_eq!(prefix("acme"), "cms:acme:");
+        assert_eq!(prefix("a:b*{tenant}"), "cms:a%3Ab%2A%7Btenant%7D:");
+        let all = KeyRange { prefix: "feed:".to_owned(), ttl: None };
+        assert_eq!(all.prefix_of(&Bucket::new(Some("acme"), "feeds")), "feed:");
+        assert!(range.is_by_tenant() && !all.is_by_tenant());
     }
 
     #[test]

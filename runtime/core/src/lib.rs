@@ -26,6 +26,7 @@ pub mod outcome;
 pub mod publish;
 pub mod receipt;
 pub mod recordings;
+pub mod results;
 pub mod runner;
 pub mod schedule;
 pub mod shadow;

@@ -72,6 +72,9 @@ pub struct JobOptions {
     /// Ours: whose job this is; separates caches and live updates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// Ours: a result that was kept is not taken; what this job comes to is kept in its place.
+    #[serde(skip_serializing_if = "is_false", deserialize_with = "truthy")]
+    pub fresh: bool,
     /// Ours: how far the job is from its producer. A handler's job has that of the job the handler ran for, and one.
     #[serde(skip_serializing_if = "is_zero", deserialize_with = "whole")]
     pub depth: u64,

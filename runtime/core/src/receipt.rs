@@ -36,6 +36,12 @@ pub struct Receipt {
     /// Limits used to 80 % or more, and those that refused something.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub near: Vec<Near>,
+    /// Nothing was run: the result is that of another job with the same content ([`crate::results`]).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cached: bool,
+    /// That job, as `QUEUE/ID`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub computed_by: Option<String>,
     /// Bytes written into the job's log.
     #[serde(skip_serializing_if = "is_zero")]
     pub log_bytes: u64,
@@ -359,8 +365,9 @@ mod tests {
         HostCall::ALL.into_iter().for_each(|kind| receipt.host_calls.count(kind));
         (receipt.cpu_us, receipt.start_us, receipt.memory_peak_bytes) = (1, 1, 1);
         (receipt.log_bytes, receipt.log_bytes_dropped, receipt.log_lines_dropped) = (1, 1, 1);
+        (receipt.cached, receipt.computed_by) = (true, Some("q/1".to_owned()));
         let serde_json::Value::Object(fields) = serde_json::to_value(&receipt).unwrap() else { panic!() };
-        assert_eq!(fields.len(), 11);
+        assert_eq!(fields.len(), 13);
         let mut names: Vec<&str> = StopCause::ALL.map(StopCause::as_str).to_vec();
         names.extend(HostCall::ALL.map(HostCall::as_str));
         names.extend(fields.keys().map(String::as_str));

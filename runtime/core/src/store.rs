@@ -9,6 +9,7 @@
 mod admin;
 mod cancel;
 mod claim;
+mod elsewhere;
 mod error;
 mod finish;
 mod flow;
@@ -27,6 +28,7 @@ pub use cancel::{CANCELLED, Cancelled};
 pub use claim::{
     Claim, ClaimRequest, Claimed, Malformed, RateLimit, Recovered, StallPolicy, Token, Waiter, Wake,
 };
+pub use elsewhere::{Elsewhere, Stray, StrayPlace};
 pub use error::StoreError;
 pub use finish::{CrashNote, Finish, FinishReply, ReceiptNote, Refusal, Verdict};
 pub use flow::{AddedFlow, FLOW_BYTES_MAX, FLOW_DEPTH_MAX, FLOW_JOBS_MAX, Flow, FlowJob};

@@ -92,6 +92,11 @@ impl Runner for Tap {
         let recorder = Arc::new(Recorder::new(bytes_max, self.clock.now(), (self.entropy)()));
         attempt.io.set_tape(Tape::Record(Arc::clone(&recorder)));
         let report = self.runner.run(attempt.clone()).await;
+        if attempt.io.take_tape().is_some() {
+            // Nobody took it: no cell was made, and there is nothing to see. The result was kept from another job, or one
+            // that computes it is waited for.
+            return report;
+        }
         let recording = Arc::new(recorder.finish());
         if let Some(shadow) = &self.shadow
             && shadow.takes(&attempt.queue, &attempt.job)

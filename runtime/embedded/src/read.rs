@@ -1,6 +1,7 @@
 //! Reading, beside the writer: every read sees one whole state of the store.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use jobcell_core::keyvalue::Keys;
@@ -126,6 +127,45 @@ impl View {
         let skip = usize::try_from(offset).unwrap_or(usize::MAX);
         let take = usize::try_from(limit.min(PAGE_MAX)).unwrap_or(usize::MAX);
         entries.skip(skip).take(take).map(|entry| job_id(entry?.1.value())).collect()
+    }
+
+    /// The jobs of a state behind this one; none where it is not in that state.
+    pub(crate) fn list_behind(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        behind: &JobId,
+        limit: u64,
+    ) -> Result<Option<Vec<Job>>> {
+        let Some(queue) = self.queue(queue)? else { return Ok(None) };
+        let number = queue.number;
+        let Some(record) = self.record(number, behind)?.filter(|record| record.state() == state) else {
+            return Ok(None);
+        };
+        let (places, at) = (self.read.open_table(schema::PLACES)?, record.place().key(number));
+        let take = usize::try_from(limit.min(PAGE_MAX)).unwrap_or(usize::MAX);
+        let (first, last) = schema::all(number, state).into_inner();
+        let ids: Vec<JobId> = if state.is_finished() {
+            let before = places.range(first..at)?.rev().take(take);
+            before.map(|entry| job_id(entry?.1.value())).collect::<Result<_>>()?
+        } else {
+            let after = places.range((Bound::Excluded(at), Bound::Included(last)))?.take(take);
+            after.map(|entry| job_id(entry?.1.value())).collect::<Result<_>>()?
+        };
+        let mut jobs = Vec::with_capacity(ids.len());
+        for id in ids {
+            jobs.extend(self.job(number, &id)?);
+        }
+        Ok(Some(jobs))
+    }
+
+    /// How many delayed jobs are due, counted no further than `most`.
+    pub(crate) fn count_due(&self, queue: &QueueName, now: u64, most: u64) -> Result<u64> {
+        let Some(queue) = self.queue(queue)? else { return Ok(0) };
+        let places = self.read.open_table(schema::PLACES)?;
+        let due = places.range(schema::up_to(queue.number, JobState::Delayed, now))?;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Ok(due.take(most).count() as u64)
     }
 
     pub(crate) fn counts(&self, queue: &QueueName) -> Result<Counts> {

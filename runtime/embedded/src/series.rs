@@ -68,7 +68,7 @@ pub(crate) fn read(
     page_max: u64,
 ) -> Result<Series> {
     let number = queue.number;
-    let Some(Head { total, written, before: _, length }) = head(queue, state).clone() else {
+    let Some(Head { total, written, before, length }) = head(queue, state).clone() else {
         return Ok(Series::default());
     };
     let newest = written / MINUTE_MS;
@@ -78,5 +78,5 @@ pub(crate) fn read(
         let minute = newest.saturating_sub(back + 1);
         points.push(table.get((number, code(state), minute))?.map_or(0, |count| count.value()));
     }
-    Ok(Series { total, last: Some(written), points, length })
+    Ok(Series { total, last: Some(written), points, length, current: total.saturating_sub(before) })
 }

@@ -387,7 +387,7 @@ fn wrong_state(version: &Version, what: &'static str, fix: &str) -> Refusal {
 fn impossible(version: &Version, what: &'static str) -> Refusal {
     let why = &version.why;
     let fix = match version.state {
-        State::Refused => format!("no host can run it ({why}); mend it and deploy the new build"),
+        State::Refused => format!("no host can run it ({why}); mend that and deploy it"),
         State::Quarantined => format!("it broke jobs ({why}); deploy a mended build, or release it"),
         State::Active => "it takes the jobs already".to_owned(),
         State::Canary => "it is the canary; promote it or roll it back".to_owned(),

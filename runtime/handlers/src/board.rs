@@ -25,11 +25,15 @@ struct Standing {
     loading: Option<Digest>,
     /// Why what is wanted does not run.
     lag: Option<String>,
+    /// Of what is wanted, what cannot be run here until something is changed.
+    refuses: Vec<Digest>,
     /// Why nothing new can be had from the source.
     source: Option<String>,
     generation: u64,
     /// Whether a version takes no more jobs and is not known to run none.
     is_winding_down: bool,
+    /// Versions that take no new jobs and still run some, as the fleet was last told.
+    draining: Vec<Digest>,
     /// What was last taken from the source.
     taken: Option<Digest>,
     /// Versions that came from the source and cannot be used, and why, in sentences.
@@ -84,6 +88,16 @@ impl Board {
         self.set(handler, |standing| &mut standing.lag, lag)
     }
 
+    /// Notes which of the versions wanted cannot be run here until something is changed.
+    pub(crate) fn set_refuses(&self, handler: &str, versions: Vec<Digest>) {
+        self.set(handler, |standing| &mut standing.refuses, versions);
+    }
+
+    /// Whether this host cannot run something that is wanted.
+    pub(crate) fn refuses(&self, handler: &str) -> bool {
+        self.handlers().get(handler).is_some_and(|standing| !standing.refuses.is_empty())
+    }
+
     /// Notes why nothing new can be had from the source. True when that is news.
     pub(crate) fn set_source_fault(&self, handler: &str, fault: Option<String>) -> bool {
         self.set(handler, |standing| &mut standing.source, fault)
@@ -97,6 +111,11 @@ impl Board {
     /// Notes whether some version takes no more jobs and is not known to run none.
     pub(crate) fn set_winding_down(&self, handler: &str, is: bool) {
         self.handlers().entry(handler.to_owned()).or_default().is_winding_down = is;
+    }
+
+    /// Notes which versions take no new jobs and still run some: others wait to hear of their ends.
+    pub(crate) fn set_draining(&self, handler: &str, versions: Vec<Digest>) {
+        self.set(handler, |standing| &mut standing.draining, versions);
     }
 
     /// Whether some version takes no more jobs and is not known to run none.
@@ -175,6 +194,7 @@ impl Standing {
             draining: draining.iter().map(Digest::to_string).collect(),
             loading: self.loading.map(|digest| digest.to_string()),
             lag: self.lag(),
+            refuses: self.refuses.iter().map(Digest::to_string).collect(),
             generation: self.generation,
             counts: self
                 .tallies

@@ -84,8 +84,8 @@ pub enum Command {
         /// The version.
         digest: Digest,
     },
-    /// No host can run it: for reasons that lie in its bytes. Where it was made active before any host admitted it, the
-    /// previous version takes the jobs again.
+    /// No host can run it: for reasons that lie in its bytes, or for those of every host there is. Where it was made active
+    /// before any host admitted it, the previous version takes the jobs again.
     Refuse {
         /// The version.
         digest: Digest,

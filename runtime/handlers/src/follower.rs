@@ -45,6 +45,9 @@ const MISSING_MAX: usize = 256;
 /// How long the store may take to say what is wanted.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between a version that is wanted and why another one runs.
+pub(crate) const CANNOT: &str = " cannot be run here: ";
+
 /// What the followers of one host share.
 pub(crate) struct Stage {
     pub(crate) registry: Arc<Registry>,
@@ -72,6 +75,8 @@ pub(crate) struct Follower {
     missing: BTreeSet<String>,
     /// Versions that the loader refused, and why: it would say the same again.
     refused: BTreeMap<Digest, String>,
+    /// Of the versions wanted, those that cannot be run here until something is changed, whoever found that out.
+    unable: BTreeSet<Digest>,
     /// Versions at fault that the catalog has heard of.
     told: HashSet<Digest>,
     /// Versions in place that were loaded under another configuration: they run until they are loaded anew.
@@ -120,6 +125,7 @@ impl Follower {
             faulty: Vec::new(),
             missing: BTreeSet::new(),
             refused: BTreeMap::new(),
+            unable: BTreeSet::new(),
             told: HashSet::new(),
             stale: Vec::new(),
             tapped: Tapped::default(),
@@ -247,10 +253,15 @@ impl Follower {
         let name = self.plan.name.clone();
         self.forget_unknown(desired);
         let reached = self.load_wanted(desired).await;
+        let canary = desired.canary.as_ref().map(|canary| canary.digest);
+        let wanted = [desired.active, canary];
+        self.unable.retain(|digest| wanted.contains(&Some(*digest)));
+        self.stage.board.set_refuses(&name, self.unable.iter().copied().collect());
         self.stage.board.set_loading(&name, None);
         self.stage.board.set_generation(&name, generation);
         let draining = desired.versions.iter().any(|version| version.state == State::Draining);
         self.stage.board.set_winding_down(&name, draining);
+        self.stage.board.set_draining(&name, self.stage.registry.draining(&name));
         self.note_unusable(desired);
         let turn = match reached {
             Ok(()) => {
@@ -385,11 +396,18 @@ impl Follower {
 
     async fn have_or_load(&mut self, digest: Digest, desired: &Desired) -> Result<Slot, LoadError> {
         if let Some(slot) = self.have(digest) {
+            self.unable.remove(&digest);
             return Ok(slot);
         }
         let loaded = self.load(digest, desired).await;
-        if let Err(fault) = &loaded {
-            self.tell_refused(digest, desired, fault).await;
+        match &loaded {
+            Ok(_) => _ = self.unable.remove(&digest),
+            Err(fault) => {
+                if fault.blame() != Blame::Passing {
+                    self.unable.insert(digest);
+                }
+                self.tell_refused(digest, desired, fault).await;
+            }
         }
         loaded.map(Slot::plain)
     }
@@ -509,7 +527,7 @@ impl Follower {
 
 /// Why a host lags that runs another version than the one that is wanted.
 fn instead(runs: Digest, wanted: Digest, fault: &LoadError) -> String {
-    format!("runs {} because {} cannot be run here: {}", runs.short(), wanted.short(), fault.reason())
+    format!("runs {} because {}{CANNOT}{}", runs.short(), wanted.short(), fault.reason())
 }
 
 /// Whether this host may believe the artifact.

@@ -1,7 +1,8 @@
-//! Judges canaries by what all hosts say of them, and notes when a version's last job has ended anywhere.
+//! Judges canaries by what all hosts say of them, and notes when a version's last job has ended anywhere, and when every
+//! host refuses one.
 //!
-//! Every host judges by itself and comes to the same: the first to write its verdict down over the state that it saw
-//! has done it for all.
+//! Every host judges canaries by itself and comes to the same: the first to write its verdict down over the state that it
+//! saw has done it for all. The rest is the matter of one host, the first by its id.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,19 +11,24 @@ use std::time::Duration;
 use jobcell_core::documents::{Documents, Folder};
 use jobcell_core::fleet::{HEARTBEAT, HostHandler, HostStatus};
 use jobcell_core::{Clock, Millis};
-use tokio::time::{sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::canary::{Verdict, Window, judge};
 use crate::catalog::{Catalog, CatalogError};
 use crate::controller::Catalogs;
 use crate::desired::{Command, Desired};
 use crate::digest::Digest;
-use crate::follower::Stage;
+use crate::follower::{CANNOT, Stage};
 use crate::plan::Plan;
 use crate::version::State;
 
 /// Between two looks: hosts say something new that often.
 const LOOK: Duration = HEARTBEAT;
+/// The first look after something has changed on this host, where it is the one to write such things down.
+const SOON: Duration = Duration::from_millis(250);
+/// How long every host must have refused a version: one that is being given what it lacks may be on its way.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
 /// How long the store may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -40,6 +46,16 @@ pub(crate) struct Judge {
 /// What the hosts say, this one's own as it is now.
 type Hosts = BTreeMap<String, BTreeMap<String, HostHandler>>;
 
+/// What is remembered from one look to the next.
+#[derive(Default)]
+struct Memory {
+    canaries: HashMap<String, Followed>,
+    /// Versions that every host refuses, by handler, and since when.
+    refused: HashMap<String, (Digest, Instant)>,
+    /// Whether this host is not the one to write down what ends, or is refused.
+    is_other: bool,
+}
+
 /// One canary that is followed.
 struct Followed {
     digest: Digest,
@@ -52,16 +68,23 @@ struct Followed {
 impl Judge {
     /// Goes on until it is dropped.
     pub(crate) async fn run(self) {
-        let mut followed: HashMap<String, Followed> = HashMap::new();
+        let mut memory = Memory::default();
+        let mut changes = self.stage.board.listen();
+        let mut pause = LOOK;
         loop {
-            sleep(LOOK).await;
+            tokio::select! {
+                () = sleep(pause) => pause = (pause * 2).min(LOOK),
+                () = soon_after(&mut changes), if !memory.is_other => pause = SOON,
+            }
             let plans: Vec<&Plan> = self.plans.iter().filter(|plan| self.is_due(&plan.name)).collect();
-            followed.retain(|name, _| plans.iter().any(|plan| plan.name == *name));
+            memory.canaries.retain(|name, _| plans.iter().any(|plan| plan.name == *name));
+            memory.refused.retain(|name, _| plans.iter().any(|plan| plan.name == *name));
             if plans.is_empty() {
                 continue;
             }
             let is_any_shared = plans.iter().any(|plan| plan.is_shared());
             let Some(fleet) = self.hosts(is_any_shared).await else { continue };
+            memory.is_other = is_any_shared;
             for plan in plans {
                 let own: Hosts;
                 let hosts = if plan.is_shared() {
@@ -74,7 +97,7 @@ impl Judge {
                         .collect();
                     &own
                 };
-                self.look(plan, hosts, &mut followed).await;
+                self.look(plan, hosts, &mut memory).await;
             }
         }
     }
@@ -82,7 +105,7 @@ impl Judge {
     /// Whether there is something to judge about the handler.
     fn is_due(&self, handler: &str) -> bool {
         let has_canary = self.stage.registry.slots(handler).is_some_and(|slots| slots.canary.is_some());
-        has_canary || self.stage.board.is_winding_down(handler)
+        has_canary || self.stage.board.is_winding_down(handler) || self.stage.board.refuses(handler)
     }
 
     /// What every host says of its handlers. None when the store does not tell.
@@ -100,13 +123,20 @@ impl Judge {
         Some(hosts)
     }
 
-    async fn look(&self, plan: &Plan, hosts: &Hosts, followed: &mut HashMap<String, Followed>) {
+    async fn look(&self, plan: &Plan, hosts: &Hosts, memory: &mut Memory) {
         let catalog = if plan.is_shared() { &self.catalogs.shared } else { &self.catalogs.local };
         let desired = timeout(PATIENCE, catalog.desired(&plan.name)).await;
         let Ok(Ok(Some((generation, desired)))) = desired else { return };
-        self.judge(plan, catalog, generation, &desired, hosts, followed).await;
-        if plan.is_shared() {
-            self.note_drained(plan, catalog, generation, &desired, hosts).await;
+        self.judge(plan, catalog, generation, &desired, hosts, &mut memory.canaries).await;
+        if !plan.is_shared() {
+            return;
+        }
+        // One host does the rest, so that the others need not try.
+        let Some(statuses) = self.fleet_of(plan, hosts) else { return };
+        memory.is_other = false;
+        if statuses.iter().all(|status| status.generation >= generation) {
+            self.note_drained(plan, catalog, &desired, &statuses).await;
+            self.note_refused(plan, catalog, generation, &desired, &statuses, &mut memory.refused).await;
         }
     }
 
@@ -174,19 +204,14 @@ impl Judge {
         (first == Some(&self.host)).then_some(statuses)
     }
 
-    /// Says which versions run nowhere any more. One host does it, so that the others need not try.
+    /// Says which versions run nowhere any more.
     async fn note_drained(
         &self,
         plan: &Plan,
         catalog: &Catalog,
-        generation: u64,
         desired: &Desired,
-        hosts: &Hosts,
+        statuses: &[&HostHandler],
     ) {
-        let Some(statuses) = self.fleet_of(plan, hosts) else { return };
-        if statuses.iter().any(|status| status.generation < generation) {
-            return;
-        }
         let runs = |digest: &str| {
             statuses.iter().any(|status| {
                 let places = [&status.active, &status.canary];
@@ -202,6 +227,61 @@ impl Judge {
             }
         }
     }
+
+    /// Says which version every host refuses, where another one does its work already: what is wanted is then told as it
+    /// is. Where no other can, the jobs wait for a host that can run it.
+    async fn note_refused(
+        &self,
+        plan: &Plan,
+        catalog: &Catalog,
+        generation: u64,
+        desired: &Desired,
+        statuses: &[&HostHandler],
+        refused: &mut HashMap<String, (Digest, Instant)>,
+    ) {
+        let Some(digest) = refused_by_all(desired, statuses) else {
+            refused.remove(&plan.name);
+            return;
+        };
+        let now = Instant::now();
+        let since = refused.entry(plan.name.clone()).or_insert((digest, now));
+        if since.0 != digest {
+            *since = (digest, now);
+        }
+        if since.1.elapsed() < REFUSED_FOR {
+            return;
+        }
+        let lag = statuses.iter().find_map(|status| status.lag.as_deref()).unwrap_or_default();
+        let lag = lag.split_once(CANNOT).map_or(lag, |(_, reason)| reason);
+        let why = match statuses.len() {
+            1 => format!("the only host refuses it: {lag}"),
+            hosts => format!("all {hosts} hosts refuse it: {lag}"),
+        };
+        tracing::warn!(handler = plan.name, version = digest.short(), why, "no host runs the version");
+        let refuse = Command::Refuse { digest, why };
+        let done = catalog.apply(&plan.name, refuse, &self.stage.who, Some(generation)).await;
+        note(&plan.name, done.map(drop));
+    }
+}
+
+/// The version wanted that no host has ever run and that every host refuses, where there is another one to do its work.
+fn refused_by_all(desired: &Desired, statuses: &[&HostHandler]) -> Option<Digest> {
+    let canary = desired.canary.as_ref().map(|canary| canary.digest);
+    let active = desired.active.filter(|_| desired.previous.is_some());
+    let is_refused = |digest: &Digest| {
+        let is_new = desired.version(digest).is_some_and(|version| version.admitted_at.is_none());
+        let text = digest.to_string();
+        is_new && !statuses.is_empty() && statuses.iter().all(|status| status.refuses.contains(&text))
+    };
+    [canary, active].into_iter().flatten().find(is_refused)
+}
+
+/// Comes back a moment after something has changed; what changes together is looked at together.
+async fn soon_after(changes: &mut watch::Receiver<u64>) {
+    if changes.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    sleep(SOON).await;
 }
 
 /// Somebody else was faster, or the store is away: the next look sees what there is then.

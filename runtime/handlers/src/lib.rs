@@ -21,6 +21,7 @@ pub mod loaded;
 pub mod loader;
 pub mod manifest;
 pub mod oci;
+mod opinion;
 pub mod plan;
 pub mod quarantine;
 pub mod registry;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jobcell_core::attempt::LogLimits;
 use jobcell_core::fleet::VersionCounts;
-use jobcell_core::{Attempt, Outcome, Report, Runner, StopCause};
+use jobcell_core::{Attempt, JobId, Outcome, QueueName, Report, Runner, StopCause};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::digest::Digest;
-use crate::guard::{Crash, Guard};
+use crate::guard::{Crash, Guard, Heard};
 
 /// How long a job waits that is given back because its version seems to be at fault: long enough for every host to have
 /// heard that it is quarantined.
@@ -178,6 +178,48 @@ impl Loaded {
         self.since.elapsed().saturating_sub(Duration::from_millis(self.used.load(Ordering::Relaxed)))
     }
 
+    /// Whether this job, which broke here, is to run on another version next.
+    pub(crate) fn asks_elsewhere(&self, queue: &QueueName, id: &JobId) -> bool {
+        self.guard.asks_elsewhere(queue, id)
+    }
+
+    /// Runs a job that broke on another version, which hears how it ends. Nothing of it is held against this one.
+    pub(crate) async fn run_for(&self, other: &Self, attempt: Attempt) -> Report {
+        let whose = Whose::of(&attempt);
+        let report = self.run_plainly(attempt).await;
+        let broken = Runner::version(other);
+        match other.guard.heard(&whose.queue, &whose.id, &report.outcome, whose.now()) {
+            Heard::Nothing | Heard::Counted => {}
+            Heard::Acquitted => {
+                let own = Runner::version(self);
+                whose.io.log(&format!(
+                    "[the job broke on version {broken} and on version {own}: what it holds or meets is to blame, not \
+                     the version]"
+                ));
+            }
+            Heard::AtFault => {
+                tracing::error!(
+                    handler = other.handler(),
+                    version = broken,
+                    why = other.guard.fault(),
+                    "the version is at fault; its jobs go to another one"
+                );
+                other.news.notify_one();
+            }
+        }
+        report
+    }
+
+    async fn run_plainly(&self, attempt: Attempt) -> Report {
+        let started = Instant::now();
+        let _running = Running::on(self);
+        let report = self.inner.run(attempt).await;
+        if !report.receipt.cached {
+            self.tally.note(&report.outcome, started.elapsed());
+        }
+        report
+    }
+
     /// What the job's end is to be, given how its attempt went.
     fn judged(&self, whose: &Whose, report: Report) -> Report {
         let now = whose.now();
@@ -187,16 +229,7 @@ impl Loaded {
         }
         match self.guard.note(&whose.queue, &whose.id, &report.outcome, now) {
             Crash::Known => return report,
-            Crash::First | Crash::AtFault { newly: false } => {}
-            Crash::AtFault { newly: true } => {
-                tracing::error!(
-                    handler = self.handler(),
-                    version = Runner::version(self),
-                    why = self.guard.fault(),
-                    "the version is at fault; its jobs go to another one"
-                );
-                self.news.notify_one();
-            }
+            Crash::First | Crash::AtFault => {}
         }
         let mut receipt = report.receipt;
         if let Outcome::Stopped(stopped) = &report.outcome {
@@ -204,8 +237,8 @@ impl Loaded {
             receipt.stopped_by = Some(stopped.cause);
             let version = Runner::version(self);
             whose.io.log(&format!(
-                "[version {version} broke: {}; the job is given back, for another version to run it if others break so \
-                 too]",
+                "[version {version} broke: {}; the job is given back without using an attempt, and runs on another \
+                 version next]",
                 stopped.reason
             ));
         }
@@ -215,14 +248,24 @@ impl Loaded {
 
 /// What is known of an attempt after the runner has taken it.
 struct Whose {
-    queue: jobcell_core::QueueName,
-    id: jobcell_core::JobId,
+    queue: QueueName,
+    id: JobId,
     io: Arc<jobcell_core::AttemptIo>,
     deadline: Instant,
     deadline_at: jobcell_core::Millis,
 }
 
 impl Whose {
+    fn of(attempt: &Attempt) -> Self {
+        Self {
+            queue: attempt.queue.clone(),
+            id: attempt.job.id.clone(),
+            io: Arc::clone(&attempt.io),
+            deadline: attempt.deadline,
+            deadline_at: attempt.deadline_at,
+        }
+    }
+
     /// The time of day, from the attempt's own two clocks.
     fn now(&self) -> jobcell_core::Millis {
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -257,18 +300,10 @@ impl Runner for Loaded {
     }
 
     async fn run(&self, attempt: Attempt) -> Report {
-        let started = Instant::now();
-        let whose = Whose {
-            queue: attempt.queue.clone(),
-            id: attempt.job.id.clone(),
-            io: Arc::clone(&attempt.io),
-            deadline: attempt.deadline,
-            deadline_at: attempt.deadline_at,
-        };
-        let _running = Running::on(self);
-        let report = self.inner.run(attempt).await;
-        self.tally.note(&report.outcome, started.elapsed());
-        self.judged(&whose, report)
+        let whose = Whose::of(&attempt);
+        let report = self.run_plainly(attempt).await;
+        // What came from the cache says nothing about the version: it did not run.
+        if report.receipt.cached { report } else { self.judged(&whose, report) }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! {"name":"payment","version":"1.2.0","wit":"0.1.0","language":"rust","build":{"sdk":"0.1.0"},
-//!  "limits":{"memoryBytes":67108864,"deadlineMs":30000},"wants":{"kv":["payment"],"cache":true}}
+//!  "limits":{"memoryBytes":67108864,"deadlineMs":30000,"stackBytes":1048576},"wants":{"kv":["payment"],"cache":true}}
 //! ```
 //!
 //! The SDK's `plugin!` writes it into the core module that the component is made around, `jobcell build` behind the
@@ -70,6 +70,9 @@ pub struct WantedLimits {
     /// Milliseconds until its deadline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
+    /// Bytes of the stack that the engine keeps for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_bytes: Option<u64>,
 }
 
 /// A manifest that cannot be read or written.
@@ -161,8 +164,8 @@ impl Manifest {
         if build.len() > BUILD_FACTS_MAX || !build.iter().all(is_fact) {
             return fault("build", "holds more than 16 facts, or one that is no short line under a word");
         }
-        let WantedLimits { memory_bytes, deadline_ms } = limits;
-        if [memory_bytes, deadline_ms].contains(&&Some(0)) {
+        let WantedLimits { memory_bytes, deadline_ms, stack_bytes } = limits;
+        if [memory_bytes, deadline_ms, stack_bytes].contains(&&Some(0)) {
             return fault("limits", "say 0, which nothing can run with; leave out what is not known");
         }
         let is_wanted = |name: &str| {

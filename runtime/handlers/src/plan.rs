@@ -4,8 +4,8 @@ use jobcell_core::recordings::Record;
 
 use crate::artifact::Source;
 
-/// Different jobs that have to break in the same way before their version is quarantined, when nothing else is said:
-/// enough that a few bad payloads of one producer do not do it.
+/// Different jobs that have to break in the same way, and on this version alone, before it is quarantined, when nothing
+/// else is said: enough that it is no coincidence.
 pub const QUARANTINE: u32 = 5;
 
 /// What a host is told of one handler.

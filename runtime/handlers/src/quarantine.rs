@@ -1,8 +1,9 @@
 //! When a version has broken enough: the same way, on many jobs.
 //!
-//! Every host judges by what it ran itself. A single job that takes a cell down again and again is the poison guard's
-//! matter; here different jobs count. Neither do a few broken ones among thousands: a version that has run for weeks is
-//! not to be taken away because five jobs of one tenant hold something new.
+//! Every host judges by what it ran itself, and hears only of jobs that broke on this version alone. A single job that
+//! takes a cell down again and again is the poison guard's matter; here different jobs count. Neither do a few broken
+//! ones among thousands: a version that has run for weeks is not to be taken away because five jobs of one tenant hold
+//! something new.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::canary::{Canary, picks};
 use crate::digest::Digest;
 use crate::loaded::Loaded;
+use crate::opinion::SecondOpinion;
 use crate::routes::{Routes, UnknownHandler};
 
 /// How long a job waits whose handler has no version yet. Long enough that a queue of such jobs costs nearly nothing,
@@ -361,9 +362,17 @@ impl Registry {
         let canary = slots.canary.as_ref().filter(|(canary, slot)| {
             slot.loaded.fault().is_none() && picks(canary, queue.as_str(), job.id.as_str())
         });
-        match canary.map(|(_, slot)| slot).or(slots.active.as_ref()) {
-            Some(slot) => to(slot),
-            None => Route::Later(FIRST_DEPLOY),
+        let (chosen, other) = match canary {
+            Some((_, slot)) => (Some(slot), &slots.active),
+            None => (slots.active.as_ref(), &slots.previous),
+        };
+        match (chosen, other) {
+            (Some(slot), Some(other)) if slot.loaded.asks_elsewhere(queue, &job.id) => {
+                other.loaded.touch();
+                Route::To(Arc::new(SecondOpinion::new(&slot.loaded, &other.loaded)))
+            }
+            (Some(slot), _) => to(slot),
+            (None, _) => Route::Later(FIRST_DEPLOY),
         }
     }
 }

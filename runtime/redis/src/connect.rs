@@ -3,6 +3,7 @@
 mod connection;
 mod error;
 mod place;
+mod said;
 mod stream;
 mod tls;
 
@@ -16,6 +17,7 @@ use jobcell_core::QueueName;
 pub(crate) use connection::{Connection, Use, into_result};
 pub use error::ConnectError;
 pub(crate) use place::{Address, Login, Place, list};
+pub use said::Said;
 pub use stream::Resolve;
 
 use crate::keys::Keys;
@@ -36,6 +38,7 @@ pub struct ConnectOptions {
     database: u32,
     prefix: String,
     resolver: Arc<dyn Resolve>,
+    said: Said,
 }
 
 // === impl ConnectOptions ===
@@ -80,6 +83,7 @@ impl ConnectOptions {
             database: 0,
             prefix: "bull".to_owned(),
             resolver: Arc::new(SystemResolver),
+            said: Said::default(),
         }
     }
 
@@ -144,6 +148,12 @@ impl ConnectOptions {
         Self { resolver, ..self }
     }
 
+    /// Where all this was said, for messages that name what to change. Default: `REDIS_URL`.
+    #[must_use]
+    pub fn said(self, said: Said) -> Self {
+        Self { said, ..self }
+    }
+
     /// See [`Self::prefix`].
     #[must_use]
     pub fn key_prefix(&self) -> &str {
@@ -180,9 +190,19 @@ impl ConnectOptions {
         Err(ConnectError::ManySlots { queue: queue.to_string(), prefix })
     }
 
+    /// The number of the database.
+    pub(crate) fn number(&self) -> u32 {
+        self.database
+    }
+
     /// The ACL user that logs in.
     pub(crate) fn user(&self) -> Option<&str> {
         self.login.username.as_deref()
+    }
+
+    /// Where the address was said.
+    pub(crate) fn said_in(&self) -> &Said {
+        &self.said
     }
 
     pub(crate) fn place(&self) -> &Place {

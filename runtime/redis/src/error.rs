@@ -3,6 +3,8 @@
 use jobcell_core::StoreError;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use crate::connect::Said;
+
 /// What an error of ours is that stands for a call which was never sent; the client library only makes such errors for
 /// clusters of its own.
 const UNSENT: ErrorKind = ErrorKind::ClusterConnectionNotFound;
@@ -11,8 +13,9 @@ const REFUSED: ErrorKind = ErrorKind::InvalidClientConfig;
 
 pub(crate) const SET_SENTINEL_PASSWORD: &str =
     "set [redis] sentinel-password (and sentinel-username): sentinels have users of their own";
-const SET_PASSWORD: &str =
-    "set REDIS_PASSWORD (and REDIS_USERNAME for an ACL user) or put user:password@ into REDIS_URL";
+pub(crate) const OWN_CONNECTION: &str = "somebody has sent SUBSCRIBE on it, so something between here and Redis (a pooler, a \
+     proxy) lends one connection to several clients; give each subscriber a connection of its own (in ioredis: \
+     subscriber = client.duplicate()), or connect to Redis itself";
 const ALLOW: &str = "let this user run scripts, streams and blocking commands on the queue's keys: ACL SETUSER <user> ~<prefix>:* +@all -@admin -@dangerous +info +role +client|setname +client|list +cluster|slots";
 
 /// There is no connection to send a call on.
@@ -63,12 +66,32 @@ pub(crate) fn is_denied(e: &RedisError) -> bool {
         || e.detail().is_some_and(in_script)
 }
 
-/// What to change when Redis does not let us in.
-pub(crate) fn login_fix(e: &RedisError) -> Option<&'static str> {
-    if e.kind() == ErrorKind::AuthenticationFailed || has_code(e, "NOAUTH") || has_code(e, "WRONGPASS") {
-        return Some(SET_PASSWORD);
+/// True when Redis does not let us in, or not that far.
+pub(crate) fn keeps_out(e: &RedisError) -> bool {
+    has_code(e, "NOAUTH") || has_code(e, "WRONGPASS") || needs_no_password(e) || is_denied(e)
+}
+
+/// What to change when Redis does not let this user in.
+pub(crate) fn login_fix(said: &Said, user: Option<&str>, e: &RedisError) -> Option<String> {
+    if has_code(e, "NOAUTH") {
+        Some(said.login())
+    } else if has_code(e, "WRONGPASS") {
+        Some(said.other_login(user))
+    } else if needs_no_password(e) {
+        Some(format!("{}, or set one there (requirepass in redis.conf)", said.no_login()))
+    } else {
+        is_denied(e).then(|| ALLOW.to_owned())
     }
-    is_denied(e).then_some(ALLOW)
+}
+
+/// True when a password was given to a server that has none.
+fn needs_no_password(e: &RedisError) -> bool {
+    e.detail().is_some_and(|detail| detail.contains("called without any password configured"))
+}
+
+/// True when somebody has subscribed on this connection, on which nothing else may be called then.
+pub(crate) fn is_subscribed(e: &RedisError) -> bool {
+    e.detail().is_some_and(|detail| detail.contains("allowed in this context"))
 }
 
 /// True when what came back is not Redis's protocol.
@@ -112,16 +135,20 @@ pub(crate) fn is_passing(e: &RedisError) -> bool {
 /// True when the connection is of no use any more.
 pub(crate) fn is_broken(e: &RedisError) -> bool {
     // A replica that was the master is left too: the name may lead to the new one by now.
-    e.is_unrecoverable_error() || e.is_timeout() || has_code(e, "READONLY") || has_code(e, "MASTERDOWN")
+    e.is_unrecoverable_error()
+        || e.is_timeout()
+        || is_subscribed(e)
+        || has_code(e, "READONLY")
+        || has_code(e, "MASTERDOWN")
 }
 
 /// The store's error. `WRONGTYPE` is left to the caller that can tell which key it is.
-pub(crate) fn of_store(address: &str, is_cluster: bool, e: &RedisError) -> StoreError {
+pub(crate) fn of_store(address: &str, said: &Said, is_cluster: bool, e: &RedisError) -> StoreError {
     let cause = describe(e);
     if e.kind() == REFUSED {
         return StoreError::Rejected(cause);
     }
-    if let Some(fix) = login_fix(e) {
+    if let Some(fix) = login_fix(said, None, e) {
         return StoreError::Denied(format!("redis at {address}: {cause}; {fix}"));
     }
     if is_passing(e) {
@@ -136,28 +163,35 @@ fn is_of_cluster(e: &RedisError) -> bool {
         || describe(e).contains("non local key")
 }
 
-fn advice(is_cluster: bool, e: &RedisError) -> &'static str {
-    if has_code(e, "OOM") {
-        "; raise maxmemory or remove finished jobs"
+/// What to change, behind a semicolon; nothing where nobody knows.
+pub(crate) fn advice(is_cluster: bool, e: &RedisError) -> String {
+    let advice = if has_code(e, "OOM") {
+        "raise maxmemory there or remove finished jobs (jobcell queue clean QUEUE); an eviction policy such as allkeys-lru is \
+         no way out: it deletes jobs"
     } else if has_code(e, "MISCONF") {
-        "; Redis cannot save to its disk and refuses writes"
+        "Redis cannot save to its disk and refuses writes: look at its log and the room on its disk"
     } else if has_code(e, "READONLY") {
-        "; this is a replica, connect to the master"
+        "this is a replica, connect to the master"
     } else if !is_cluster && is_of_cluster(e) {
-        "; this is a Redis Cluster: write redis+cluster:// instead of redis://, and put the key prefix in braces here and in \
+        "this is a Redis Cluster: write redis+cluster:// instead of redis://, and put the key prefix in braces here and in \
          every BullMQ client (prefix = \"{bull}\")"
     } else if is_of_cluster(e) {
-        "; on a Redis Cluster all keys of a queue, and of the queues of a flow, must be in one slot: put the key prefix \
+        "on a Redis Cluster all keys of a queue, and of the queues of a flow, must be in one slot: put the key prefix \
          in braces in [redis] and in every BullMQ client (prefix = \"{bull}\"), or the names of the queues"
     } else if has_code(e, "BUSY") {
-        "; a script runs for too long there, SCRIPT KILL ends it"
+        "a script runs for too long there, SCRIPT KILL ends it"
+    } else if has_code(e, "LOADING") {
+        "it reads its data from disk after a start, and is ready once it has"
     } else if has_code(e, "max number of clients reached") {
-        "; raise maxclients there"
+        "raise maxclients there, or look in CLIENT LIST who does not close connections"
     } else if has_code(e, "DENIED") {
-        "; Redis is in protected mode: give it a password, or bind it to addresses that only friends reach"
+        "Redis is in protected mode: give it a password, or bind it to addresses that only friends reach"
+    } else if is_subscribed(e) {
+        OWN_CONNECTION
     } else {
-        ""
-    }
+        return String::new();
+    };
+    format!("; {advice}")
 }
 
 #[cfg(test)]
@@ -189,7 +223,7 @@ mod tests {
             "NOSCRIPT No matching script.",
             "ERR max number of clients reached",
         ] {
-            assert!(of_store("h:1", false, &said(line)).is_transient(), "{line}");
+            assert!(of_store("h:1", &Said::default(), false, &said(line)).is_transient(), "{line}");
         }
         for line in [
             "WRONGTYPE Operation against a key",
@@ -197,7 +231,7 @@ mod tests {
             "CROSSSLOT Keys in request",
             "MOVED 1 h:2",
         ] {
-            let error = of_store("h:1", false, &said(line));
+            let error = of_store("h:1", &Said::default(), false, &said(line));
             assert!(matches!(&error, StoreError::Other(_)), "{line}: {error:?}");
         }
         for line in [
@@ -208,7 +242,10 @@ mod tests {
             "ERR ACL failure in script: User u has no permissions to run the 'set' command script: 0a, on @user_script:1.",
         ] {
             assert!(!describe(&said(line)).contains("user_script"), "{line}");
-            assert!(matches!(of_store("h:1", false, &said(line)), StoreError::Denied(_)), "{line}");
+            assert!(
+                matches!(of_store("h:1", &Said::default(), false, &said(line)), StoreError::Denied(_)),
+                "{line}"
+            );
         }
     }
 
@@ -231,13 +268,32 @@ mod tests {
     #[test]
     fn what_was_never_sent_is_known_to_be() {
         let unsent = unsent("reconnecting");
-        assert!(is_unsent(&unsent) && of_store("h:1", false, &unsent).is_transient());
+        assert!(is_unsent(&unsent) && of_store("h:1", &Said::default(), false, &unsent).is_transient());
         let lost = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
         assert!(!is_answered(&unsent) && !is_answered(&lost) && is_answered(&said("WRONGTYPE Operation")));
-        assert!(!is_unsent(&lost) && of_store("h:1", false, &lost).is_transient());
+        assert!(!is_unsent(&lost) && of_store("h:1", &Said::default(), false, &lost).is_transient());
         assert!(
-            matches!(of_store("h:1", false, &refused("no".to_owned())), StoreError::Rejected(cause) if cause == "no")
+            matches!(of_store("h:1", &Said::default(), false, &refused("no".to_owned())), StoreError::Rejected(cause) if cause == "no")
         );
+    }
+
+    #[test]
+    fn a_login_that_is_refused_is_told_what_to_change_by_the_name_it_was_said_by() {
+        let told = |said: &Said, line: &str| login_fix(said, Some("ops"), &self::said(line)).unwrap();
+        let (url, parts) = (Said::Url("--redis".to_owned()), Said::Parts);
+        for (line, of_url, of_parts) in [
+            ("NOAUTH Authentication required.", "user:password@ into --redis", "set REDIS_PASSWORD"),
+            ("WRONGPASS invalid username-password pair or user is disabled.", "in --redis", "user \"ops\""),
+            (
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure?",
+                "out of --redis",
+                "unset REDIS_PASSWORD, or set",
+            ),
+        ] {
+            let (of_one, of_other) = (told(&url, line), told(&parts, line));
+            assert!(of_one.contains(of_url), "{of_one}");
+            assert!(of_other.contains(of_parts) && !of_other.contains("--redis"), "{of_other}");
+        }
     }
 
     #[test]
@@ -249,12 +305,16 @@ mod tests {
             ("DENIED Redis is running in protected mode", "password"),
             ("BUSY Redis is busy running a script.", "SCRIPT KILL"),
             ("OOM command not allowed", "maxmemory"),
+            (
+                "ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+                "client.duplicate()",
+            ),
         ] {
-            let text = of_store("h:1", false, &said(line)).to_string();
+            let text = of_store("h:1", &Said::default(), false, &said(line)).to_string();
             assert!(text.contains(part) && text.contains("h:1"), "{text}");
         }
         // Who has written that already is told what else it takes.
-        let text = of_store("h:1", true, &said("MOVED 1 h:2")).to_string();
+        let text = of_store("h:1", &Said::default(), true, &said("MOVED 1 h:2")).to_string();
         assert!(text.contains("{bull}") && !text.contains("redis+cluster"), "{text}");
     }
 }

@@ -19,6 +19,9 @@ const VERSION_MIN: (u32, u32) = (6, 2);
 /// How far clocks may be apart. Producers and workers reckon with their own, so that delays are off by as much.
 const SKEW_MAX: Duration = Duration::from_secs(1);
 
+/// The only way of a full Redis under which jobs are safe.
+const NO_EVICTION: &str = "noeviction";
+
 /// What one server says about itself.
 #[derive(Default)]
 struct Answers {
@@ -172,13 +175,7 @@ fn judge_info(info: &str, save: Option<&str>, way: Way, found: &mut Found) {
             "redis {version} is too old: some commands are missing; run {major}.{minor} or newer"
         ));
     }
-    if let Some(policy) = field("maxmemory_policy")
-        && policy != "noeviction"
-    {
-        found.faults.push(format!(
-            "maxmemory-policy is {policy}: jobs may vanish when memory is short; CONFIG SET maxmemory-policy noeviction, and the same in redis.conf"
-        ));
-    }
+    memory(&info, found);
     if field("role") == Some("slave") {
         found.faults.push("this is a replica, which refuses writes; connect to the master".to_owned());
     }
@@ -197,12 +194,46 @@ fn judge_info(info: &str, save: Option<&str>, way: Way, found: &mut Found) {
     persistence(&info, save, &mut found.warnings);
 }
 
+/// What happens, or has happened, when memory is short.
+fn memory(info: &HashMap<&str, &str>, found: &mut Found) {
+    let number = |name: &str| info.get(name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let policy = info.get("maxmemory_policy").copied().unwrap_or(NO_EVICTION);
+    if policy != NO_EVICTION {
+        let what = if policy.starts_with("volatile-") {
+            "locks of running jobs, which then run twice, and cached values"
+        } else {
+            "jobs, whole or in parts, without telling anybody"
+        };
+        found.faults.push(format!(
+            "maxmemory-policy is {policy}: when memory is short Redis deletes {what}; with noeviction it refuses new ones \
+             instead and keeps what it has: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf; what may be \
+             evicted belongs into a Redis of its own"
+        ));
+    }
+    let evicted = number("evicted_keys");
+    if evicted > 0 {
+        let now = if policy == NO_EVICTION { "the policy has been mended since" } else { "set noeviction" };
+        found.warnings.push(format!(
+            "redis has evicted {evicted} keys since it was started, jobs, sessions or cached values among them: they read as \
+             absent; {now}, raise maxmemory, and add again what is missing"
+        ));
+    }
+    let (used, max) = (number("used_memory"), number("maxmemory"));
+    if max > 0 && used.saturating_mul(10) >= max.saturating_mul(9) {
+        let (mib, share) = (max >> 20, used.saturating_mul(100) / max);
+        found.warnings.push(format!(
+            "redis uses {share} % of its maxmemory ({mib} MiB): once it is full it refuses new jobs and ends of jobs (OOM); \
+             raise maxmemory, or remove finished jobs (jobcell queue clean QUEUE, keep in [queues.QUEUE])"
+        ));
+    }
+}
+
 fn persistence(info: &HashMap<&str, &str>, save: Option<&str>, warnings: &mut Vec<String>) {
     let field = |name: &str| info.get(name).copied();
     let appends = field("aof_enabled") == Some("1");
     if !appends && save == Some("") {
         warnings.push(
-            "nothing is saved to disk: a restart of redis loses every job; CONFIG SET appendonly yes, and the same in redis.conf"
+            "nothing is saved to disk: a restart of redis loses every job, and sessions and counters with them; CONFIG SET appendonly yes, and the same in redis.conf"
                 .to_owned(),
         );
     } else if !appends {
@@ -263,6 +294,21 @@ mod tests {
         let snapshots =
             lines(&answers("redis_version:7.2.0\r\naof_enabled:0\r\n", Some("3600 1")), Way::Alone);
         assert!(snapshots[0].contains("since the last snapshot"), "{snapshots:?}");
+    }
+
+    #[test]
+    fn short_memory_is_told_before_and_after_it_has_cost_something() {
+        let told = |more: &str| lines(&answers(&(GOOD.to_owned() + more), None), Way::Alone);
+        assert_eq!(told("used_memory:89\r\nmaxmemory:100\r\nevicted_keys:0\r\n"), Vec::<String>::new());
+        assert_eq!(told("used_memory:900\r\nmaxmemory:0\r\n"), Vec::<String>::new());
+        let full = told("used_memory:104857600\r\nmaxmemory:104857600\r\n");
+        assert!(full.len() == 1 && full[0].contains("100 % of its maxmemory (100 MiB)"), "{full:?}");
+        let evicted = told("evicted_keys:7\r\n");
+        assert!(evicted.len() == 1 && evicted[0].contains("evicted 7 keys"), "{evicted:?}");
+        for (policy, what) in [("volatile-ttl", "locks"), ("allkeys-lru", "jobs, whole or in parts")] {
+            let told = lines(&answers(&GOOD.replace("noeviction", policy), None), Way::Alone);
+            assert!(told.len() == 1 && told[0].contains(what) && told[0].contains("noeviction"), "{told:?}");
+        }
     }
 
     #[test]

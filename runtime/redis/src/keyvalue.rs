@@ -2,11 +2,15 @@
 //!
 //! A bucket is two keys, both in one slot of a cluster: a hash with its values, and a sorted set with its keys in the
 //! order in which they were made, so that they can be listed page by page. What a guest calls its key is never part of
-//! a key of Redis.
+//! a key of Redis. Buckets over keys that other programs use too are another matter: [`range`].
+
+mod range;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use jobcell_core::keyvalue::{Bucket, Fingerprint, KeyValue, KeyValueError, Keys};
+use jobcell_core::keyvalue::{Bucket, Fingerprint, KeyRange, KeyValue, KeyValueError, Keys};
 use redis::{RedisError, Value};
 
 use crate::error;
@@ -15,6 +19,10 @@ use crate::link::Redis;
 use crate::permissions::{Needs, Permissions};
 use crate::reply;
 use crate::script::{self, Script};
+
+pub use range::RedisKeyRange;
+#[cfg(test)]
+pub(crate) use range::needs as range_needs;
 
 /// Buckets under `jobcell-kv/<prefix>/{<tenant>:<bucket>}`, apart from every queue and from the cache.
 #[derive(Debug, Clone)]
@@ -64,6 +72,12 @@ impl RedisKeyValue {
         self.permissions.fault_anywhere(&self.redis, &needs(self.redis.options().key_prefix())).await
     }
 
+    /// The keys of this range, over the same connection.
+    #[must_use]
+    pub fn over(&self, range: KeyRange) -> RedisKeyRange {
+        RedisKeyRange::new(self.redis.clone(), range)
+    }
+
     fn values(&self, bucket: &Bucket) -> String {
         let [values, _] = self.redis.keys().bucket(bucket);
         values
@@ -86,6 +100,12 @@ impl RedisKeyValue {
         let text = format!("redis at {}: {}", self.redis.address(), error::describe(e));
         if error::is_passing(e) { KeyValueError::Unavailable(text) } else { KeyValueError::Other(text) }
     }
+}
+
+/// What is there is no number, or the sum is none.
+fn is_countless(e: &RedisError) -> bool {
+    let text = error::describe(e);
+    text.contains("not an integer") || text.contains("overflow")
 }
 
 fn strange(e: &jobcell_core::StoreError) -> KeyValueError {
@@ -138,9 +158,7 @@ impl KeyValue for RedisKeyValue {
         let by = by.to_string();
         let sum = self.run(&script::KV_INCREMENT, bucket, &[key.as_bytes(), by.as_bytes()]).await;
         let sum = sum.map_err(|e| {
-            let text = error::describe(&e);
-            let countless = text.contains("not an integer") || text.contains("overflow");
-            if countless { KeyValueError::NotANumber(key.to_owned()) } else { self.error(&e) }
+            if is_countless(&e) { KeyValueError::NotANumber(key.to_owned()) } else { self.error(&e) }
         })?;
         reply::int(&sum).map_err(|_| KeyValueError::NotANumber(key.to_owned()))
     }
@@ -155,5 +173,9 @@ impl KeyValue for RedisKeyValue {
         let seen = seen.map(Fingerprint::to_hex).unwrap_or_default();
         let done = self.run(&script::KV_SWAP, bucket, &[key.as_bytes(), seen.as_bytes(), &value]).await;
         Ok(done.map_err(|e| self.error(&e))? == Value::Int(1))
+    }
+
+    fn range(&self, range: &KeyRange) -> Option<Arc<dyn KeyValue>> {
+        Some(Arc::new(self.over(range.clone())))
     }
 }

@@ -11,6 +11,7 @@ mod bullmq;
 mod cache;
 mod connect;
 mod documents;
+mod elsewhere;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -26,9 +27,9 @@ mod script;
 
 pub use bullmq::{BullStore, StoreOptions};
 pub use cache::RedisCache;
-pub use connect::{ConnectError, ConnectOptions, Resolve};
+pub use connect::{ConnectError, ConnectOptions, Resolve, Said};
 pub use documents::RedisDocuments;
-pub use keyvalue::RedisKeyValue;
+pub use keyvalue::{RedisKeyRange, RedisKeyValue};
 pub use link::Redis;
 pub use list::{ListOptions, ListStore};
 pub use publish::RedisPublisher;

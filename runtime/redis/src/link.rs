@@ -205,7 +205,7 @@ impl Redis {
 
     /// The error in the store's words.
     pub(crate) fn error(&self, e: &RedisError) -> StoreError {
-        error::of_store(&self.0.address, self.0.options.is_cluster(), e)
+        error::of_store(&self.0.address, self.0.options.said_in(), self.0.options.is_cluster(), e)
     }
 }
 

@@ -202,7 +202,7 @@ async fn ask(node: &Node, needs: &Needs) -> Option<Vec<&'static str>> {
     let mut answer = node.call(&asked).await;
     if matches!(&answer, Err(e) if script::is_unknown(e)) {
         if let Err(e) = node.call(&script.load()).await {
-            return error::login_fix(&e).map(|_| needs.named("script|load"));
+            return error::keeps_out(&e).then(|| needs.named("script|load"));
         }
         answer = node.call(&asked).await;
     }
@@ -212,7 +212,7 @@ async fn ask(node: &Node, needs: &Needs) -> Option<Vec<&'static str>> {
             let named = |place: &i64| needs.commands.get(usize::try_from(place - 1).ok()?).copied();
             Some(places.iter().filter_map(named).collect())
         }
-        Err(e) if error::login_fix(&e).is_some() => Some(needs.named("evalsha")),
+        Err(e) if error::keeps_out(&e) => Some(needs.named("evalsha")),
         Ok(_) | Err(_) => None,
     }
 }
@@ -230,6 +230,7 @@ fn name(command: &str) -> String {
 pub(crate) mod tests {
     use std::path::Path;
 
+    use jobcell_core::keyvalue::KeyRange;
     use jobcell_tests::Value;
 
     use super::*;
@@ -240,7 +241,8 @@ pub(crate) mod tests {
         ["COUNT", "KEEPTTL", "LEFT", "LIMIT", "MAXLEN", "PXAT", "RANK", "RIGHT", "WITHSCORES"];
     /// Commands that this crate sends and can do without, or that only some ways of running Redis need: those tell of
     /// their absence by themselves.
-    const BESIDES: [&str; 8] = ["ASKING", "CLIENT", "CLUSTER", "CONFIG", "HELLO", "INFO", "ROLE", "SENTINEL"];
+    const BESIDES: [&str; 10] =
+        ["ASKING", "AUTH", "CLIENT", "CLUSTER", "CONFIG", "HELLO", "INFO", "ROLE", "SELECT", "SENTINEL"];
 
     fn first_words(needs: &Needs) -> Vec<&'static str> {
         needs.commands.iter().map(|command| command.split(' ').next().unwrap()).collect()
@@ -259,12 +261,18 @@ pub(crate) mod tests {
         }
     }
 
+    fn shared(prefix: &str) -> KeyRange {
+        KeyRange { prefix: prefix.to_owned(), ttl: None }
+    }
+
     fn all() -> Vec<Needs> {
         vec![
             bullmq::needs::needs("bull"),
             list::needs::tests::needs(),
             crate::cache::needs("bull"),
             crate::keyvalue::needs("bull"),
+            crate::keyvalue::range_needs(&shared("feed:"), false),
+            crate::keyvalue::range_needs(&shared("cms:{tenant}:"), true),
             crate::documents::needs("bull"),
             crate::publish::needs("c"),
         ]

@@ -55,6 +55,7 @@ const CANCELS: Module = Module("cancels", include_str!("lua/cancels.lua"));
 const LISTS: Module = Module("lists", include_str!("lua/lists.lua"));
 const FLEET: Module = Module("fleet", include_str!("lua/fleet.lua"));
 const BUCKET: Module = Module("bucket", include_str!("lua/bucket.lua"));
+const RANGE: Module = Module("range", include_str!("lua/range.lua"));
 
 macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident = [$($module:ident),*] $file:literal;)*) => {
@@ -105,6 +106,9 @@ scripts! {
     KV_DELETE = [] "kv_delete.lua";
     KV_INCREMENT = [BUCKET] "kv_increment.lua";
     KV_SWAP = [BUCKET] "kv_swap.lua";
+    RANGE_SET = [RANGE] "range_set.lua";
+    RANGE_DELETE = [RANGE] "range_delete.lua";
+    RANGE_SWAP = [RANGE] "range_swap.lua";
     FLEET_GET = [FLEET] "fleet_get.lua";
     FLEET_LIST = [FLEET] "fleet_list.lua";
     FLEET_PUT = [FLEET] "fleet_put.lua";
@@ -260,7 +264,7 @@ mod tests {
             assert!(last.contains("return") || in_lines || last == "end", "{file} returns nothing: {last:?}");
             for Module(name, _) in [
                 QUEUES, FAMILY, TREES, GIVEN, JOBS, DEDUP, RETENTION, RECORDED, OUTCOME, MISFITS, METRICS,
-                SLOTS, LISTS, BUCKET, CANCELS, FLEET,
+                SLOTS, LISTS, BUCKET, RANGE, CANCELS, FLEET,
             ] {
                 let used = script.text.contains(&format!("lib.{name}."));
                 let made = script.text.contains(&format!("name == '{name}'"));

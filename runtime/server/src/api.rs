@@ -8,7 +8,8 @@ pub(crate) mod access;
 pub(crate) mod adding;
 mod artifact;
 pub(crate) mod body;
-mod changes;
+pub(crate) mod carried;
+pub(crate) mod changes;
 #[expect(unused_qualifications, reason = "utoipa names the types of queries by their paths")]
 mod flow;
 #[expect(unused_qualifications, reason = "utoipa names the types of queries by their paths")]
@@ -54,6 +55,7 @@ pub(crate) use live::QUEUES_MAX;
 use crate::audit::Audit;
 use crate::control::Control;
 use crate::dashboard::DashboardOptions;
+use crate::explain::Explain;
 use crate::handlers::Handlers;
 use crate::problem::Problem;
 use crate::redact::Redaction;
@@ -85,6 +87,8 @@ pub struct Api {
     pub redaction: Arc<Redaction>,
     /// The host that serves this; none where there is none to be steered.
     pub control: Option<Arc<dyn Control>>,
+    /// Who knows why jobs do not run; none where nobody does.
+    pub explain: Option<Arc<dyn Explain>>,
     /// Where jobs wait while the store is away; none refuses them then.
     pub spool: Option<Arc<dyn Spool>>,
     /// How the pages for people are reached.
@@ -102,6 +106,7 @@ pub(crate) struct Desk {
     pub(crate) audit: Arc<Audit>,
     pub(crate) redaction: Arc<Redaction>,
     pub(crate) control: Option<Arc<dyn Control>>,
+    pub(crate) explain: Option<Arc<dyn Explain>>,
     pub(crate) spool: Option<Arc<dyn Spool>>,
     pub(crate) hub: Arc<Hub>,
     /// Fires when the server stops: streams end then.
@@ -147,6 +152,7 @@ fn documented() -> (Router<Arc<Desk>>, Router<Arc<Desk>>, OpenApi) {
         .routes(routes!(queues::clean))
         .routes(routes!(queues::limits, queues::set_limits))
         .routes(routes!(queues::workers))
+        .routes(routes!(queues::explain))
         .routes(routes!(jobs::list, adding::add))
         .routes(routes!(jobs::get, jobs::remove))
         .routes(routes!(jobs::logs))
@@ -178,6 +184,7 @@ fn documented() -> (Router<Arc<Desk>>, Router<Arc<Desk>>, OpenApi) {
         .routes(routes!(schedulers::get, schedulers::set, schedulers::remove))
         .split_for_parts();
     document.merge(about_open);
+    document.merge(crate::routes::documented());
     (closed, open, document)
 }
 
@@ -206,7 +213,7 @@ pub(crate) struct Opened {
 
 pub(crate) fn opened(api: Api, loopback: bool, closing: CancellationToken) -> Opened {
     let Api { store, clock, queues, prefix, tokens, handlers, .. } = api;
-    let Api { fleet, audit, redaction, control, spool, dashboard, .. } = api;
+    let Api { fleet, audit, redaction, control, explain, spool, dashboard, .. } = api;
     let access = Arc::new(Access { tokens, loopback });
     let known = Known::new(Arc::clone(&store), queues);
     let hub = Hub::new(Arc::clone(&store), Arc::clone(&redaction));
@@ -220,6 +227,7 @@ pub(crate) fn opened(api: Api, loopback: bool, closing: CancellationToken) -> Op
         audit: Arc::clone(&audit),
         redaction,
         control,
+        explain,
         spool,
         hub,
         closing,

@@ -6,6 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jobcell_core::store::Counts;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::view::CountsView;
 
 /// Knows how the host is. Each answer should come within a few seconds: the server gives up on slower ones.
 #[async_trait]
@@ -21,7 +24,7 @@ pub trait Health: Send + Sync + 'static {
 }
 
 /// How everything is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct HealthReport {
     /// In one word.
     pub status: Status,
@@ -40,7 +43,7 @@ pub struct HealthReport {
 }
 
 /// How the host is, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// All is well.
@@ -52,7 +55,7 @@ pub enum Status {
 }
 
 /// How Redis is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct RedisHealth {
     /// In one word.
     pub status: RedisStatus,
@@ -60,11 +63,12 @@ pub struct RedisHealth {
     pub message: String,
     /// The round trip of one small call in milliseconds; null when there was none.
     #[serde(serialize_with = "milliseconds")]
+    #[schema(value_type = Option<f64>, required = true)]
     pub latency: Option<Duration>,
 }
 
 /// How Redis is, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RedisStatus {
     /// It answers.
@@ -76,7 +80,7 @@ pub enum RedisStatus {
 }
 
 /// How the store is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct StoreReport {
     /// `redis 7.0.15`, `embedded`.
     pub kind: String,
@@ -84,13 +88,14 @@ pub struct StoreReport {
     pub up: bool,
     /// The round trip of one small call in milliseconds; null when there was none.
     #[serde(serialize_with = "milliseconds")]
+    #[schema(value_type = Option<f64>, required = true)]
     pub latency: Option<Duration>,
     /// Things an operator should mend, each with the fix.
     pub warnings: Vec<String>,
 }
 
 /// How a handler is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct HandlerHealth {
     /// The first 12 hex digits of the active version's digest, or `native`.
     pub version: String,
@@ -99,23 +104,29 @@ pub struct HandlerHealth {
 }
 
 /// How a queue is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct QueueHealth {
     /// Whether it is paused; left out while the store does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
     /// How many jobs are in each state; left out while the store does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<CountsView>)]
     pub jobs: Option<Counts>,
+    /// Why its jobs do not run, a sentence each with what to do; left out while nothing is known to hold them up. At most
+    /// half a minute old; what takes longer to find out, ten minutes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held_up: Vec<String>,
     /// How this host's worker is.
     pub worker: WorkerReport,
 }
 
 /// How a queue's worker is.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct WorkerReport {
     /// Milliseconds since it last had an answer when it asked for jobs; 0 while it has no reason to ask.
     #[serde(serialize_with = "milliseconds")]
+    #[schema(value_type = Option<f64>, required = true)]
     pub last_poll: Option<Duration>,
     /// Why its last call to the store failed; null while calls succeed.
     pub fault: Option<String>,
@@ -155,6 +166,7 @@ mod tests {
                 QueueHealth {
                     paused: Some(false),
                     jobs: Some(Counts::default()),
+                    held_up: vec!["it is paused".to_owned()],
                     worker: WorkerReport { last_poll: Some(Duration::from_millis(40)), fault: None },
                 },
             )]),
@@ -168,8 +180,10 @@ mod tests {
         assert_eq!(json["store"]["latency"], 1.23);
         assert_eq!(json["queues"]["q"]["jobs"]["waiting-children"], 0);
         assert_eq!(json["queues"]["q"]["worker"], serde_json::json!({"last_poll": 40.0, "fault": null}));
+        assert_eq!(json["queues"]["q"]["held_up"], serde_json::json!(["it is paused"]));
         assert_eq!(json["handlers"]["media"]["state"], "active");
-        let away = QueueHealth { paused: None, jobs: None, worker: WorkerReport::default() };
+        let away =
+            QueueHealth { paused: None, jobs: None, held_up: Vec::new(), worker: WorkerReport::default() };
         let json = serde_json::to_value(&away).unwrap();
         assert_eq!(json, serde_json::json!({"worker": {"last_poll": null, "fault": null}}));
     }

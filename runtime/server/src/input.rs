@@ -63,6 +63,9 @@ pub struct OptionsInput {
     timeout: Option<u64>,
     /// Whose job this is; separates caches and live updates.
     tenant: Option<String>,
+    /// Runs it whatever result is kept of the same content, and keeps what it comes to instead. Matters where the handler
+    /// has a `result-cache`.
+    fresh: Option<bool>,
 }
 
 /// How duplicates are treated.
@@ -125,6 +128,7 @@ impl From<OptionsInput> for JobOptions {
             remove_dependency_on_failure: given.remove_dependency_on_failure.unwrap_or(false),
             timeout: given.timeout,
             tenant: given.tenant,
+            fresh: given.fresh.unwrap_or(false),
             // Counted from the job that enqueues, which a person is not.
             depth: 0,
         }
@@ -151,7 +155,7 @@ mod tests {
         let options = read(
             r#"{"attempts":3,"backoff":{"type":"exponential","delay":100},"delay":5,"priority":2,"jobId":"x",
                 "removeOnComplete":true,"removeOnFail":{"count":9},"keepLogs":7,"failParentOnFailure":true,
-                "deduplication":{"id":"d","ttl":9},"telemetry":{"metadata":"m","omitContext":true},"tenant":"t",
+                "deduplication":{"id":"d","ttl":9},"telemetry":{"metadata":"m","omitContext":true},"tenant":"t","fresh":true,
                 "parent":{"id":"1","queue":"bull:q"}}"#,
         )
         .unwrap();
@@ -160,7 +164,7 @@ mod tests {
             "attempts": 3, "backoff": {"type": "exponential", "delay": 100}, "delay": 5, "priority": 2, "jobId": "x",
             "removeOnComplete": true, "removeOnFail": {"count": 9}, "kl": 7, "fpof": true,
             "de": {"id": "d", "ttl": 9}, "tm": "m", "omc": true, "tenant": "t",
-            "parent": {"id": "1", "queue": "bull:q"},
+            "fresh": true, "parent": {"id": "1", "queue": "bull:q"},
         });
         assert_eq!(stored, expected);
     }

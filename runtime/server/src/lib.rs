@@ -20,6 +20,7 @@ mod api;
 mod audit;
 mod control;
 mod dashboard;
+mod explain;
 mod handlers;
 mod health;
 mod input;
@@ -40,6 +41,7 @@ pub use api::{Api, Role, Token, Tokens, openapi};
 pub use audit::{Act, Audit, AuditEntry, Via, rule_of};
 pub use control::{Control, Reloaded};
 pub use dashboard::DashboardOptions;
+pub use explain::{Explain, Explanation, Reason};
 pub use handlers::{
     Author, CanaryLimits, Change, Deployment, Handlers, HandlersError, HandlersFault, Then, standing,
     standing_since,
@@ -55,6 +57,7 @@ pub use metrics::{
 };
 pub use redact::{PathError, Redaction};
 pub use routes::Pages;
+pub use seats::ConnectionBounds;
 pub use spool::{Spool, SpoolError};
 pub use tree::{Tree, tree};
 pub use view::{AttemptView, JobView, LimitsView, QueueView, RateView, SchedulerView, raw};

@@ -15,18 +15,24 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::routes::{Pages, router};
-use crate::seats::{CONNECTIONS_MAX, Seat, Seats, holding};
+use crate::seats::{ConnectionBounds, Seat, Seats, holding};
 
 /// Listens and serves.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    connections_max: usize,
+    bounds: ConnectionBounds,
+}
+
+/// Connections that are open. They are told to close when it is dropped.
+struct Open {
+    connections: TaskTracker,
+    closes: DropGuard,
 }
 
 /// Why the server does not start.
@@ -95,7 +101,7 @@ impl Server {
         let fault = |source| ServerError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(fault)?;
         let address = listener.local_addr().map_err(fault)?;
-        Ok(Self { listener, address, connections_max: CONNECTIONS_MAX })
+        Ok(Self { listener, address, bounds: ConnectionBounds::default() })
     }
 
     /// The address, with the port that was given for port 0.
@@ -104,22 +110,35 @@ impl Server {
         self.address
     }
 
-    /// With room for so many connections.
-    #[cfg(test)]
-    pub(crate) fn with_connections(self, connections_max: usize) -> Self {
-        Self { connections_max, ..self }
+    /// With room for so many connections, in place of the default.
+    #[must_use]
+    pub fn with_connections(self, bounds: ConnectionBounds) -> Self {
+        Self { bounds, ..self }
     }
 
     /// Serves these pages until `shutdown` is done, then lets open answers finish for up to 3 s.
     ///
     /// Cancel safety: a dropped future stops accepting and cuts open connections.
     pub async fn serve(self, pages: Pages, shutdown: impl Future<Output = ()>) {
-        let Self { listener, address, connections_max } = self;
-        let seats = Seats::new(connections_max);
+        let open = self.accept(pages, shutdown).await;
+        drop(self);
+        open.close().await;
+    }
+
+    /// The same, and keeps the address: who connects later waits for the next pages. For what can be shown of a host that
+    /// still waits for its store.
+    pub async fn serve_until(&self, pages: Pages, until: impl Future<Output = ()>) {
+        self.accept(pages, until).await.close().await;
+    }
+
+    /// Answers whoever connects until `shutdown` is done.
+    async fn accept(&self, pages: Pages, shutdown: impl Future<Output = ()>) -> Open {
+        let Self { listener, address, bounds } = self;
+        let seats = Seats::new(*bounds, Arc::clone(&pages.metrics));
         let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
         let router = router(pages, address.ip().is_loopback(), &closing);
         // Also when this future is dropped.
-        let _close = closing.clone().drop_guard();
+        let closes = closing.clone().drop_guard();
         let mut shutdown = pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -128,13 +147,13 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, from)) => match seats.take() {
+                Ok((stream, from)) => match seats.take(from.ip()) {
                     Some(seat) => {
                         let stream = (stream, Peer(from));
                         connections.spawn(connection(stream, router.clone(), closing.clone(), seat));
                     }
-                    // Closed at once: every other connection is being answered.
-                    None => tracing::debug!(most = connections_max, "a connection too many was closed"),
+                    // Closed at once: every other connection, of its address or of all, is being answered.
+                    None => tracing::debug!(%from, "a connection too many was closed"),
                 },
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -142,8 +161,17 @@ impl Server {
                 }
             }
         }
-        drop(listener);
-        closing.cancel();
+        Open { connections, closes }
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    /// Lets answers under way finish, for as long as they may take.
+    async fn close(self) {
+        let Self { connections, closes } = self;
+        drop(closes);
         connections.close();
         if tokio::time::timeout(CLOSE_MAX, connections.wait()).await.is_err() {
             tracing::debug!(open = connections.len(), "connections were cut");

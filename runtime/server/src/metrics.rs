@@ -9,6 +9,7 @@
 //! `jobcell_ends_refused_total{queue,reason}`, or in `jobcell_locks_lost_total` when the lock was known to be lost
 //! before the attempt ended: such a job runs again, and is counted again.
 
+mod doors;
 mod process;
 mod retired;
 mod scrape;
@@ -21,7 +22,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use jobcell_core::event::{Event, Observer, SwapKind};
+use jobcell_core::event::{Event, Found, Observer, SwapKind};
 use jobcell_core::store::Refusal;
 use jobcell_core::{QueueName, Receipt, StopCause};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -35,6 +36,7 @@ pub use scrape::{Gauges, HandlerGauge, HostGauges, QueueGauges, SpanCounts, Stor
 pub(crate) use scrape::Scrape;
 pub(crate) use text::Format;
 
+use doors::DoorSeries;
 use process::Start;
 use retired::{ByHandler, Retired, VersionName};
 use series::JobSeries;
@@ -48,11 +50,13 @@ pub struct Metrics {
     traps: ByHandler<TrapLabels>,
     denied: ByHandler<DeniedLabels>,
     swaps: ByHandler<SwapLabels>,
+    results: ByHandler<ResultLabels>,
     ends_refused: Family<RefusedLabels, Counter>,
     locks_lost: Counter,
     stalled: Counter,
     audit_lost: Counter,
     spool: SpoolSeries,
+    doors: DoorSeries,
     store_seconds: Family<StoreLabels, Histogram, fn() -> Histogram>,
     store_errors: Family<StoreLabels, Counter>,
     start: Start,
@@ -75,6 +79,12 @@ struct DeniedLabels {
 struct SwapLabels {
     handler: String,
     kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    handler: String,
+    result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -112,11 +122,13 @@ impl Metrics {
             traps: ByHandler::new(),
             denied: ByHandler::new(),
             swaps: ByHandler::new(),
+            results: ByHandler::new(),
             ends_refused: Family::default(),
             locks_lost: Counter::default(),
             stalled: Counter::default(),
             audit_lost: Counter::default(),
             spool: SpoolSeries::default(),
+            doors: DoorSeries::default(),
             store_seconds: Family::new_with_constructor(|| Histogram::new(STORE_SECONDS)),
             store_errors: Family::default(),
             start: Start::now(),
@@ -144,6 +156,7 @@ impl Metrics {
             self.traps.forget(handler);
             self.denied.forget(handler);
             self.swaps.forget(handler);
+            self.results.forget(handler);
         }
     }
 
@@ -160,10 +173,19 @@ impl Metrics {
         }
     }
 
+    /// Counts a look for a kept result. The first one of a handler shows all that can come of it, from zero on.
+    fn found(&self, handler: &str, found: Found) {
+        let labels = |found: Found| ResultLabels { handler: handler.to_owned(), result: found.as_str() };
+        for other in Found::ALL {
+            self.results.announce(handler, &labels(other));
+        }
+        self.results.count(handler, &labels(found));
+    }
+
     /// Hands out every metric: name without the `_total` that the encoder gives counters, help, values.
     fn each(&self, mut take: impl FnMut(&str, &str, &dyn EncodeMetric) -> fmt::Result) -> fmt::Result {
         let Self { jobs, cell_start, traps, denied, swaps, ends_refused, locks_lost, stalled, .. } = self;
-        let Self { audit_lost, spool, .. } = self;
+        let Self { audit_lost, spool, doors, results, .. } = self;
         let Self { store_seconds, store_errors, start: _, retired: _, .. } = self;
         jobs.each(&mut take)?;
         take("jobcell_cell_start_seconds", "Time to make a cell.", cell_start)?;
@@ -172,6 +194,9 @@ impl Metrics {
         let help = "Changes of handlers while the host runs, by kind: load, change, remove, canary, promote, rollback, \
                     quarantine.";
         take("jobcell_swaps", help, &swaps.family)?;
+        let help = "Attempts by what came of looking for a kept result of the same content: hit, miss, wait (another job \
+                    computes it), bypass, error.";
+        take("jobcell_result_cache", help, &results.family)?;
         let help = "Ends of attempts that the store did not take; the result was dropped.";
         take("jobcell_ends_refused", help, ends_refused)?;
         let help = "Locks that ran out or were taken while their job ran; its result was dropped.";
@@ -181,6 +206,7 @@ impl Metrics {
         take("jobcell_stalled", help, stalled)?;
         take("jobcell_audit_lost", "Entries that the audit could not keep; the log has them.", audit_lost)?;
         spool.each(&mut take)?;
+        doors.each(&mut take)?;
         take("jobcell_store_seconds", "Time for a call to the store, by command.", store_seconds)?;
         take("jobcell_store_errors", "Calls to the store that failed, by command.", store_errors)
     }
@@ -216,6 +242,7 @@ impl Observer for Metrics {
                 let labels = SwapLabels { handler: handler.clone(), kind: kind.as_str() };
                 self.swaps.count(handler, &labels);
             }
+            Event::Results { handler, found } => self.found(handler, *found),
             // Events of later versions of the core are counted once this crate knows them.
             _ => {}
         }

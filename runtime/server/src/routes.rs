@@ -8,15 +8,18 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::api::{self, Api, Opened};
 use crate::dashboard;
-use crate::health::Health;
+use crate::health::{Health, HealthReport};
 use crate::metrics::{Format, Gauges, Metrics, Scrape};
-use crate::problem::Problem;
+use crate::problem::{Document, Problem};
 use crate::request;
 use crate::seats::{self, ANSWERS_MAX, Places};
 
@@ -42,28 +45,43 @@ struct Shared {
     scrape: Scrape,
 }
 
-#[derive(Serialize)]
-struct Readiness {
+/// What a probe is told.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Readiness {
+    /// `alive`, `ready` or `not ready`.
     status: &'static str,
+    /// Every reason why it is not ready; left out when there is none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     reasons: Vec<String>,
+}
+
+/// The pages for probes and scrapers, open to everybody, and what the API's document says of them.
+fn probes() -> (Router<Arc<Shared>>, OpenApi) {
+    OpenApiRouter::new()
+        .routes(routes!(alive))
+        .routes(routes!(ready))
+        .routes(routes!(healthy))
+        .routes(routes!(measured))
+        .split_for_parts()
+}
+
+/// What the API's document says of the pages for probes and scrapers.
+pub(crate) fn documented() -> OpenApi {
+    probes().1
 }
 
 /// All routes, for a server that may be reached from this machine only, or from others as well.
 pub(crate) fn router(pages: Pages, loopback: bool, closing: &CancellationToken) -> Router {
     let Pages { health, gauges, metrics, api } = pages;
-    let [livez, readyz, health_page, metrics_page] = ROUTES;
     let mut prefix = String::new();
     let api = api.map_or_else(Router::new, |api| {
         let Opened { router, desk, access, dashboard } = api::opened(api, loopback, closing.clone());
         prefix = dashboard.root();
         router.merge(dashboard::router(desk, access, Arc::clone(&health), &dashboard))
     });
-    let router = Router::new()
-        .route(livez, get(alive))
-        .route(readyz, get(ready))
-        .route(health_page, get(healthy))
-        .route(metrics_page, get(measured))
+    let router = probes()
+        .0
         .method_not_allowed_fallback(no_method)
         .with_state(Arc::new(Shared { health, scrape: Scrape::new(metrics, gauges) }))
         .merge(api)
@@ -90,10 +108,18 @@ async fn below(State(prefix): State<Arc<str>>, mut request: Request, next: Next)
 }
 
 /// The process answers: nothing else is asked, so that a lost Redis restarts no host.
+#[utoipa::path(get, path = "/livez", tag = "host", security(()), responses(
+    (status = 200, body = Readiness), (status = "default", body = Document, content_type = "application/problem+json")
+))]
 async fn alive() -> impl IntoResponse {
     axum::Json(Readiness { status: "alive", reasons: Vec::new() })
 }
 
+/// Whether the host takes jobs: its store answers, its handlers are loaded, it is not quiet.
+#[utoipa::path(get, path = "/readyz", tag = "host", security(()), responses(
+    (status = 200, body = Readiness), (status = 503, description = "It takes none; `reasons` say why", body = Readiness),
+    (status = "default", body = Document, content_type = "application/problem+json")
+))]
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     let answer = tokio::time::timeout(ANSWER_MAX, shared.health.ready()).await;
     let reasons = match answer {
@@ -104,17 +130,26 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, axum::Json(Readiness { status: "not ready", reasons })).into_response()
 }
 
-/// 200 whatever the report says: it was delivered, and `/readyz` is there for those that look at the status alone.
+/// How everything is. 200 whatever the report says: it was delivered, and `/readyz` is there for those that look at the
+/// status alone.
+#[utoipa::path(get, path = "/health", tag = "host", security(()), responses(
+    (status = 200, body = HealthReport), (status = "default", body = Document, content_type = "application/problem+json")
+))]
 async fn healthy(State(shared): State<Arc<Shared>>) -> Response {
     match tokio::time::timeout(ANSWER_MAX, shared.health.health()).await {
         Ok(report) => axum::Json(report).into_response(),
         Err(_) => {
             let detail = format!("the host did not answer within {ANSWER_MAX:?}");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
+            Problem::busy(detail).into_response()
         }
     }
 }
 
+/// The host's metrics, as Prometheus text or OpenMetrics.
+#[utoipa::path(get, path = "/metrics", tag = "host", security(()), responses(
+    (status = 200, content((String = "text/plain"), (String = "application/openmetrics-text"))),
+    (status = "default", body = Document, content_type = "application/problem+json")
+))]
 async fn measured(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let format = Format::wanted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
     match shared.scrape.page(format).await {

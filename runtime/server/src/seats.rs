@@ -2,10 +2,12 @@
 //!
 //! A connection that asks nothing (its first byte has not come, or its last answer has gone) is idle. When there are too
 //! many connections, the one that has been idle longest makes room: whoever opens a thousand and sends nothing only
-//! drives itself out. Answers that are being made are bounded apart from connections, and probes are not counted among
-//! them, so that a host under attack is still seen to live.
+//! drives itself out. One address has a part of them, so that whoever asks slowly on all of them, or never reads what is
+//! answered, leaves the rest to others. Answers that are being made are bounded apart from connections, and probes are
+//! not counted among them, so that a host under attack is still seen to live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -17,8 +19,17 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// Connections at the same time: well below the 4096 descriptors that services usually get, which stores need as well.
-pub(crate) const CONNECTIONS_MAX: usize = 1024;
+use crate::metrics::Metrics;
+
+/// How many connections there may be at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionBounds {
+    /// In all. Default 1024: well below the 4096 descriptors that services usually get, which stores need as well.
+    pub all: usize,
+    /// Of one address (of IPv6, of one /64). Default 512: half of them, so that no single machine keeps the others out.
+    pub per_address: usize,
+}
+
 /// Answers at the same time, probes aside; clients of server-sent events hold one each. The rest of the connections is for
 /// probes, and for those that are idle.
 pub(crate) const ANSWERS_MAX: usize = 768;
@@ -26,8 +37,9 @@ pub(crate) const ANSWERS_MAX: usize = 768;
 /// All connections.
 #[derive(Debug)]
 pub(crate) struct Seats {
-    most: usize,
+    bounds: ConnectionBounds,
     taken: Mutex<Taken>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Default)]
@@ -35,13 +47,24 @@ struct Taken {
     open: usize,
     /// Counts moments of becoming idle: who became so first has the lowest.
     moments: u64,
-    idle: BTreeMap<u64, CancellationToken>,
+    idle: BTreeMap<u64, (IpAddr, CancellationToken)>,
+    /// By address: those that have any.
+    shares: HashMap<IpAddr, Share>,
+}
+
+/// What one address has.
+#[derive(Debug, Default)]
+struct Share {
+    open: usize,
+    /// The moments of those that are idle.
+    idle: BTreeSet<u64>,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Seat {
     seats: Arc<Seats>,
+    from: IpAddr,
     use_of: Mutex<Use>,
     leave: CancellationToken,
 }
@@ -66,39 +89,83 @@ struct Holding<G> {
     _held: G,
 }
 
+// === impl ConnectionBounds ===
+
+impl Default for ConnectionBounds {
+    fn default() -> Self {
+        Self { all: 1024, per_address: 512 }
+    }
+}
+
 // === impl Seats ===
 
 impl Seats {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, taken: Mutex::default() })
+    pub(crate) fn new(bounds: ConnectionBounds, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { bounds, taken: Mutex::default(), metrics })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A seat for a new connection, for which the one that has been idle longest leaves if need be. None when all are
-    /// being answered.
-    pub(crate) fn take(self: &Arc<Self>) -> Option<Arc<Seat>> {
-        let leave = CancellationToken::new();
+    /// A seat for a new connection, for which the one leaves that has been idle longest if need be: of its own address
+    /// where that has all it may have, else of any. None when all of those are being answered.
+    pub(crate) fn take(self: &Arc<Self>, from: IpAddr) -> Option<Arc<Seat>> {
+        let (from, leave) = (network(from), CancellationToken::new());
         let mut taken = self.taken();
-        if taken.open >= self.most {
-            let (_, longest) = taken.idle.pop_first()?;
-            longest.cancel();
+        let share = taken.shares.get(&from);
+        let is_share_full = share.is_some_and(|share| share.open >= self.bounds.per_address);
+        if is_share_full || taken.open >= self.bounds.all {
+            let longest = match share.filter(|_| is_share_full) {
+                Some(share) => share.idle.first().copied(),
+                None => taken.idle.first_key_value().map(|(moment, _)| *moment),
+            };
+            let Some(moment) = longest else {
+                drop(taken);
+                self.metrics.connection_closed(if is_share_full { "address" } else { "all" });
+                return None;
+            };
+            if let Some(longest) = taken.leaves_idle(moment) {
+                longest.cancel();
+                self.metrics.connection_closed("idle");
+            }
         }
         taken.open += 1;
-        let idle_since = taken.becomes_idle(&leave);
+        taken.shares.entry(from).or_default().open += 1;
+        self.metrics.connections(taken.open);
+        let idle_since = taken.becomes_idle(from, &leave);
         drop(taken);
         let use_of = Mutex::new(Use { answers: 0, idle_since });
-        Some(Arc::new(Seat { seats: Arc::clone(self), use_of, leave }))
+        Some(Arc::new(Seat { seats: Arc::clone(self), from, use_of, leave }))
     }
 }
 
 impl Taken {
-    fn becomes_idle(&mut self, leave: &CancellationToken) -> u64 {
+    fn becomes_idle(&mut self, from: IpAddr, leave: &CancellationToken) -> u64 {
         self.moments += 1;
-        self.idle.insert(self.moments, leave.clone());
+        self.idle.insert(self.moments, (from, leave.clone()));
+        self.shares.entry(from).or_default().idle.insert(self.moments);
         self.moments
+    }
+
+    /// What makes the connection leave that has been idle since then, if it still is.
+    fn leaves_idle(&mut self, moment: u64) -> Option<CancellationToken> {
+        let (from, leave) = self.idle.remove(&moment)?;
+        if let Some(share) = self.shares.get_mut(&from) {
+            share.idle.remove(&moment);
+        }
+        Some(leave)
+    }
+}
+
+/// One customer's network: an address of IPv6 is one of billions that the same machine has.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
     }
 }
 
@@ -114,7 +181,7 @@ impl Seat {
     pub(crate) fn ask(self: &Arc<Self>) -> Asking {
         let mut use_of = self.use_of.lock().unwrap_or_else(PoisonError::into_inner);
         use_of.answers += 1;
-        self.seats.taken().idle.remove(&use_of.idle_since);
+        self.seats.taken().leaves_idle(use_of.idle_since);
         drop(use_of);
         Asking(Arc::clone(self))
     }
@@ -124,17 +191,25 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let use_of = self.use_of.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut taken = self.seats.taken();
-        taken.idle.remove(&use_of.idle_since);
+        taken.leaves_idle(use_of.idle_since);
         taken.open -= 1;
+        if let Some(share) = taken.shares.get_mut(&self.from) {
+            share.open -= 1;
+            if share.open == 0 {
+                taken.shares.remove(&self.from);
+            }
+        }
+        self.seats.metrics.connections(taken.open);
     }
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        let mut use_of = self.0.use_of.lock().unwrap_or_else(PoisonError::into_inner);
+        let Self(seat) = self;
+        let mut use_of = seat.use_of.lock().unwrap_or_else(PoisonError::into_inner);
         use_of.answers -= 1;
         if use_of.answers == 0 {
-            use_of.idle_since = self.0.seats.taken().becomes_idle(&self.0.leave);
+            use_of.idle_since = seat.seats.taken().becomes_idle(seat.from, &seat.leave);
         }
     }
 }
@@ -181,33 +256,70 @@ impl<G: Send + Unpin> HttpBody for Holding<G> {
 mod tests {
     use super::*;
 
+    fn seats(all: usize, per_address: usize) -> Arc<Seats> {
+        Seats::new(ConnectionBounds { all, per_address }, Arc::new(Metrics::new()))
+    }
+
+    fn from(address: &str) -> IpAddr {
+        address.parse().unwrap()
+    }
+
+    fn here() -> IpAddr {
+        from("127.0.0.1")
+    }
+
     #[test]
     fn the_longest_idle_connection_makes_room_and_one_that_is_answered_does_not() {
-        let seats = Seats::new(2);
-        let first = seats.take().unwrap();
+        let seats = seats(2, 2);
+        let first = seats.take(here()).unwrap();
         let asking = first.ask();
-        let second = seats.take().unwrap();
-        let third = seats.take().unwrap();
+        let second = seats.take(here()).unwrap();
+        let third = seats.take(here()).unwrap();
         assert!(second.leave.is_cancelled() && !first.leave.is_cancelled() && !third.leave.is_cancelled());
         drop(second);
         let asking_too = third.ask();
-        assert!(seats.take().is_none(), "both are being answered");
+        assert!(seats.take(here()).is_none(), "both are being answered");
         // It becomes idle, later than nobody.
         drop(asking);
-        let fourth = seats.take().unwrap();
+        let fourth = seats.take(here()).unwrap();
         assert!(first.leave.is_cancelled());
         drop((first, asking_too, third, fourth));
-        assert!(seats.taken().open == 0 && seats.taken().idle.is_empty());
+        let taken = seats.taken();
+        assert!(taken.open == 0 && taken.idle.is_empty() && taken.shares.is_empty());
     }
 
     #[test]
     fn a_connection_is_idle_when_its_last_answer_has_gone() {
-        let seats = Seats::new(1);
-        let seat = seats.take().unwrap();
+        let seats = seats(1, 1);
+        let seat = seats.take(here()).unwrap();
         let (one, other) = (seat.ask(), seat.ask());
         drop(one);
-        assert!(seats.take().is_none());
+        assert!(seats.take(here()).is_none());
         drop(other);
-        assert!(seats.take().is_some() && seat.leave.is_cancelled());
+        assert!(seats.take(here()).is_some() && seat.leave.is_cancelled());
+    }
+
+    #[test]
+    fn one_address_has_its_part_and_drives_out_only_itself() {
+        let seats = seats(10, 2);
+        let (one, other) = (from("10.0.0.1"), from("10.0.0.2"));
+        let idle = seats.take(other).unwrap();
+        let held: Vec<_> = (0..2).map(|_| seats.take(one).unwrap()).map(|seat| (seat.ask(), seat)).collect();
+        assert!(seats.take(one).is_none(), "it has all that it may have");
+        assert!(!idle.leave.is_cancelled(), "nobody else pays for it");
+        let others: Vec<_> = (0..2).map(|_| seats.take(other).unwrap()).collect();
+        assert!(idle.leave.is_cancelled(), "of its own address the longest idle makes room");
+        drop(held);
+        assert!(seats.take(one).is_some());
+        drop((idle, others));
+        // Whoever has a network of IPv6 has all of its addresses.
+        let _held: Vec<_> = ["2001:db8::1", "2001:db8::2"]
+            .map(|address| seats.take(from(address)).unwrap())
+            .map(|seat| (seat.ask(), seat))
+            .into_iter()
+            .collect();
+        assert!(seats.take(from("2001:db8::3")).is_none());
+        assert!(seats.take(from("2001:db8:0:1::3")).is_some());
+        assert!(seats.take(from("::ffff:10.0.0.7")).is_some());
     }
 }

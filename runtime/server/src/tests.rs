@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jobcell_core::event::{Event, SwapKind};
+use jobcell_core::event::{Event, Found, SwapKind};
 use jobcell_core::store::{Counts, Refusal};
 use jobcell_core::{JobId, Observer, QueueName, Receipt, StopCause};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,7 +98,7 @@ struct Running {
 
 impl Running {
     async fn start(fake: Fake) -> Self {
-        Self::start_with(fake, seats::CONNECTIONS_MAX).await
+        Self::start_with(fake, ConnectionBounds::default().all).await
     }
 
     /// With room for so many connections.
@@ -107,7 +107,8 @@ impl Running {
         let (health, gauges): (Arc<dyn Health>, Arc<dyn Gauges>) =
             (Arc::clone(&fake) as _, Arc::clone(&fake) as _);
         let pages = Pages { health, gauges, metrics: Arc::clone(&metrics), api: None };
-        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_connections(connections);
+        let bounds = ConnectionBounds { all: connections, per_address: connections };
+        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_connections(bounds);
         let (address, stop) = (server.local_addr(), CancellationToken::new());
         let task = tokio::spawn(server.serve(pages, stop.clone().cancelled_owned()));
         Self { address, metrics, fake, stop, task }
@@ -205,6 +206,17 @@ async fn a_client_that_sends_no_whole_head_is_cut() {
     running.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_asks_nothing_more_is_closed() {
+    let running = Running::start(Fake::default()).await;
+    let mut kept = TcpStream::connect(running.address).await.unwrap();
+    kept.write_all(b"GET /livez HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    let mut all = Vec::new();
+    let read = timeout(Duration::from_secs(60), kept.read_to_end(&mut all)).await;
+    assert!(read.is_ok() && all.starts_with(b"HTTP/1.1 200"), "answered, and closed when nothing else came");
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn silent_connections_keep_no_probe_out() {
     let running = Running::start_with(Fake::default(), 20).await;
@@ -229,6 +241,10 @@ async fn silent_connections_keep_no_probe_out() {
     let mut rest = Vec::new();
     let cut = timeout(PATIENCE, silent[0].read_to_end(&mut rest)).await;
     assert!(cut.is_ok(), "the first is still there");
+    let (_, page) = running.ask("GET /metrics").await;
+    let closed =
+        page.lines().find_map(|line| line.strip_prefix("jobcell_connections_closed_total{reason=\"idle\"} "));
+    assert!(closed.is_some_and(|closed| closed.parse::<u64>().unwrap() >= 80), "{closed:?}");
     running.stop().await;
 }
 
@@ -295,6 +311,7 @@ fn everything_happens(metrics: &Metrics) {
         Event::Swapped { handler: "media".to_owned(), kind: SwapKind::Change },
         Event::Swapped { handler: "media".to_owned(), kind: SwapKind::Change },
         Event::Swapped { handler: "media".to_owned(), kind: SwapKind::Remove },
+        Event::Results { handler: "media".to_owned(), found: Found::Hit },
         Event::StoreCall { verb: "claim", took: Duration::from_micros(300), ok: true },
         Event::Denied { handler: "media".to_owned(), capability: "http" },
     ] {
@@ -303,7 +320,9 @@ fn everything_happens(metrics: &Metrics) {
 }
 
 /// Every name of the public contract that has a source, as its `TYPE` line in Prometheus text.
-const CONTRACT: [&str; 39] = [
+const CONTRACT: [&str; 42] = [
+    "jobcell_connections gauge",
+    "jobcell_connections_closed_total counter",
     "jobcell_jobs_total counter",
     "jobcell_job_seconds histogram",
     "jobcell_queue_jobs gauge",
@@ -317,6 +336,7 @@ const CONTRACT: [&str; 39] = [
     "jobcell_denied_total counter",
     "jobcell_handler_info gauge",
     "jobcell_swaps_total counter",
+    "jobcell_result_cache_total counter",
     "jobcell_ends_refused_total counter",
     "jobcell_locks_lost_total counter",
     "jobcell_stalled_total counter",
@@ -377,6 +397,8 @@ async fn the_metrics_page_keeps_the_contract() {
         r#"jobcell_handler_info{handler="media",version="0123456789ab",state="active"} 1"#.to_owned(),
         r#"jobcell_swaps_total{handler="media",kind="change"} 2"#.to_owned(),
         r#"jobcell_swaps_total{handler="media",kind="remove"} 1"#.to_owned(),
+        r#"jobcell_result_cache_total{handler="media",result="hit"} 1"#.to_owned(),
+        r#"jobcell_result_cache_total{handler="media",result="miss"} 0"#.to_owned(),
         format!(r#"jobcell_ends_refused_total{{{queue},reason="lock-taken"}} 1"#),
         "jobcell_locks_lost_total 1".to_owned(),
         "jobcell_stalled_total 1".to_owned(),

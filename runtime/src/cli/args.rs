@@ -173,6 +173,9 @@ pub(super) struct EnqueueArgs {
     /// Whose job it is
     #[arg(long, value_name = "TENANT")]
     pub(super) tenant: Option<String>,
+    /// Run it whatever result is kept of the same content, and keep what it comes to instead
+    #[arg(long)]
+    pub(super) fresh: bool,
     /// Wait for the job's end, at most so many seconds, and print its result; exit 1 if it failed. On the embedded store,
     /// which no host can share, this process works the queue meanwhile
     #[arg(long, value_name = "SECS", num_args = 0..=1, require_equals = true, default_missing_value = "3600",
@@ -305,6 +308,12 @@ pub(super) enum QueueCommand {
     /// Count jobs by state, of one queue or of all
     Counts {
         /// The queue [default: all]
+        queue: Option<String>,
+    },
+    /// Say why jobs that were added do not run; exit 1 when something should be mended
+    #[command(visible_alias = "why")]
+    Explain {
+        /// The queue [default: those of the config, and all others with jobs that wait]
         queue: Option<String>,
     },
     /// Stop giving out jobs, on every host

@@ -99,11 +99,12 @@ fn describe(report: &AttackReport) -> String {
 }
 
 fn of_profile(profile: &Attacked) -> String {
-    let Attacked { name, also, deadline_ms, deadline_configured_ms, memory_bytes } = profile;
+    let Attacked { name, also, deadline_ms, deadline_configured_ms, memory_bytes, stack_bytes } = profile;
     let also = if also.is_empty() { String::new() } else { format!(" (as {})", also.join(", ")) };
     let cut =
         deadline_configured_ms.map(|ms| format!(", cut from {ms} ms; --full keeps it")).unwrap_or_default();
-    format!("{name}{also}: memory {} MiB, deadline {deadline_ms} ms{cut}", memory_bytes >> 20)
+    let (memory, stack) = (memory_bytes >> 20, stack_bytes.div_ceil(1024));
+    format!("{name}{also}: memory {memory} MiB, stack {stack} KiB, deadline {deadline_ms} ms{cut}")
 }
 
 fn of_row(row: &RowReport) -> Vec<String> {

@@ -99,6 +99,7 @@ fn new_job(prefix: &str, args: EnqueueArgs, console: &mut Console<'_>) -> Result
         remove_on_fail: args.remove_on_fail.clone(),
         deduplication: args.dedup.clone().map(|dedup| moded(dedup, &args.dedup_mode)).transpose()?,
         tenant: args.tenant.clone(),
+        fresh: args.fresh,
         ..JobOptions::default()
     };
     let parent =

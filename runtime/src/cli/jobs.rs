@@ -260,6 +260,7 @@ fn describe(job: &Job, queue: &QueueName, state: Option<JobState>, receipts: &[A
     some("stalled", (job.stalled_count > 0).then(|| job.stalled_count.to_string()));
     some("priority", (job.priority > 0).then(|| job.priority.to_string()));
     some("tenant", job.options.tenant.clone());
+    some("fresh", job.options.fresh.then(|| "yes: no kept result is taken".to_owned()));
     some("parent", job.parent_key.clone());
     some("data", Some(text(&job.data)));
     some("options", Some(text(&job.options_raw)));

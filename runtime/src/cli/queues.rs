@@ -1,6 +1,7 @@
 //! `jobcell queue …`: looking at queues and changing them.
 
 mod bulk;
+pub(super) mod explain;
 mod limits;
 mod overview;
 
@@ -15,7 +16,8 @@ use super::args::{QueueChoice, QueueCommand};
 use super::author::{Author, Deed};
 use super::console::{Console, counted, table, visible};
 use super::exit::{Exit, Failure};
-use crate::config::nearest;
+use crate::config::{Config, nearest};
+use crate::stores::OpenStore;
 
 /// What was done to a queue, as `--json` prints it.
 #[derive(Serialize)]
@@ -27,15 +29,18 @@ struct Done {
     removed: Option<u64>,
 }
 
-/// Runs the command; `configured` are the queues of the config.
+/// Runs the command.
 pub(super) async fn run(
-    store: &dyn Admin,
-    configured: &BTreeSet<String>,
+    open: &OpenStore,
+    config: &Config,
     command: QueueCommand,
     author: &Author,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
+    let store = &*open.store;
+    let configured: &BTreeSet<String> = &config.queues.keys().cloned().collect();
     match command {
+        QueueCommand::Explain { queue } => return explain::run(config, open, queue, console).await,
         QueueCommand::Ls | QueueCommand::Counts { queue: None } => {
             let mut names: BTreeSet<QueueName> = store.queues().await?.into_iter().collect();
             names.extend(configured.iter().filter_map(|name| QueueName::new(name).ok()));

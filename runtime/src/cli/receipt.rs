@@ -20,6 +20,9 @@ pub(super) fn lines(receipt: &Receipt) -> Vec<(&'static str, String)> {
             host_calls.total()
         ),
     )];
+    if let Some(job) = receipt.computed_by.as_ref().filter(|_| receipt.cached) {
+        lines.push(("cached", format!("nothing was run: the result is that of job {}", visible(job))));
+    }
     if !host_calls.is_empty() {
         let calls: Vec<String> =
             host_calls.iter().map(|(kind, calls)| format!("{} {calls}", kind.as_str())).collect();
@@ -80,6 +83,11 @@ mod tests {
             quiet,
             [("cost", "1.500 ms wall, 0.000 ms cpu, 0.000 ms to start, 0 B peak, 0 host calls".to_owned())]
         );
+
+        let cached =
+            Receipt { cached: true, computed_by: Some("moderation/17".to_owned()), ..Receipt::default() };
+        let told = lines(&cached).pop().unwrap();
+        assert_eq!(told, ("cached", "nothing was run: the result is that of job moderation/17".to_owned()));
 
         let mut receipt = Receipt { memory_peak_bytes: 3 << 19, ..Receipt::default() };
         receipt.host_calls.count(HostCall::Http);

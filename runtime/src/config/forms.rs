@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jobcell_core::Keep;
 use jobcell_core::options::KeepLimits;
+use jobcell_wasm::Limits;
 
 use super::fault::Origin;
 use super::node::{Node, Value};
@@ -41,6 +42,11 @@ pub(super) const BYTES: Form<u64> = Form {
     name: "size",
     expects: "a size with its unit, such as \"128MiB\", \"64KiB\" or \"512B\"",
     read: bytes,
+};
+pub(super) const STACK: Form<u64> = Form {
+    name: "size",
+    expects: "a size from \"64KiB\" to \"64MiB\": less runs nothing, and more is reserved for every cell",
+    read: stack,
 };
 pub(super) const ADDRESS: Form<SocketAddr> = Form {
     name: "address",
@@ -137,6 +143,12 @@ fn any_duration(node: &Node) -> Result<Duration, String> {
         return Err("is shorter than a millisecond".to_owned());
     }
     Ok(duration)
+}
+
+fn stack(node: &Node) -> Result<u64, String> {
+    let stack = bytes(node)?;
+    let sizes = Limits::STACK_MIN as u64..=Limits::STACK_MAX as u64;
+    if sizes.contains(&stack) { Ok(stack) } else { Err("is no stack for a guest".to_owned()) }
 }
 
 fn bytes(node: &Node) -> Result<u64, String> {

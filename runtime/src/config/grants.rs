@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jobcell_wasm::{Grants, HttpRule, RuleSecret, SecretGrant};
+use jobcell_wasm::{Grants, HttpRule, Need, RuleSecret, SecretGrant};
 
 use super::forms::{Form, NAMES, SWITCH, TEXT, TEXTS, text};
 use super::node::{Node, Value};
@@ -27,8 +27,8 @@ const KV: Key<Vec<String>> = Key::new(
         read: buckets,
     },
     NOTHING,
-    "Buckets of the key-value store, by name: values that stay until they are deleted, for `wasi:keyvalue`. A bucket \
-     needs no declaration. It belongs to the tenant of the job and is shared by all handlers that are granted its name; \
+    "Buckets of the key-value store, by name: values that stay until they are deleted, for `wasi:keyvalue`. One that \
+     `[buckets]` has is over keys that your other programs use too; others need no declaration. Such a bucket belongs to the tenant of the job and is shared by all handlers that are granted its name; \
      give a handler a name of its own for what no other may see.",
 );
 const ENQUEUE: Key<Vec<String>> = Key::new(
@@ -62,7 +62,9 @@ const SECRETS: Key<Vec<SecretGrant>> = Key::new(
 );
 
 pub(super) static GRANTS: Section = Section {
-    about: "What the handler may touch. What is not granted is refused, and counted in `jobcell_denied_total`.",
+    about: "What the handler may touch. What is not granted is refused, and counted in `jobcell_denied_total`. A component is \
+            only loaded where each of its imports is granted; an empty list, such as `http = []`, lets it import them and \
+            refuses every use: for components of several handlers, where this one needs less.",
     keys: &[
         HTTP,
         BLOBS.entry(),
@@ -138,11 +140,19 @@ pub(super) fn read(reader: &Reader<'_>, declared: &Declared<'_>) -> Grants {
         publish: reader.get(&PUBLISH).unwrap_or_default(),
         config: reader.get(&CONFIG).unwrap_or_default(),
         secrets: reader.get(&SECRETS).unwrap_or_default(),
+        refused: LISTS.into_iter().filter(|need| is_empty_list(reader.node(need.key()))).collect(),
     };
     reader.refuse_undeclared(BLOBS.name, "[blobs]", grants.blobs.iter().map(String::as_str), &declared.blobs);
     let secrets = grants.secrets.iter().map(|grant| grant.name.as_str());
     reader.refuse_undeclared(SECRETS.name, "[secrets]", secrets, &declared.secrets);
     grants
+}
+
+/// The keys that take a list.
+const LISTS: [Need; 6] = [Need::Http, Need::Blobs, Need::Kv, Need::Enqueue, Need::Publish, Need::Secrets];
+
+fn is_empty_list(node: Option<&Node>) -> bool {
+    matches!(node, Some(Node { value: Value::List(items), .. }) if items.is_empty())
 }
 
 fn read_rule(reader: &Reader<'_>, declared: &Declared<'_>) -> Option<HttpRule> {
@@ -170,13 +180,15 @@ fn read_rule(reader: &Reader<'_>, declared: &Declared<'_>) -> Option<HttpRule> {
 /// Bytes of a bucket's name.
 const BUCKET_BYTES_MAX: usize = 64;
 
+/// Whether a bucket can be called so.
+pub(super) fn is_bucket(name: &str) -> bool {
+    (1..=BUCKET_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
 fn buckets(node: &Node) -> Result<Vec<String>, String> {
     let names = (TEXTS.read)(node)?;
-    let is_plain = |name: &str| {
-        (1..=BUCKET_BYTES_MAX).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    match names.iter().find(|name| !is_plain(name)) {
+    match names.iter().find(|name| !is_bucket(name)) {
         Some(name) => Err(format!("has {name:?}, which cannot be the name of a bucket")),
         None => Ok(names),
     }

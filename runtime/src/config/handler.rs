@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jobcell_core::recordings::Record;
+use jobcell_core::results::KeepResults;
 use jobcell_handlers::OciImage;
 use jobcell_wasm::{Grants, Limits};
 
@@ -15,7 +16,7 @@ use super::limits::Ceilings;
 use super::node::Node;
 use super::reader::Reader;
 use super::table::{Absent, Entry, Key, Section};
-use super::{grants, limits};
+use super::{grants, limits, results};
 
 /// One handler.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct HandlerConfig {
     pub watch: bool,
     /// Which attempts are recorded and kept.
     pub record: Record,
+    /// Which of its results are kept by content.
+    pub result_cache: Option<KeepResults>,
     /// How `dev` builds it, where it is no Cargo package.
     pub build: Option<BuildConfig>,
 }
@@ -92,8 +95,9 @@ const QUARANTINED: Key<u64> = Key::value(
     "quarantine",
     COUNT_OR_NONE,
     "5",
-    "So many different jobs that break in the same way, and one in four attempts, quarantine their version where there is \
-     another one to go back to: their jobs run on that one and use no attempt. 0 is never.",
+    "So many different jobs that take their cell down in the same way, and do not on the version before, quarantine their \
+     version if they are a fourth of what it ended: their jobs run on the one before and use no attempt. Failures that a \
+     handler words itself, and running out of time, do not count. 0 is never.",
 );
 const WATCH: Key<bool> = Key::value(
     "watch",
@@ -125,6 +129,7 @@ pub(super) static HANDLER: Section = Section {
         SOURCE.entry(),
         WATCH.entry(),
         RECORD.entry(),
+        results::RESULT_CACHE,
         LIMITS,
         GRANTS,
         RETRIES.entry(),
@@ -153,7 +158,7 @@ pub(super) fn read(
     let canary = canary::read(&reader.section(CANARY.name, &canary::CANARY));
     let (quarantine, watch) = (reader.value(&QUARANTINED), reader.value(&WATCH));
     let quarantine = u32::try_from(quarantine).unwrap_or(u32::MAX);
-    let record = reader.value(&RECORD);
+    let (record, result_cache) = (reader.value(&RECORD), results::read(reader));
     let source = reader.get(&SOURCE)?;
     let name = name.to_owned();
     Some(HandlerConfig {
@@ -167,6 +172,7 @@ pub(super) fn read(
         quarantine,
         watch,
         record,
+        result_cache,
         build,
     })
 }

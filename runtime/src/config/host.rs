@@ -1,16 +1,17 @@
 //! The groups about the host itself: `[embedded]`, `[server]`, `[shutdown]`, `[cells]`, `[log]`.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jobcell_wasm::{ARTIFACT_BYTES_CEILING, Compiler, CompilerProcess, Limits};
 
-use jobcell_server::{DashboardOptions, Redaction, Role};
+use jobcell_server::{ConnectionBounds, DashboardOptions, Redaction, Role};
 
 use super::environment::Environment;
 use super::forms::{
-    ADDRESS, BYTES, COUNT, DURATION, DURATION_OR_NONE, Form, PATH, TEXT, TEXTS, choice, text,
+    self, ADDRESS, BYTES, COUNT, DURATION, DURATION_OR_NONE, Form, PATH, TEXT, TEXTS, choice, text,
 };
 use super::limits;
 use super::node::Node;
@@ -35,6 +36,8 @@ pub struct ServerConfig {
     pub redaction: Redaction,
     /// How the dashboard is reached, and how long people stay signed in.
     pub dashboard: DashboardOptions,
+    /// How many connections there may be.
+    pub connections: ConnectionBounds,
 }
 
 impl ServerConfig {
@@ -77,7 +80,7 @@ pub struct CellsConfig {
     pub artifact_max: u64,
     /// The most elements one table can have.
     pub table_elements_max: u32,
-    /// Bytes of a cell's stack that its guest may use.
+    /// Bytes of a cell's stack that its guest may use, where its handler's limits say nothing else.
     pub stack: u64,
     /// Where compiled handlers are kept.
     pub cache: PathBuf,
@@ -139,6 +142,22 @@ const SESSION_MAX: Key<Duration> = Key::value(
     "\"7d\"",
     "Whoever signed in is signed out after so long in any case.",
 );
+const CONNECTIONS: Key<u64> = Key::value(
+    "connections",
+    COUNT,
+    "1024",
+    "Connections to the host at the same time. Beyond it the one that has been idle longest is closed, or a new one where \
+     none is idle. Each is a file descriptor. At most 768 requests are answered at once, probes aside, and 512 clients \
+     hear live updates.",
+);
+const CONNECTIONS_PER_ADDRESS: Key<u64> = Key::value(
+    "connections-per-address",
+    COUNT,
+    "512",
+    "Connections of one address, or of one /64 of IPv6, at the same time: half of all, so that no machine that asks slowly, or \
+     never reads, keeps the others out. Behind a proxy everybody has its address: set it to `connections` there, and bound \
+     clients in the proxy.",
+);
 const REDACT: Key<Redaction> = Key::value(
     "redact",
     Form {
@@ -158,6 +177,8 @@ pub(super) static SERVER: Section = Section {
         LISTEN.entry(),
         TOKENS,
         REDACT.entry(),
+        CONNECTIONS.entry(),
+        CONNECTIONS_PER_ADDRESS.entry(),
         PATH_PREFIX.entry(),
         SESSION_IDLE.entry(),
         SESSION_MAX.entry(),
@@ -218,7 +239,7 @@ const MAX: Key<u64> = Key::value(
     "max",
     COUNT,
     "1000",
-    "Cells alive at once, over all queues; attempts beyond it wait for a place. Each place reserves 4 GiB of address \
+    "Cells alive at once, over all queues; attempts beyond it wait for a place. Each place reserves 8 GiB of address \
      space, not of memory: lower it where address space is limited (`ulimit -v`).",
 );
 const MEMORY_MAX: Key<u64> =
@@ -231,10 +252,11 @@ const TABLE_ELEMENTS_MAX: Key<u64> = Key::value(
 );
 const STACK: Key<u64> = Key::value(
     "stack",
-    BYTES,
+    forms::STACK,
     "\"512KiB\"",
-    "What a guest may use of its stack, the same for all handlers: the engine is built with it. Too little ends attempts \
-     with the reason `stack`. The host's own functions have 1.5 MiB on top. 64 KiB to 64 MiB.",
+    "What a guest may use of its stack where its handler's `limits.stack` says nothing else: ordinary handlers use a few \
+     percent of it. 64 KiB to 64 MiB. Address space is reserved for it twice in each place, with 1.5 MiB for the host's \
+     own functions on top.",
 );
 const ARTIFACT_MAX: Key<u64> = Key::value(
     "artifact-max",
@@ -323,7 +345,19 @@ pub(super) fn read_server(reader: &Reader<'_>) -> ServerConfig {
             session_max: reader.value(&SESSION_MAX),
             ..DashboardOptions::default()
         },
+        connections: read_connections(reader),
     }
+}
+
+fn read_connections(reader: &Reader<'_>) -> ConnectionBounds {
+    let number = |key| usize::try_from(reader.value(key)).unwrap_or(usize::MAX);
+    let bounds =
+        ConnectionBounds { all: number(&CONNECTIONS), per_address: number(&CONNECTIONS_PER_ADDRESS) };
+    if bounds.per_address > bounds.all && reader.node(CONNECTIONS_PER_ADDRESS.name).is_some() {
+        let fix = format!("write at most {}, or raise server.connections", bounds.all);
+        reader.fault_shown(CONNECTIONS_PER_ADDRESS.name, "is more than all connections together", &fix);
+    }
+    bounds
 }
 
 pub(super) fn read_shutdown(reader: &Reader<'_>) -> ShutdownConfig {
@@ -341,7 +375,7 @@ pub(super) fn read_cells(
         memory_max: reader.value(&MEMORY_MAX),
         artifact_max: read_artifact_max(reader),
         table_elements_max: u32::try_from(reader.value(&TABLE_ELEMENTS_MAX)).unwrap_or(u32::MAX),
-        stack: read_stack(reader),
+        stack: reader.value(&STACK),
         cache: reader.get(&CACHE).unwrap_or_else(|| default_cache(embedded, environment)),
         compiler: read_compiler(reader),
     }
@@ -377,15 +411,22 @@ fn read_artifact_max(reader: &Reader<'_>) -> u64 {
     most
 }
 
-/// Far less runs nothing, and far more is a typing error.
-const STACK_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
+/// The stack of handlers that say none. Notes no fault.
+pub(super) fn stack(cells: &Reader<'_>) -> u64 {
+    let written = cells.peek(&STACK).map(|(stack, _)| stack);
+    written.or_else(|| STACK.default_value()).unwrap_or_default()
+}
 
-fn read_stack(reader: &Reader<'_>) -> u64 {
-    let stack = reader.value(&STACK);
-    if !STACK_BYTES.contains(&stack) {
-        reader.fault_shown(STACK.name, "is no stack for a guest", "write a size from \"64KiB\" to \"64MiB\"");
+/// Notes when this handler's stack is of one size more than a host can have.
+pub(super) fn check_stacks(limits: &Limits, sizes: &mut BTreeSet<usize>, handler: &Reader<'_>) {
+    if sizes.len() < Limits::STACKS_MAX || sizes.contains(&limits.stack) {
+        sizes.insert(limits.stack);
+        return;
     }
-    stack
+    let known: Vec<String> = sizes.iter().map(|size| format!("\"{}KiB\"", size.div_ceil(1024))).collect();
+    let cause = format!("is a stack of one size more than the {} that a host can have", Limits::STACKS_MAX);
+    let fix = format!("write one of {}: each size has places for all cells of its own", known.join(", "));
+    handler.fault_shown("limits.stack", &cause, &fix);
 }
 
 /// Notes which of a handler's limits are above what the engine can give to any cell.

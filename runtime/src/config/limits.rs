@@ -5,7 +5,8 @@ use std::time::Duration;
 use jobcell_core::attempt::LogLimits;
 use jobcell_wasm::{HttpLimits, Limits};
 
-use super::forms::{BYTES, COUNT, COUNT_OR_NONE, DURATION};
+use super::forms::{self, BYTES, COUNT, COUNT_OR_NONE, DURATION};
+use super::host;
 use super::reader::Reader;
 use super::table::{Absent, Entry, Key, Section};
 
@@ -40,6 +41,17 @@ const TABLES: Key<u64> = Key::value(
     COUNT,
     "8",
     "Tables of a cell. Nearly every component has two. At most 8, which the engine reserves.",
+);
+const STACK: Key<u64> = Key::new(
+    "stack",
+    forms::STACK,
+    Absent::Means("`cells.stack`"),
+    "The stack that the engine keeps for a guest: return addresses and what does not fit into registers. Too little ends \
+     attempts with the reason `stack`; recursion over deeply nested input may need more. Each size that differs from \
+     `cells.stack` has places for `cells.max` cells of its own. For 1000 of them that is 8 TiB of a process' 128 TiB of \
+     address space, 2000 mappings (`vm.max_map_count`), and one megabyte of memory; so a host has at most 8 sizes. \
+     64 KiB to 64 MiB. Arrays and borrowed values of a guest lie in its own memory: how much of that is stack is decided \
+     when it is built.",
 );
 const DEADLINE: Key<Duration> = Key::value(
     "deadline",
@@ -190,6 +202,8 @@ const HTTP: Entry = Entry::section("http", &HTTP_SECTION);
 pub(super) struct Ceilings<'a> {
     limits: Reader<'a>,
     http: Reader<'a>,
+    /// The stack of handlers that say none.
+    stack: u64,
 }
 
 /// Limits that are read against their ceilings.
@@ -205,12 +219,13 @@ pub(super) static LIMITS: Section = Section {
     keys: &KEYS,
 };
 
-const KEYS: [Entry; 29] = [
+const KEYS: [Entry; 30] = [
     MEMORY.entry(),
     TABLE_ELEMENTS.entry(),
     INSTANCES.entry(),
     MEMORIES.entry(),
     TABLES.entry(),
+    STACK.entry(),
     DEADLINE.entry(),
     CPU.entry(),
     PAYLOAD.entry(),
@@ -244,7 +259,7 @@ pub(super) static CEILINGS: Section = Section {
             that is not written is none.",
     keys: &CEILING_KEYS,
 };
-const CEILING_KEYS: [Entry; 29] = {
+const CEILING_KEYS: [Entry; 30] = {
     let mut keys = ceilings(KEYS);
     keys[keys.len() - 1] = Entry::section(HTTP.name, &HTTP_CEILINGS);
     keys
@@ -303,9 +318,10 @@ const HTTP_KEYS: [Entry; 5] =
 pub(super) fn read_ceilings<'a>(cells: &Reader<'a>) -> Ceilings<'a> {
     let limits = cells.section(CEILINGS_NAME, &CEILINGS);
     let http = limits.section(HTTP.name, &HTTP_CEILINGS);
-    let none = Ceilings { limits: Reader::empty(&limits), http: Reader::empty(&http) };
+    let stack = host::stack(cells);
+    let none = Ceilings { limits: Reader::empty(&limits), http: Reader::empty(&http), stack };
     read_from(&limits, &http, &none);
-    Ceilings { limits, http }
+    Ceilings { limits, http, stack }
 }
 
 /// The name of the group under `[cells]`.
@@ -315,7 +331,15 @@ pub(super) const CEILINGS_NAME: &str = "ceilings";
 
 impl Bounded<'_, '_> {
     fn value<T: PartialOrd>(&self, key: &Key<T>) -> T {
-        let value = self.reader.value(key);
+        self.bounded(key, self.reader.value(key))
+    }
+
+    /// Of a key whose default is written elsewhere.
+    fn value_or<T: PartialOrd>(&self, key: &Key<T>, default: T) -> T {
+        self.bounded(key, self.reader.get(key).unwrap_or(default))
+    }
+
+    fn bounded<T: PartialOrd>(&self, key: &Key<T>, value: T) -> T {
         // What is wrong with the ceiling itself has been noted already.
         let Some((ceiling, node)) = self.ceilings.peek(key).filter(|(ceiling, _)| value > *ceiling) else {
             return value;
@@ -350,6 +374,7 @@ fn read_from(reader: &Reader<'_>, http: &Reader<'_>, ceilings: &Ceilings<'_>) ->
         instances: limits.few(&INSTANCES),
         memories: limits.few(&MEMORIES),
         tables: limits.few(&TABLES),
+        stack: usize::try_from(limits.value_or(&STACK, ceilings.stack)).unwrap_or(usize::MAX),
         deadline: limits.value(&DEADLINE),
         cpu: limits.value(&CPU),
         result: limits.size(&RESULT),
@@ -394,7 +419,7 @@ mod tests {
     fn read_with(limits: &str, ceilings: &str) -> (Limits, Vec<Fault>) {
         let faults = Faults::default();
         let [limits, cells] = [limits, ceilings].map(|toml| Node::from_default(&format!("{{ {toml} }}")));
-        let cells = Reader::open("cells".to_owned(), &super::super::host::CELLS, Some(&cells), &faults);
+        let cells = Reader::open("cells".to_owned(), &host::CELLS, Some(&cells), &faults);
         let ceilings = read_ceilings(&cells);
         let read = read(&Reader::open("limits".to_owned(), &LIMITS, Some(&limits), &faults), &ceilings);
         (read, faults.into_sorted())
@@ -419,6 +444,24 @@ mod tests {
         assert_eq!((told.len(), cpu.0, requests.0), (2, "limits.cpu", "limits.http.requests"));
         assert!(cpu.1.contains("cells.ceilings.cpu = \"15s\" at "), "{}", cpu.1);
         assert!(requests.1.contains("cells.ceilings.http.requests = 8 at "), "{}", requests.1);
+    }
+
+    #[test]
+    fn a_stack_is_the_handlers_own_or_that_of_the_cells_and_keeps_to_the_ceiling() {
+        let stack = |limits: &str, cells: &str| {
+            let (read, faults) = read_with(limits, cells);
+            (read.stack >> 10, faults.into_iter().map(|fault| fault.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(stack("", "stack = \"1MiB\""), (1024, Vec::new()));
+        assert_eq!(stack("stack = \"256KiB\"", "stack = \"1MiB\""), (256, Vec::new()));
+        let ceiling = "stack = \"1MiB\", ceilings = { stack = \"128KiB\" }";
+        assert_eq!(stack("", ceiling), (128, Vec::new()), "what nobody wrote is lowered");
+        let (_, faults) = stack("stack = \"256KiB\"", ceiling);
+        assert!(faults.len() == 1 && faults[0].contains("cells.ceilings.stack = \"128KiB\""), "{faults:?}");
+        for wrong in ["63KiB", "65MiB"] {
+            let (_, faults) = stack(&format!("stack = {wrong:?}"), "");
+            assert!(faults.len() == 1 && faults[0].contains("64KiB"), "{faults:?}");
+        }
     }
 
     #[test]

@@ -174,9 +174,11 @@ const NAME: Key<String> = Key::new(
 const METRICS_POINTS: Key<u64> = Key::value(
     "metrics-points",
     COUNT_OR_NONE,
-    "0",
-    "Minutes of the per-minute series of finished jobs to keep in the store, which `jobcell queue metrics` and \
-     BullMQ's `getMetrics` show; 0 is off. `20160` is two weeks. The host's `/metrics` does not need it.",
+    "1440",
+    "Minutes of the per-minute series of finished jobs to keep in the store, which the dashboard's charts, \
+     `jobcell queue metrics` and BullMQ's `getMetrics` show. The default is a day, as far as the charts go back: two \
+     small keys for each queue, and two short commands for each batch of ends. `20160` is two weeks, `0` is off. The \
+     host's `/metrics` does not need it. Queues that are plain lists keep none.",
 );
 const PROTOCOL: Key<ProtocolName> = Key::value(
     "protocol",

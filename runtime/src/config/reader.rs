@@ -116,9 +116,9 @@ impl<'a> Reader<'a> {
         value.unwrap_or_else(|| unreachable!("{} has a default, and a test reads it", key.name))
     }
 
-    /// The group inside a key.
+    /// The group inside a key, or inside a key of a group: `options.token`.
     pub(super) fn section(&self, name: &str, section: &'static Section) -> Reader<'a> {
-        Self::open(self.key(name), section, self.node(name), self.faults)
+        Self::open(self.key(name), section, self.find(name), self.faults)
     }
 
     /// The groups inside a key whose names the writer chose.

@@ -6,8 +6,9 @@ mod variables;
 use std::fmt;
 use std::path::PathBuf;
 
-use jobcell_redis::{ConnectError, ConnectOptions};
+use jobcell_redis::{ConnectError, ConnectOptions, Said};
 
+use super::fault::Origin;
 use super::forms::{Form, PATH, TEXT, scheme_of, text};
 use super::node::Node;
 use super::reader::Reader;
@@ -31,6 +32,8 @@ pub struct RedisConfig {
     pub sentinel_username: Option<String>,
     /// Its password.
     pub sentinel_password: Option<Secret>,
+    /// Where the address was said, for messages that name what to change.
+    pub said: Said,
 }
 
 /// A URL of Redis. Shows itself without its password.
@@ -149,7 +152,18 @@ pub(super) fn read(reader: &Reader<'_>, is_present: bool) -> Option<RedisConfig>
             None
         }
     };
-    Some(RedisConfig { url, prefix, ca, certificate, sentinel_username, sentinel_password })
+    let said = said(reader.node(URL.name).map(|node| &node.origin));
+    Some(RedisConfig { url, prefix, ca, certificate, sentinel_username, sentinel_password, said })
+}
+
+fn said(origin: Option<&Origin>) -> Said {
+    match origin {
+        Some(Origin::Variable(name)) if name == variables::HOST => Said::Parts,
+        Some(Origin::Variable(name)) => Said::Url(name.clone()),
+        Some(Origin::Flag(name)) => Said::Url((*name).to_owned()),
+        Some(Origin::File { path, .. }) => Said::Url(format!("redis.url in {}", path.display())),
+        Some(Origin::Default) | None => Said::default(),
+    }
 }
 
 fn url(node: &Node) -> Result<RedisUrl, String> {
@@ -168,6 +182,9 @@ impl RedisUrl {
         match ConnectOptions::from_url(url) {
             Ok(_) => Ok(Self(url.to_owned())),
             Err(ConnectError::Url { cause, .. }) => Err(format!("cannot be used: {cause}")),
+            Err(ConnectError::Scheme { scheme, .. }) if ["http", "https"].contains(&scheme.as_str()) => {
+                Err(format!("has the scheme {scheme:?}: it is the address of a REST API, not of Redis"))
+            }
             Err(ConnectError::Scheme { scheme, .. }) => Err(format!("has the unknown scheme {scheme:?}")),
             Err(other) => Err(format!("cannot be used: {other}")),
         }
@@ -213,8 +230,8 @@ impl RedisConfig {
     /// # Errors
     /// [`ConnectError::Url`] and [`ConnectError::Scheme`], for a value that was not read.
     pub fn connect_options(&self) -> Result<ConnectOptions, ConnectError> {
-        let Self { url, prefix, ca, certificate, sentinel_username, sentinel_password } = self;
-        let mut options = ConnectOptions::from_url(url.expose())?.prefix(prefix);
+        let Self { url, prefix, ca, certificate, sentinel_username, sentinel_password, said } = self;
+        let mut options = ConnectOptions::from_url(url.expose())?.prefix(prefix).said(said.clone());
         if let Some(ca) = ca {
             options = options.ca(ca);
         }

@@ -377,6 +377,17 @@ fn parts_of_an_address_without_one_are_a_fault_and_two_addresses_a_warning() {
 }
 
 #[test]
+fn a_grant_that_is_written_as_an_empty_list_is_not_one_that_is_absent() {
+    use jobcell_wasm::Need::{Enqueue, Http, Secrets};
+    let grants = |toml: &str| {
+        sound(&format!("{HANDLER}[handlers.h.grants]\n{toml}"), &[]).handlers["h"].grants.clone()
+    };
+    let written = grants("http = []\nsecrets = []\nenqueue = []\nkv = [\"a\"]\ncache = false\n");
+    assert_eq!(Vec::from_iter(written.refused), [Http, Enqueue, Secrets]);
+    assert!(grants("cache = true\n").refused.is_empty());
+}
+
+#[test]
 fn logins_in_urls_are_not_shown() {
     for toml in [
         "[blobs.b]\nurl = \"https://u:pw123@h/x\"",

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +23,7 @@ use jobcell_wasm::Engine;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::stuck::HeldUp;
 use crate::runtime::Runtime;
 use crate::telemetry::Spans;
 
@@ -49,6 +50,8 @@ pub(super) struct Condition {
     spans: Option<Arc<Spans>>,
     /// Whether the store is Redis.
     redis: bool,
+    /// Why jobs of queues do not run, by queue and in one word, as far as it was looked at.
+    held_up: Mutex<HeldUp>,
     quiet: AtomicBool,
     stopping: AtomicBool,
     /// Told when the fleet should hear of something at once.
@@ -67,6 +70,7 @@ impl Condition {
             documents: Arc::clone(&runtime.open.documents),
             spans: None,
             redis,
+            held_up: Mutex::default(),
             quiet: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             changed: Notify::new(),
@@ -77,6 +81,17 @@ impl Condition {
     pub(super) fn with_spans(mut self, spans: Option<Arc<Spans>>) -> Self {
         self.spans = spans;
         self
+    }
+
+    /// Shows what holds queues up.
+    pub(super) fn set_held_up(&self, held_up: HeldUp) {
+        *self.held_up.lock().unwrap_or_else(PoisonError::into_inner) = held_up;
+    }
+
+    fn held_up(&self, queue: &QueueName) -> Vec<String> {
+        let known = self.held_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_queue = known.iter().filter(|((name, _), _)| name == queue.as_str());
+        of_queue.map(|(_, message)| message.clone()).collect()
     }
 
     pub(super) fn queues(&self) -> &[QueueName] {
@@ -187,7 +202,8 @@ impl Condition {
                 let WorkerHealth { silent, fault, stuck: _, still: _ } = pulse.look();
                 WorkerReport { last_poll: Some(silent), fault }
             });
-            (queue.as_str().to_owned(), QueueHealth { paused, jobs, worker })
+            let held_up = self.held_up(queue);
+            (queue.as_str().to_owned(), QueueHealth { paused, jobs, held_up, worker })
         });
         join_all(ask).await.into_iter().collect()
     }

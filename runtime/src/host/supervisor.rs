@@ -57,6 +57,12 @@ impl Supervisor {
         self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
+    /// It waits for its store, and asks to be given this much longer.
+    pub(super) fn waiting(&self, patience: Duration) {
+        let micros = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
+        self.tell(&[NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status("waiting for the store")]);
+    }
+
     /// It reads its configuration again; [`Self::ready`] follows.
     pub(super) fn reloading(&self) {
         self.tell(&[

@@ -6,12 +6,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::store::{
-    Added, AddedFlow, AttemptReceipt, Cancelled, Children, Claim, ClaimRequest, Counts, Finish, FinishReply,
-    Flow, Limits, NewJob, Obliterated, Page, RateLimit, Recovered, Removed, Scheduled, Scheduler,
-    SchedulerSpec, Schedulers, Series, StallPolicy, StoreHealth, StoredEvent, Token, Waiter, WorkerSeen,
+    Added, AddedFlow, AttemptReceipt, Cancelled, Children, Claim, ClaimRequest, Counts, Elsewhere, Finish,
+    FinishReply, Flow, Limits, NewJob, Obliterated, Page, RateLimit, Recovered, Removed, Scheduled,
+    Scheduler, SchedulerSpec, Schedulers, Series, StallPolicy, StoreHealth, StoredEvent, Token, Waiter,
+    WorkerSeen,
 };
 use jobcell_core::{Admin, Job, JobId, JobState, Millis, QueueName, Store, StoreError};
-use jobcell_redis::{BullStore, ListStore, RedisCache, RedisDocuments, RedisKeyValue, RedisPublisher};
+use jobcell_redis::{
+    BullStore, ListStore, RedisCache, RedisDocuments, RedisKeyRange, RedisKeyValue, RedisPublisher,
+};
 
 use super::Uses;
 
@@ -27,6 +30,8 @@ pub(super) struct Beside {
     pub(super) uses: Uses,
     pub(super) cache: RedisCache,
     pub(super) keyvalue: RedisKeyValue,
+    /// Keys that other programs use too, each with whether they are written to.
+    pub(super) ranges: Vec<(RedisKeyRange, bool)>,
     pub(super) publisher: RedisPublisher,
     pub(super) documents: RedisDocuments,
 }
@@ -52,13 +57,16 @@ impl RoutedStore {
 impl Beside {
     /// What the user may not do.
     async fn denied(&self) -> Vec<String> {
-        let Self { uses, cache, keyvalue, publisher, documents: _ } = self;
+        let Self { uses, cache, keyvalue, ranges, publisher, documents: _ } = self;
         let mut denied = Vec::new();
         if uses.cache {
             denied.extend(cache.denied().await);
         }
         if uses.keyvalue {
             denied.extend(keyvalue.denied().await);
+        }
+        for (range, writes) in ranges {
+            denied.extend(range.denied(*writes).await);
         }
         for channel in &uses.channels {
             denied.extend(publisher.denied(channel).await);
@@ -390,12 +398,30 @@ impl Admin for RoutedStore {
         self.of(queue).counts_by_priority(queue, priorities).await
     }
 
+    async fn list_behind(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        behind: &JobId,
+        limit: u64,
+    ) -> Result<Option<Vec<Job>>, StoreError> {
+        self.of(queue).list_behind(queue, state, behind, limit).await
+    }
+
+    async fn count_due(&self, queue: &QueueName, now: Millis, most: u64) -> Result<u64, StoreError> {
+        self.of(queue).count_due(queue, now, most).await
+    }
+
     async fn series(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Series, StoreError> {
         self.of(queue).series(queue, state, page).await
     }
 
     async fn workers(&self, queue: &QueueName) -> Result<Vec<WorkerSeen>, StoreError> {
         self.of(queue).workers(queue).await
+    }
+
+    async fn elsewhere(&self, queue: &QueueName) -> Result<Elsewhere, StoreError> {
+        self.of(queue).elsewhere(queue).await
     }
 
     async fn deduplication_owner(&self, queue: &QueueName, id: &str) -> Result<Option<JobId>, StoreError> {

@@ -13,11 +13,12 @@ pub(super) fn log(event: &Event) {
     };
     let (stopped_by, trace_id) = (stop.map(|stop| stop.as_str()), trace.map(|trace| trace.to_string()));
     let wall_ms = receipt.wall_us / 1000;
+    let computed_by = receipt.computed_by.as_deref();
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
                 target: TARGET,
-                %queue, job = %id, handler, version, attempt, outcome, stopped_by, wall_ms, trace_id,
+                %queue, job = %id, handler, version, attempt, outcome, stopped_by, wall_ms, computed_by, trace_id,
                 "attempt ended"
             )
         };

@@ -1,15 +1,19 @@
 //! Admission: whether bytes may become a handler here. Everything that can be refused is refused before any of it runs,
 //! and nearly everything before any of it is compiled.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::cell::Cell;
 use crate::compile::{self, Abandoned, CompileBound};
 use crate::compile_cache::CompileCache;
-use crate::engine::Engine;
+use crate::engine::{Engine, Pool};
 use crate::grants::Grants;
 use crate::inspect::{Description, Import, describe, validate};
 use crate::interface::{Everything, Need, Standing, WIT_VERSION, standing};
+use crate::limits::STACK_BYTES;
 use crate::stop::bytes as in_bytes;
 use crate::world::HandlerPre;
 
@@ -26,6 +30,8 @@ pub struct AdmitOptions {
     pub grants: Grants,
     /// Bytes that the artifact may have, within the engine's `artifact_max`. Default [`ARTIFACT_BYTES_CEILING`].
     pub size_max: usize,
+    /// Bytes of the guest's stack: the [`Limits::stack`](crate::Limits::stack) that it is to run with. Default 512 KiB.
+    pub stack: usize,
     /// Where compiled components are kept. None compiles anew each time.
     pub cache: Option<CompileCache>,
 }
@@ -34,7 +40,8 @@ impl AdmitOptions {
     /// For this handler, with these grants and the defaults.
     #[must_use]
     pub fn new(handler: impl Into<String>, grants: Grants) -> Self {
-        Self { handler: handler.into(), grants, size_max: ARTIFACT_BYTES_CEILING, cache: None }
+        let size_max = ARTIFACT_BYTES_CEILING;
+        Self { handler: handler.into(), grants, size_max, stack: STACK_BYTES, cache: None }
     }
 }
 
@@ -42,6 +49,7 @@ impl AdmitOptions {
 #[derive(Clone)]
 pub struct Admitted {
     pre: HandlerPre<Cell>,
+    pool: Arc<Pool>,
     description: Description,
     version: String,
     cached: bool,
@@ -183,6 +191,28 @@ pub enum AdmitError {
         /// Why.
         cause: String,
     },
+    /// There are handlers with stacks of too many sizes.
+    #[error(
+        "limits.stack = {} is one size of stacks more than a host can have at once (there are {used}): each has places \
+         for all cells of its own. Give handlers one of these sizes", in_bytes(*stack)
+    )]
+    Stacks {
+        /// The size.
+        stack: usize,
+        /// The others.
+        used: String,
+    },
+    /// There is no room for cells with stacks of this size.
+    #[error(
+        "no pool of cells can be set up for limits.stack = {}: {}. Lower cells.max if address space is short, or give \
+         handlers stacks of fewer sizes", in_bytes(*stack), shown(cause)
+    )]
+    Pool {
+        /// The size.
+        stack: usize,
+        /// Why not.
+        cause: String,
+    },
     /// The host could not finish; try again.
     #[error("admission was interrupted: {0}")]
     Interrupted(String),
@@ -287,12 +317,18 @@ impl Admitted {
     pub(crate) fn pre(&self) -> &HandlerPre<Cell> {
         &self.pre
     }
+
+    /// Where its cells come from.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
 }
 
 impl std::fmt::Debug for Admitted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { pre: _, description, version: _, cached } = self;
-        f.debug_struct("Admitted").field("description", description).field("cached", cached).finish()
+        let Self { pre: _, pool, description, version: _, cached } = self;
+        let mut told = f.debug_struct("Admitted");
+        told.field("description", description).field("stack", &pool.stack()).field("cached", cached).finish()
     }
 }
 
@@ -333,7 +369,7 @@ impl Engine {
         options: &AdmitOptions,
         abandoned: &Abandoned,
     ) -> Result<Admitted, AdmitError> {
-        let AdmitOptions { handler, grants, size_max, cache } = options;
+        let AdmitOptions { handler, grants, size_max, stack, cache } = options;
         let limit = (*size_max).min(self.artifact_max()).min(ARTIFACT_BYTES_CEILING);
         if bytes.len() > limit {
             return Err(AdmitError::TooLarge { size: bytes.len(), limit });
@@ -343,16 +379,17 @@ impl Engine {
         check_versions(&description.imports)?;
         check_grants(handler, grants, &description.imports)?;
         validate(bytes)?;
+        let pool = self.pool(*stack)?;
         let (component, cached) =
-            compile::component(self, bytes, &description.digest, cache.as_ref(), abandoned)?;
+            compile::component(self, &pool, bytes, &description.digest, cache.as_ref(), abandoned)?;
         let instance =
-            self.linker().instantiate_pre(&component).map_err(|error| unlinked(&error, &description))?;
+            pool.linker().instantiate_pre(&component).map_err(|error| unlinked(&error, &description))?;
         let pre = HandlerPre::new(instance).map_err(|error| AdmitError::OtherWorld {
             exports: description.exports.clone(),
             cause: Some(format!("{error:#}")),
         })?;
         let version = description.digest[..VERSION_DIGITS].to_owned();
-        Ok(Admitted { pre, description, version, cached })
+        Ok(Admitted { pre, pool, description, version, cached })
     }
 }
 
@@ -413,21 +450,25 @@ fn check_grants(handler: &str, grants: &Grants, imports: &[Import]) -> Result<()
     for need in needs {
         toml.push('\n');
         toml.push_str(need.line());
+        if need.is_list() {
+            let _ = write!(toml, "  # or {} = [] if it is to reach nothing there", need.key());
+        }
     }
     let imports = missing.into_iter().map(|(import, _)| import.name.clone()).collect();
     Err(AdmitError::NotGranted { handler: handler.to_owned(), imports, toml })
 }
 
 fn granted(grants: &Grants, need: Need) -> bool {
-    match need {
-        Need::Http => !grants.http.is_empty(),
-        Need::Blobs => !grants.blobs.is_empty(),
-        Need::Cache => grants.cache,
-        Need::Kv => !grants.kv.is_empty(),
-        Need::Enqueue => !grants.enqueue.is_empty(),
-        Need::Publish => !grants.publish.is_empty(),
-        Need::Secrets => !grants.secrets.is_empty(),
-    }
+    grants.refused.contains(&need)
+        || match need {
+            Need::Http => !grants.http.is_empty(),
+            Need::Blobs => !grants.blobs.is_empty(),
+            Need::Cache => grants.cache,
+            Need::Kv => !grants.kv.is_empty(),
+            Need::Enqueue => !grants.enqueue.is_empty(),
+            Need::Publish => !grants.publish.is_empty(),
+            Need::Secrets => !grants.secrets.is_empty(),
+        }
 }
 
 /// A component built against a later text of our contract imports functions that this host has not, by the same name

@@ -1,14 +1,13 @@
 //! Blob stores: files that the operator lets handlers reach, by name, wherever they lie.
 
+pub(crate) mod fault;
 mod folder;
+mod remote;
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -16,6 +15,7 @@ use url::Url;
 
 use crate::error::WasmError;
 pub(crate) use folder::{Folder, is_being_written};
+pub use remote::{BlobOption, BlobOptionForm};
 
 /// One place for files, and the folder in it that handlers are kept to. Cheap to clone.
 #[derive(Clone)]
@@ -63,20 +63,27 @@ impl BlobStore {
         Self::open_with(url, [])
     }
 
-    /// [`BlobStore::open`] with options that go before the environment: the names of the environment's variables in
-    /// lower case, such as `aws_endpoint`, `google_bearer_token` or `azure_storage_account_name`. A folder and memory
-    /// take none.
+    /// [`BlobStore::open`] with options of the store's own ([`BlobStore::options`]), which go before the environment: by
+    /// their names or those of the environment's variables in lower case, such as `aws_endpoint`. A store with a
+    /// credential of its own takes none from the environment, and one that says where it is (`endpoint`, `region`,
+    /// `account_name`, …) nothing of that. A folder and memory take no options.
     ///
     /// # Errors
-    /// As [`BlobStore::open`], and when a store does not know an option.
+    /// As [`BlobStore::open`], and when a store does not know an option, or cannot use one; it quotes no value.
     pub fn open_with<'a>(
         url: &str,
         options: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, WasmError> {
-        let opened = opened(url, options.into_iter().collect());
+        let opened = opened(url, &options.into_iter().collect::<Vec<_>>());
         let Opened { store, prefix, kind, folder } =
             opened.map_err(|cause| WasmError::Blobs { url: shown(url), cause })?;
         Ok(Self { store, prefix, kind, folder, url: shown(url) })
+    }
+
+    /// The options of stores with URLs of this scheme: `s3`, `gs` or `az`; others have none.
+    #[must_use]
+    pub fn options(scheme: &str) -> &'static [BlobOption] {
+        remote::options(scheme)
     }
 
     /// Asks the store for something that need not exist: whether it can be reached and lets us in, and a folder is still
@@ -85,14 +92,32 @@ impl BlobStore {
     /// # Errors
     /// [`WasmError::Blobs`] with what the store said.
     pub async fn probe(&self) -> Result<(), WasmError> {
-        let fault = |cause| WasmError::Blobs { url: self.url.clone(), cause };
+        let failed = |cause| WasmError::Blobs { url: self.url.clone(), cause };
         if let Some(folder) = &self.folder {
-            folder.probe().await.map_err(fault)?;
+            folder.probe().await.map_err(failed)?;
         }
-        match self.store.head(&self.prefix.clone().join(".jobcell-probe")).await {
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(fault(error.to_string())),
+        let asked = match self.store.head(&self.prefix.clone().join(".jobcell-probe")).await {
+            Ok(_) => return Ok(()),
+            Err(error @ object_store::Error::NotFound { .. }) if self.kind == Kind::Remote => error,
+            Err(object_store::Error::NotFound { .. }) => return Ok(()),
+            Err(error) => error,
+        };
+        // A head's answer has no body. A listing's says which it is: no such file, no such bucket, which refusal.
+        let listed = match self.kind {
+            Kind::Remote => self.store.list(Some(&self.prefix)).try_next().await.err(),
+            Kind::Folder | Kind::Memory => None,
+        };
+        match (asked, listed) {
+            (object_store::Error::NotFound { .. }, None) => Ok(()),
+            // What may be read and written but not listed is a store to work with.
+            (object_store::Error::NotFound { .. }, Some(error)) if fault::is_refused(&error) => Ok(()),
+            (_, Some(error)) | (error, None) => Err(failed(fault::told(&error, &self.url))),
         }
+    }
+
+    /// What an error of this store means for the operator.
+    pub(crate) fn told(&self, error: &object_store::Error) -> String {
+        format!("blob store {}: {}", self.url, fault::told(error, &self.url))
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -148,10 +173,10 @@ struct Opened {
 const FORMS: &str =
     "use file:///folder, memory://, s3://bucket/folder, gs://bucket/folder or az://container/folder";
 
-fn opened(url: &str, options: Vec<(&str, &str)>) -> Result<Opened, String> {
+fn opened(url: &str, options: &[(&str, &str)]) -> Result<Opened, String> {
     let url = Url::parse(url).map_err(|error| format!("{error}; {FORMS}"))?;
     match (url.scheme(), options.first()) {
-        ("s3" | "gs" | "az", _) => remote(&url, options),
+        ("s3" | "gs" | "az", _) => remote::open(&url, options),
         ("file" | "memory", Some((name, _))) => Err(format!("it takes no options, and so not {name:?}")),
         ("file", None) => folder(&url),
         ("memory", None) => Ok(Opened {
@@ -172,46 +197,6 @@ fn folder(url: &Url) -> Result<Opened, String> {
         kind: Kind::Folder,
         folder: Some(Arc::new(folder)),
     })
-}
-
-fn remote(url: &Url, options: Vec<(&str, &str)>) -> Result<Opened, String> {
-    crate::http::tls::install_provider();
-    let bucket = url.host_str().filter(|bucket| !bucket.is_empty()).ok_or("it names no bucket")?;
-    // What stands before an `@` looks like a password, and after `?` like an option: neither has an effect.
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-        return Err("it has a login or a query, which have no effect; credentials come from the environment"
-            .to_owned());
-    }
-    let prefix = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
-    let text = |error: object_store::Error| error.to_string();
-    let store: Arc<dyn ObjectStore> = match url.scheme() {
-        "gs" => {
-            let mut store = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
-            for (name, value) in options {
-                store = store.with_config(known(name, "Google Cloud Storage")?, value);
-            }
-            Arc::new(store.build().map_err(text)?)
-        }
-        "az" => {
-            let mut store = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
-            for (name, value) in options {
-                store = store.with_config(known(name, "Azure Blob Storage")?, value);
-            }
-            Arc::new(store.build().map_err(text)?)
-        }
-        _ => {
-            let mut store = AmazonS3Builder::from_env().with_bucket_name(bucket);
-            for (name, value) in options {
-                store = store.with_config(known(name, "S3")?, value);
-            }
-            Arc::new(store.build().map_err(text)?)
-        }
-    };
-    Ok(Opened { store, prefix, kind: Kind::Remote, folder: None })
-}
-
-fn known<K: FromStr>(option: &str, store: &str) -> Result<K, String> {
-    option.parse().map_err(|_| format!("{store} has no option {option:?}"))
 }
 
 /// The URL without what may be secret in it.
@@ -288,6 +273,16 @@ mod tests {
         ] {
             let error = BlobStore::open_with(url, [(option, "x")]).unwrap_err().to_string();
             assert!(error.contains(option), "{error}");
+        }
+        for (url, option) in [
+            ("s3://b", "allow_http"),
+            ("s3://b", "checksum_algorithm"),
+            ("gs://b", "service_account_key"),
+            ("az://b", "account_key"),
+        ] {
+            let options = [(option, "\"hunter2\""), ("timeout", "hunter2 minutes")];
+            let error = BlobStore::open_with(url, options).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{url} {option}: {error}");
         }
         let error = BlobStore::open("ftp://user:hunter2@x/?key=hunter2").unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");

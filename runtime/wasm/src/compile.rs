@@ -22,7 +22,7 @@ use wasmtime::component::Component;
 use crate::admit::AdmitError;
 use crate::code::Code;
 use crate::compile_cache::{CompileCache, Entry};
-use crate::engine::Engine;
+use crate::engine::{Engine, Pool};
 use crate::strip::stripped;
 
 /// Who compiles artifacts.
@@ -160,30 +160,32 @@ impl Workshop {
     }
 }
 
-/// The component for these bytes, which have been validated, and whether it came from the cache.
+/// The component for these bytes, which have been validated, as cells of the pool are made of it, and whether it came
+/// from the cache.
 pub(crate) fn component(
     engine: &Engine,
+    pool: &Pool,
     bytes: &[u8],
     digest: &str,
     cache: Option<&CompileCache>,
     abandoned: &Abandoned,
 ) -> Result<(Component, bool), AdmitError> {
     let entry = cache.map(|cache| cache.entry(engine, digest));
-    if let Some(component) = entry.as_ref().and_then(|entry| entry.load(engine.wasmtime())) {
+    if let Some(component) = entry.as_ref().and_then(|entry| entry.load(pool.wasmtime())) {
         return Ok((component, true));
     }
     let code = engine.workshop().compile(engine, stripped(bytes)?, abandoned)?;
     // A full disk must not keep a handler from running.
-    if let Some(component) = entry.and_then(|entry| stored(&entry, &code, engine)) {
+    if let Some(component) = entry.and_then(|entry| stored(&entry, &code, pool)) {
         return Ok((component, false));
     }
-    code.load(engine.wasmtime()).map(|component| (component, false)).map_err(|error| failed(&error))
+    code.load(pool.wasmtime()).map(|component| (component, false)).map_err(|error| failed(&error))
 }
 
-fn stored(entry: &Entry<'_>, code: &Code, engine: &Engine) -> Option<Component> {
+fn stored(entry: &Entry<'_>, code: &Code, pool: &Pool) -> Option<Component> {
     match entry.store(code) {
         // Loading it back maps the file, whose pages all hosts of this machine share.
-        Ok(()) => entry.load(engine.wasmtime()),
+        Ok(()) => entry.load(pool.wasmtime()),
         Err(error) => {
             let folder = entry.folder().display().to_string();
             tracing::warn!(

@@ -131,7 +131,7 @@ fn key(folder: &Path, path: &Path) -> io::Result<[u8; KEY_BYTES]> {
     if !path.exists() {
         let draft = draft(folder);
         let written = write_private(&draft, &[&rand::random::<[u8; KEY_BYTES]>()]);
-        let linked = written.and_then(|()| fs::hard_link(&draft, path));
+        let linked = written.and_then(|file| file.sync_all()).and_then(|()| fs::hard_link(&draft, path));
         let _ = fs::remove_file(&draft);
         match linked {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -148,12 +148,12 @@ fn draft(folder: &Path) -> PathBuf {
     folder.join(format!("{:016x}.draft", rand::random::<u64>()))
 }
 
-fn write_private(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+fn write_private(path: &Path, parts: &[&[u8]]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     for part in parts {
         file.write_all(part)?;
     }
-    file.sync_all()
+    Ok(file)
 }
 
 // === impl Entry ===
@@ -212,8 +212,10 @@ impl Entry<'_> {
     pub(crate) fn store(&self, code: &Code) -> io::Result<()> {
         let Some(code) = code.bytes() else { return Ok(()) };
         let draft = draft(&self.cache.folder);
+        // Not waiting for the disk, which takes longer than to compile a small artifact: what a power cut leaves of it has
+        // the wrong hash, and is compiled anew.
         let written =
-            write_private(&draft, &[code, &self.mac(code)]).and_then(|()| fs::rename(&draft, self.path()));
+            write_private(&draft, &[code, &self.mac(code)]).and_then(|_| fs::rename(&draft, self.path()));
         if written.is_err() {
             let _ = fs::remove_file(&draft);
         }

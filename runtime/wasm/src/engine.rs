@@ -1,6 +1,7 @@
-//! The one engine of a process: how guests are compiled, where their memory comes from, and what interrupts them.
+//! The engine of a process: how guests are compiled, where their memory comes from, and what interrupts them.
 
 mod fingerprint;
+mod pool;
 mod settings;
 
 use std::fmt;
@@ -8,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use wasmtime::component::Linker;
 
-use crate::cell::Cell;
+use crate::admit::AdmitError;
 use crate::compile::Workshop;
 use crate::error::WasmError;
 use crate::ticker::Ticker;
 
 pub(crate) use fingerprint::fingerprint;
+pub(crate) use pool::Pool;
+use pool::Pools;
 pub use settings::{EngineConfig, WASMTIME_VERSION};
 pub(crate) use settings::{PROPOSALS, compiler_config};
 
@@ -25,11 +27,10 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     // Dropped first: it must not outlive what it ticks.
-    _ticker: Ticker,
-    engine: wasmtime::Engine,
-    /// Everything the host offers. Whether a handler may use it is decided at admission and again at each call.
-    linker: Linker<Cell>,
-    /// One permit a cell, as many as the pool has places: attempts wait their turn instead of failing.
+    ticker: Ticker,
+    pools: Pools,
+    /// One permit a cell, whichever pool it is of; each pool has as many places. Attempts wait their turn instead of
+    /// failing.
     cells: Arc<Semaphore>,
     config: EngineConfig,
     workshop: Workshop,
@@ -74,10 +75,8 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Result<Self, WasmError> {
         crate::http::tls::install_provider();
         let clearing = settings::clearing(&config);
-        let engine = wasmtime::Engine::new(&settings::wasmtime_config(&config, &clearing))
-            .map_err(WasmError::Engine)?;
-        let linker = crate::capability::linker(&engine).map_err(WasmError::Engine)?;
-        let ticker = Ticker::start(&engine, config.tick)?;
+        let ticker = Ticker::start(config.tick)?;
+        let pools = Pools::new(&config, &clearing, &ticker)?;
         let workshop = Workshop::new(config.compiler.clone());
         let report = EngineReport {
             wasmtime: WASMTIME_VERSION,
@@ -88,17 +87,8 @@ impl Engine {
             compiles_apart: workshop.compiler().is_some(),
         };
         let cells = Arc::new(Semaphore::new(config.cells as usize));
-        let fingerprint = fingerprint(&engine);
-        Ok(Self(Arc::new(Inner {
-            _ticker: ticker,
-            engine,
-            linker,
-            cells,
-            config,
-            workshop,
-            fingerprint,
-            report,
-        })))
+        let fingerprint = fingerprint(pools.first().wasmtime());
+        Ok(Self(Arc::new(Inner { ticker, pools, cells, config, workshop, fingerprint, report })))
     }
 
     /// How the engine runs on this machine.
@@ -119,8 +109,24 @@ impl Engine {
         self.0.config.cells as usize
     }
 
+    /// Pools of cells in use: one for each size of stacks.
+    #[must_use]
+    pub fn pools(&self) -> usize {
+        self.0.pools.len()
+    }
+
+    /// Where cells with stacks of this size come from.
+    ///
+    /// # Errors
+    /// When there are too many sizes, or address space is short.
+    pub(crate) fn pool(&self, stack: usize) -> Result<Arc<Pool>, AdmitError> {
+        let Inner { pools, config, report, ticker, .. } = &*self.0;
+        pools.of(stack, config, &report.clearing, ticker)
+    }
+
+    /// What compiles where no process of its own does: code is the same in every pool.
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.0.engine
+        self.0.pools.first().wasmtime()
     }
 
     pub(crate) fn workshop(&self) -> &Workshop {
@@ -130,10 +136,6 @@ impl Engine {
     /// What code must fit to run here.
     pub(crate) fn fingerprint(&self) -> &str {
         &self.0.fingerprint
-    }
-
-    pub(crate) fn linker(&self) -> &Linker<Cell> {
-        &self.0.linker
     }
 
     pub(crate) fn cells(&self) -> &Semaphore {

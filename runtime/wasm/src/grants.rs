@@ -1,14 +1,15 @@
 //! What a handler may touch. Nothing by default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 pub use crate::http::rule::{HttpRule, RuleError};
+use crate::interface::Need;
 
 /// What a handler may touch: the `[handlers.NAME.grants]` table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(from = "Written")]
 pub struct Grants {
     /// Where outgoing requests may go.
     pub http: Vec<HttpRule>,
@@ -26,6 +27,23 @@ pub struct Grants {
     pub config: BTreeMap<String, String>,
     /// Secrets that the handler can use.
     pub secrets: Vec<SecretGrant>,
+    /// Keys that are written as an empty list: a component may import what they grant, and every use is refused. For
+    /// components of several handlers, of which this one needs less than they import.
+    pub refused: BTreeSet<Need>,
+}
+
+/// The table as it is written: an empty list says something else than none.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Written {
+    http: Option<Vec<HttpRule>>,
+    blobs: Option<Vec<String>>,
+    cache: bool,
+    kv: Option<Vec<String>>,
+    enqueue: Option<Vec<String>>,
+    publish: Option<Vec<String>>,
+    config: BTreeMap<String, String>,
+    secrets: Option<Vec<SecretGrant>>,
 }
 
 /// One secret that a handler can use.
@@ -60,6 +78,31 @@ impl From<SecretForm> for SecretGrant {
             SecretForm::Full(FullSecret { name, reveal }) => Self { name, reveal },
         }
     }
+}
+
+impl From<Written> for Grants {
+    fn from(written: Written) -> Self {
+        let mut refused = BTreeSet::new();
+        Self {
+            http: granted(written.http, Need::Http, &mut refused),
+            blobs: granted(written.blobs, Need::Blobs, &mut refused),
+            cache: written.cache,
+            kv: granted(written.kv, Need::Kv, &mut refused),
+            enqueue: granted(written.enqueue, Need::Enqueue, &mut refused),
+            publish: granted(written.publish, Need::Publish, &mut refused),
+            config: written.config,
+            secrets: granted(written.secrets, Need::Secrets, &mut refused),
+            refused,
+        }
+    }
+}
+
+/// What a key grants; one that is written and empty is noted in `refused`.
+fn granted<T>(written: Option<Vec<T>>, need: Need, refused: &mut BTreeSet<Need>) -> Vec<T> {
+    if written.as_ref().is_some_and(Vec::is_empty) {
+        refused.insert(need);
+    }
+    written.unwrap_or_default()
 }
 
 // === impl Grants ===
@@ -105,5 +148,12 @@ mod tests {
             serde_json::from_str(r#"{"secrets":["a",{"name":"b","reveal":true}],"cache":true}"#).unwrap();
         assert_eq!((grants.secrets[0].reveal, grants.secrets[1].reveal), (false, true));
         assert!(serde_json::from_str::<Grants>(r#"{"cash":true}"#).is_err());
+    }
+
+    #[test]
+    fn an_empty_list_is_not_the_same_as_none() {
+        let grants: Grants = serde_json::from_str(r#"{"http":[],"kv":[],"publish":["a"]}"#).unwrap();
+        assert_eq!(Vec::from_iter(grants.refused), [Need::Http, Need::Kv]);
+        assert!(serde_json::from_str::<Grants>("{}").unwrap().refused.is_empty());
     }
 }

@@ -37,6 +37,25 @@ impl Need {
             Self::Secrets => r#"secrets = ["…"]"#,
         }
     }
+
+    /// The key of the grants table.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Blobs => "blobs",
+            Self::Cache => "cache",
+            Self::Kv => "kv",
+            Self::Enqueue => "enqueue",
+            Self::Publish => "publish",
+            Self::Secrets => "secrets",
+        }
+    }
+
+    /// Whether the key takes a list, which can be written and hold nothing.
+    pub(crate) fn is_list(self) -> bool {
+        self != Self::Cache
+    }
 }
 
 /// One offered interface.

@@ -42,7 +42,7 @@ mod warm;
 mod world;
 
 pub use admit::{ARTIFACT_BYTES_CEILING, AdmitError, AdmitOptions, Admitted, screen};
-pub use blobs::BlobStore;
+pub use blobs::{BlobOption, BlobOptionForm, BlobStore};
 pub use compile::child::compiler_entry;
 pub use compile::{CompileBound, Compiler, CompilerProcess};
 pub use compile_cache::CompileCache;
@@ -57,5 +57,5 @@ pub use interface::{Need, WIT_VERSION};
 pub use limits::{HttpLimits, Limits};
 pub use runner::HandlerRunner;
 pub use secret::Secrets;
-pub use services::Services;
+pub use services::{RangeBucket, RangeJobs, Services};
 pub use template::HandlerSpec;

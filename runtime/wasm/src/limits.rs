@@ -20,6 +20,10 @@ pub struct Limits {
     pub memories: u32,
     /// Tables. Default 8: nearly every component has two. At most what the engine has.
     pub tables: u32,
+    /// Bytes of the stack that the engine keeps for the guest: return addresses and what does not fit into registers.
+    /// Default 512 KiB, of which ordinary handlers use a few percent. Handlers with stacks of other sizes run in a pool
+    /// of cells of their own, so there are at most [`Limits::STACKS_MAX`] sizes.
+    pub stack: usize,
     /// The longest an attempt may take, computing and waiting together. Default 30 s.
     pub deadline: Duration,
     /// The longest an attempt may compute, host calls included and waiting excluded. Default 10 s: a handler that loops
@@ -89,6 +93,7 @@ impl Default for Limits {
             instances: CORE_INSTANCES_MAX,
             memories: MEMORIES_MAX,
             tables: TABLES_MAX,
+            stack: STACK_BYTES,
             deadline: Duration::from_secs(30),
             cpu: Duration::from_secs(10),
             result: MIB,
@@ -120,6 +125,12 @@ impl Limits {
     pub const MEMORIES_MAX: u32 = MEMORIES_MAX;
     /// The highest `tables`.
     pub const TABLES_MAX: u32 = TABLES_MAX;
+    /// The lowest `stack`: far less runs nothing.
+    pub const STACK_MIN: usize = 64 << 10;
+    /// The highest `stack`: every place of a pool reserves it twice.
+    pub const STACK_MAX: usize = 64 * MIB;
+    /// Different sizes of stacks that the handlers of one host can have.
+    pub const STACKS_MAX: usize = 8;
     /// The highest `random`: nothing interrupts the host while it makes them.
     pub const RANDOM_MAX: u64 = 1 << 20;
     /// The highest `host_call`.
@@ -144,6 +155,8 @@ impl Default for HttpLimits {
 
 const MIB: usize = 1 << 20;
 
+/// The `stack` of handlers that are given none.
+pub(crate) const STACK_BYTES: usize = 512 << 10;
 /// Core instances of one component. A component that carries an adapter has about four.
 pub(crate) const CORE_INSTANCES_MAX: u32 = 32;
 /// Memories of one component.

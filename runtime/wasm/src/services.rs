@@ -25,6 +25,8 @@ pub struct Services {
     pub cache: Option<Arc<dyn Cache>>,
     /// Behind `wasi:keyvalue`.
     pub keyvalue: Option<Arc<dyn KeyValue>>,
+    /// Buckets that are not the store's own, by name: keys that other programs use too.
+    pub ranges: BTreeMap<String, RangeBucket>,
     /// Behind `publish`.
     pub publisher: Option<Arc<dyn Publisher>>,
     /// Behind `blobs`, by name.
@@ -39,14 +41,39 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
 }
 
+/// A bucket over keys that other programs use too.
+#[derive(Clone)]
+pub struct RangeBucket {
+    /// Where its keys are. None is where the other buckets are, for a store that nobody else reaches.
+    pub store: Option<Arc<dyn KeyValue>>,
+    /// Whether handlers may write there.
+    pub writes: bool,
+    /// Whose jobs may open it.
+    pub jobs: RangeJobs,
+}
+
+/// Whose jobs may open a bucket over keys that other programs use too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RangeJobs {
+    /// Those of tenants, each of which has keys of its own.
+    OfTenants,
+    /// Those that belong to no tenant.
+    OfNobody,
+    /// All: tenants see each other's keys.
+    OfAll,
+}
+
 // === impl Services ===
 
 impl Services {
     /// What an attempt has that is answered from a recording: nothing that reaches anything. Secrets stay, because hashing
     /// with them happens inside of the host; nobody is told of refusals, which were told when they were real.
     pub(crate) fn sealed(&self) -> Self {
+        let sealed = |range: &RangeBucket| RangeBucket { store: None, ..range.clone() };
         Self {
             key_prefix: self.key_prefix.clone(),
+            // What it may do there is refused again as it was.
+            ranges: self.ranges.iter().map(|(name, range)| (name.clone(), sealed(range))).collect(),
             secrets: Arc::clone(&self.secrets),
             clock: Arc::clone(&self.clock),
             http: HttpSender::sealed(),
@@ -62,6 +89,7 @@ impl Default for Services {
             key_prefix: "bull".to_owned(),
             cache: None,
             keyvalue: None,
+            ranges: BTreeMap::new(),
             publisher: None,
             blobs: BTreeMap::new(),
             secrets: Arc::default(),

@@ -115,7 +115,7 @@ fn cause(error: &wasmtime::Error, in_guest: bool, circumstances: &Circumstances<
         return (StopCause::Panic, reason);
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
-        return of_trap(*trap, circumstances.stderr);
+        return of_trap(*trap, circumstances);
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         let limit = circumstances.limits.resources;
@@ -179,10 +179,15 @@ fn too_many(counted: &str, limits: &Limits) -> String {
     format!("the handler's component has more {what} than the limit of {limit}")
 }
 
-fn of_trap(trap: Trap, stderr: &str) -> (StopCause, String) {
+fn of_trap(trap: Trap, circumstances: &Circumstances<'_>) -> (StopCause, String) {
+    let Circumstances { limits, stderr, .. } = circumstances;
     match trap {
         Trap::StackOverflow => {
-            (StopCause::Stack, "the handler's stack overflowed: it recursed too deeply".to_owned())
+            let limit = bytes(limits.stack);
+            let reason = format!(
+                "the handler's stack overflowed: it recursed too deeply for its limit of {limit} (limits.stack)"
+            );
+            (StopCause::Stack, reason)
         }
         Trap::UnreachableCodeReached => {
             let reason = panic_message(stderr).unwrap_or_else(|| {

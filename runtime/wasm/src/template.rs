@@ -10,7 +10,7 @@ use wasmtime::Store;
 
 use crate::admit::Admitted;
 use crate::cell::Cell;
-use crate::engine::Engine;
+use crate::engine::{Engine, Pool};
 use crate::error::WasmError;
 use crate::grants::Grants;
 use crate::http::send::Connections;
@@ -35,6 +35,7 @@ pub struct HandlerSpec {
 /// One version of a handler, ready to make cells.
 pub(crate) struct Template {
     engine: Engine,
+    pool: Arc<Pool>,
     pre: HandlerPre<Cell>,
     spec: HandlerSpec,
     version: String,
@@ -50,8 +51,24 @@ pub(crate) struct Template {
     sealed: OnceLock<Arc<Template>>,
 }
 
+/// What cells are made of, and where.
+struct Linked {
+    pre: HandlerPre<Cell>,
+    pool: Arc<Pool>,
+    version: String,
+}
+
 /// Room in a host call for names and lengths around a blob.
 const BLOB_MARGIN: usize = 64 * 1024;
+
+// === impl Linked ===
+
+impl Linked {
+    fn of(admitted: &Admitted) -> Self {
+        let (pre, pool) = (admitted.pre().clone(), Arc::clone(admitted.pool()));
+        Self { pre, pool, version: admitted.version().to_owned() }
+    }
+}
 
 // === impl Template ===
 
@@ -63,7 +80,7 @@ impl Template {
         spec: HandlerSpec,
         services: Services,
     ) -> Result<Self, WasmError> {
-        let faults = faults(engine, &spec, &services);
+        let faults = faults(engine, admitted, &spec, &services);
         if !faults.is_empty() {
             return Err(WasmError::Handler { handler: spec.name, faults });
         }
@@ -71,18 +88,11 @@ impl Template {
         let blob = if grants.blobs.is_empty() { 0 } else { limits.blob.saturating_add(BLOB_MARGIN) };
         // The result comes out by the same way and must fit even where it is allowed to be large.
         let host_call = limits.host_call.max(blob).max(limits.result.saturating_add(BLOB_MARGIN));
-        let (pre, version) = (admitted.pre().clone(), admitted.version().to_owned());
-        Ok(Self::with(engine.clone(), pre, version, spec, services, host_call))
+        Ok(Self::with(engine.clone(), Linked::of(admitted), spec, services, host_call))
     }
 
-    fn with(
-        engine: Engine,
-        pre: HandlerPre<Cell>,
-        version: String,
-        spec: HandlerSpec,
-        services: Services,
-        host_call: usize,
-    ) -> Self {
+    fn with(engine: Engine, linked: Linked, spec: HandlerSpec, services: Services, host_call: usize) -> Self {
+        let Linked { pre, pool, version } = linked;
         let placeholders = Placeholders::new();
         let secrets = &spec.grants.secrets;
         let stand_ins =
@@ -97,6 +107,7 @@ impl Template {
             connections: services.http.connections(),
             sealed: OnceLock::new(),
             engine,
+            pool,
             pre,
             version,
             services,
@@ -110,9 +121,10 @@ impl Template {
     /// The same version with nothing to reach: for attempts that are answered from a recording.
     pub(crate) fn sealed(&self) -> &Arc<Self> {
         self.sealed.get_or_init(|| {
-            let (pre, version, spec) = (self.pre.clone(), self.version.clone(), self.spec.clone());
+            let Self { engine, pool, pre, version, spec, .. } = self;
+            let linked = Linked { pre: pre.clone(), pool: Arc::clone(pool), version: version.clone() };
             let services = self.services.sealed();
-            Arc::new(Self::with(self.engine.clone(), pre, version, spec, services, self.host_call))
+            Arc::new(Self::with(engine.clone(), linked, spec.clone(), services, self.host_call))
         })
     }
 
@@ -184,7 +196,7 @@ impl Template {
 
     /// A store with every bound set: all of them must hold while the component's own start code runs.
     pub(crate) fn store(&self, cell: Cell) -> Store<Cell> {
-        let mut store = Store::new(self.engine.wasmtime(), cell);
+        let mut store = Store::new(self.pool.wasmtime(), cell);
         store.limiter(|cell| &mut cell.meter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut cell| cell.data_mut().pulse());
@@ -195,9 +207,14 @@ impl Template {
 }
 
 /// Everything in the settings that names what does not exist, or asks for more than the engine has.
-fn faults(engine: &Engine, spec: &HandlerSpec, services: &Services) -> Vec<String> {
+fn faults(engine: &Engine, admitted: &Admitted, spec: &HandlerSpec, services: &Services) -> Vec<String> {
     let HandlerSpec { name, limits, grants } = spec;
     let mut faults = Vec::new();
+    let linked = admitted.pool().stack();
+    if limits.stack != linked {
+        let (asked, linked) = (bytes(limits.stack), bytes(linked));
+        faults.push(format!("limits.stack = {asked}, and it was admitted for stacks of {linked}"));
+    }
     let memory_max = engine.memory_max();
     if limits.memory > memory_max {
         let (asked, most) = (bytes(limits.memory), bytes(memory_max));

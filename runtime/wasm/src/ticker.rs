@@ -1,48 +1,56 @@
 //! The clock that interrupts guests: a thread of its own, so that it ticks even when every runtime thread is busy
 //! running guests.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use wasmtime::EngineWeak;
+
 use crate::error::WasmError;
 
-/// Advances an engine's epoch at a fixed pace until dropped.
+/// Advances the epochs of engines at a fixed pace until dropped.
 pub(crate) struct Ticker {
-    stop: Arc<Stop>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Stop {
+struct Shared {
     stopped: Mutex<bool>,
     changed: Condvar,
+    /// Held weakly, so that it never keeps one alive.
+    engines: Mutex<Vec<EngineWeak>>,
 }
 
 // === impl Ticker ===
 
 impl Ticker {
-    /// Starts the thread. It holds the engine weakly, so that it never keeps one alive.
-    pub(crate) fn start(engine: &wasmtime::Engine, tick: Duration) -> Result<Self, WasmError> {
-        let stop = Arc::new(Stop::default());
-        let (engine, seen) = (engine.weak(), Arc::clone(&stop));
+    /// Starts the thread, with no engine yet.
+    pub(crate) fn start(tick: Duration) -> Result<Self, WasmError> {
+        let shared = Arc::new(Shared::default());
+        let seen = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("jobcell-ticker".to_owned())
             .spawn(move || {
                 while !seen.wait(tick) {
-                    let Some(engine) = engine.upgrade() else { return };
-                    engine.increment_epoch();
+                    seen.beat();
                 }
             })
             .map_err(WasmError::Ticker)?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Ticks for this engine too, as long as it lives.
+    pub(crate) fn add(&self, engine: &wasmtime::Engine) {
+        self.shared.engines().push(engine.weak());
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        *self.stop.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.stop.changed.notify_all();
+        *self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             // The thread runs nothing that can panic, and its end is at most one tick away.
             let _ = thread.join();
@@ -50,9 +58,21 @@ impl Drop for Ticker {
     }
 }
 
-// === impl Stop ===
+// === impl Shared ===
 
-impl Stop {
+impl Shared {
+    fn engines(&self) -> MutexGuard<'_, Vec<EngineWeak>> {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One tick; engines that are gone are forgotten.
+    fn beat(&self) {
+        self.engines().retain(|engine| {
+            let engine = engine.upgrade();
+            engine.inspect(wasmtime::Engine::increment_epoch).is_some()
+        });
+    }
+
     /// Waits one tick; true when the ticker must end.
     fn wait(&self, tick: Duration) -> bool {
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,18 +98,23 @@ mod tests {
 
     #[test]
     fn dropping_ends_the_thread_without_waiting_for_the_tick() {
-        let ticker = Ticker::start(&engine(), Duration::from_secs(600)).unwrap();
+        let ticker = Ticker::start(Duration::from_secs(600)).unwrap();
+        ticker.add(&engine());
         let before = Instant::now();
         drop(ticker);
         assert!(before.elapsed() < Duration::from_secs(60));
     }
 
     #[test]
-    fn the_thread_ends_with_its_engine() {
-        let engine = engine();
-        let mut ticker = Ticker::start(&engine, Duration::from_millis(1)).unwrap();
-        drop(engine);
-        // It ends by itself at the next tick; joining would hang if it did not.
-        ticker.thread.take().unwrap().join().unwrap();
+    fn engines_that_are_gone_are_forgotten_and_the_others_go_on() {
+        let ticker = Ticker::start(Duration::from_secs(600)).unwrap();
+        let (stays, goes) = (engine(), engine());
+        ticker.add(&stays);
+        ticker.add(&goes);
+        ticker.shared.beat();
+        assert_eq!(ticker.shared.engines().len(), 2);
+        drop(goes);
+        ticker.shared.beat();
+        assert_eq!(ticker.shared.engines().len(), 1, "it keeps none alive");
     }
 }

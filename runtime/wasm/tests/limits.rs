@@ -204,20 +204,3 @@ async fn a_cell_that_finds_the_pool_full_is_given_back_unused() {
     holder.cancel.cancel();
     stopped(held.await.unwrap().outcome, StopCause::Cancelled);
 }
-
-#[tokio::test]
-async fn a_stack_is_as_deep_as_the_engine_says() {
-    let recursion = format!(
-        "(func $deep (param i32) (if (local.get 0) (then (call $deep (i32.sub (local.get 0) (i32.const 1)))))) {}",
-        handle("(call $deep (i32.const 6000)) unreachable")
-    );
-    let component = by_hand(&recursion);
-    for (stack, cause) in [(64 << 10, StopCause::Stack), (4 << 20, StopCause::Panic)] {
-        let engine = Engine::new(EngineConfig { cells: 1, stack, ..EngineConfig::default() }).unwrap();
-        let options = AdmitOptions::new("tested", Grants::default());
-        let admitted = engine.admit(component.clone(), options).await.unwrap();
-        let spec = spec(Limits::default(), Grants::default());
-        let runner = HandlerRunner::new(&engine, &admitted, spec, Services::default()).unwrap();
-        stopped(run(&runner, &attempt(job("any", "{}"))).await.outcome, cause);
-    }
-}

@@ -15,6 +15,8 @@ mod keys;
 mod keyvalue;
 mod limits;
 mod outcomes;
+mod ranges;
 mod secrets;
+mod stacks;
 mod stops;
 mod support;

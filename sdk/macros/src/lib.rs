@@ -43,7 +43,7 @@ pub fn handler(attributes: TokenStream, item: TokenStream) -> TokenStream {
 /// plugin!(
 ///     verify_payment;
 ///     wants(http("https://api.stripe.com/v1/*", "GET"), kv("payment"), cache, secrets("stripe-webhook"));
-///     limits(memory_bytes = 67108864, deadline_ms = 30000);
+///     limits(memory_bytes = 67108864, deadline_ms = 30000, stack_bytes = 1048576);
 /// );
 /// ```
 ///

@@ -98,6 +98,7 @@ fn limits(facts: &[Fact], faults: &mut Faults) -> String {
         let field = match ident.to_string().as_str() {
             "memory_bytes" => Some("memoryBytes"),
             "deadline_ms" => Some("deadlineMs"),
+            "stack_bytes" => Some("stackBytes"),
             _ => None,
         };
         let number = number.as_ref().and_then(|number| number.base10_parse::<u64>().ok());
@@ -105,7 +106,8 @@ fn limits(facts: &[Fact], faults: &mut Faults) -> String {
             (Some(field), Some(number @ 1..), true) => fields.push(format!(r#""{field}":{number}"#)),
             _ => faults.at(
                 ident,
-                "a plugin says as limits what an attempt needs: `memory_bytes = 67108864` and `deadline_ms = 30000`",
+                "a plugin says as limits what an attempt needs: `memory_bytes = 67108864`, `deadline_ms = 30000` and \
+                 `stack_bytes = 1048576`",
             ),
         }
     }
@@ -148,9 +150,9 @@ mod tests {
         );
         assert_eq!(of("resize, images::crop"), Ok(format!("{who}}}")));
         let written = r#"resize,; wants(http("https://a.example/v1/*", "GET", "PUT"), http("*"), cache, kv("media"),
-            secrets("stripe"), reveal("other")); limits(memory_bytes = 67_108_864, deadline_ms = 30000);"#;
+            secrets("stripe"), reveal("other")); limits(memory_bytes = 67_108_864, deadline_ms = 30000, stack_bytes = 1048576);"#;
         let wants = r#""wants":{"cache":true,"kv":["media"],"http":[{"url":"https://a.example/v1/*","methods":["GET","PUT"]},"*"],"secrets":["stripe",{"name":"other","reveal":true}]}"#;
-        let limits = r#""limits":{"memoryBytes":67108864,"deadlineMs":30000}"#;
+        let limits = r#""limits":{"memoryBytes":67108864,"deadlineMs":30000,"stackBytes":1048576}"#;
         assert_eq!(of(written), Ok(format!("{who},{wants},{limits}}}")));
         assert_eq!(of("resize; wants()"), Ok(format!("{who},\"wants\":{{}}}}")), "which is to want nothing");
     }

@@ -12,6 +12,10 @@ pub(crate) fn now_ms() -> Option<u64> {
     None
 }
 
+pub(crate) fn sleep(duration: std::time::Duration) {
+    std::thread::sleep(duration);
+}
+
 impl From<types::Error> for HostError {
     fn from(error: types::Error) -> Self {
         match error {

@@ -14,9 +14,12 @@ pub enum HttpError {
     /// The host's name could not be resolved.
     #[error("name not resolved: {0}")]
     Dns(String),
-    /// No connection, or it broke.
+    /// No connection: the far end has seen nothing of the request.
     #[error("no connection: {0}")]
     Connect(String),
+    /// The connection broke. Whether the far end has the request, and did what it asks, is not known.
+    #[error("the connection broke: {0}")]
+    Broken(String),
     /// No trusted encrypted connection.
     #[error("TLS: {0}")]
     Tls(String),
@@ -43,8 +46,23 @@ impl HttpError {
             Self::Timeout
             | Self::Dns(_)
             | Self::Connect(_)
+            | Self::Broken(_)
             | Self::Tls(_)
             | Self::Protocol(_)
+            | Self::Other(_) => false,
+        }
+    }
+
+    /// True when the far end has certainly not been asked: `Denied`, `Invalid`, `Dns` and `Connect`. After any other one it
+    /// may have done what the request asks for, so that sending again may do it twice.
+    pub fn is_unsent(&self) -> bool {
+        match self {
+            Self::Denied(_) | Self::Invalid(_) | Self::Dns(_) | Self::Connect(_) => true,
+            Self::Timeout
+            | Self::Broken(_)
+            | Self::Tls(_)
+            | Self::Protocol(_)
+            | Self::TooLarge(_)
             | Self::Other(_) => false,
         }
     }

@@ -95,6 +95,24 @@ impl Host {
         self.with(|state| state.cache.get_or_insert_with(Cache::default).set(key, value.as_ref(), None, 0))
     }
 
+    /// Grants the cache, in which another cell sets a value that does not expire, so long from now: what a handler that
+    /// waits for somebody else is waiting for. Needs a clock, set with [`Host::at`].
+    #[must_use]
+    pub fn cached_after(self, wait: Duration, key: &str, value: impl AsRef<[u8]>) -> Self {
+        self.with(|state| {
+            let at_ms = state.now_ms().saturating_add(whole_ms(wait));
+            state.cache.get_or_insert_default().set_at(at_ms, key, value.as_ref());
+        })
+    }
+
+    /// Lets the handler only read a bucket that was given before, as `access = "read"` does.
+    #[must_use]
+    pub fn read_only(self, bucket: impl Into<String>) -> Self {
+        self.with(|state| {
+            state.read_only.insert(bucket.into());
+        })
+    }
+
     /// Grants a bucket of the key-value store, empty at first.
     #[must_use]
     pub fn bucket(self, bucket: impl Into<String>) -> Self {
@@ -204,10 +222,12 @@ impl Host {
     /// # Panics
     /// When the clock was not set with [`Host::at`].
     pub fn advance(&self, by: Duration) {
-        match &mut self.state.borrow_mut().clock_ms {
-            Some(now_ms) => *now_ms = now_ms.saturating_add(whole_ms(by)),
-            None => panic!("the host runs on the system's clock; set one with `.at(unix_ms)` first"),
-        }
+        let mut state = self.state.borrow_mut();
+        assert!(
+            state.clock_ms.is_some(),
+            "the host runs on the system's clock; set one with `.at(unix_ms)` first"
+        );
+        state.pass(by);
     }
 }
 

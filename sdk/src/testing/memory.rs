@@ -14,6 +14,14 @@ pub(crate) fn now_ms() -> Option<u64> {
     state::running().and_then(|state| state.borrow().clock_ms)
 }
 
+/// Moves the set clock of the running host, or waits where there is none.
+pub(crate) fn sleep(duration: std::time::Duration) {
+    match state::running() {
+        Some(state) if state.borrow().clock_ms.is_some() => state.borrow_mut().pass(duration),
+        _ => std::thread::sleep(duration),
+    }
+}
+
 /// A refusal, worded as the real host words it: what was refused and the line that would grant it.
 fn denied(what: &str, grant: &str) -> HostError {
     HostError::Denied(format!("{what} is not granted; add `{grant}` to the handler's grants"))

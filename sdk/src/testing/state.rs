@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::Enqueued;
 use super::memory::{blobs::Blob, cache::Cache, http::Web, kv::Values, secrets::Secret};
-use crate::time::unix_ms;
+use crate::time::{unix_ms, whole_ms};
 
 /// Everything a [`super::Host`] knows: what it grants, what it keeps, and what it has seen.
 #[derive(Default)]
@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) cache: Option<Cache>,
     /// By bucket; one that is not here is not granted.
     pub(super) buckets: BTreeMap<String, Values>,
+    /// Buckets that are granted for reading alone.
+    pub(super) read_only: BTreeSet<String>,
     pub(super) channels: BTreeSet<String>,
     pub(super) queues: BTreeSet<String>,
     pub(super) web: Web,
@@ -40,6 +42,13 @@ pub(super) struct State {
 impl State {
     pub(super) fn now_ms(&self) -> u64 {
         self.clock_ms.unwrap_or_else(|| unix_ms(SystemTime::now()))
+    }
+
+    /// Moves the clock on, if it is a set one.
+    pub(super) fn pass(&mut self, time: Duration) {
+        if let Some(now_ms) = &mut self.clock_ms {
+            *now_ms = now_ms.saturating_add(whole_ms(time));
+        }
     }
 }
 

@@ -18,7 +18,7 @@ const ATTACKERS: [(&str, &str); 12] = [
     ("log_flood", "deadline"),
     ("grow_and_touch", "memory limit"),
     ("table_grow", "table elements"),
-    ("recurse", "stack overflowed"),
+    ("recurse", "limit of 2 MiB (limits.stack)"),
     ("million_timers", "more"),
     ("huge_result", "calling convention"),
     ("long_names", "out of bounds"),
@@ -43,9 +43,11 @@ fn site(stage: &Stage) -> Site {
     let guests: BTreeMap<_, _> = catalogue().into_iter().map(|guest| (guest.name, guest)).collect();
     let mut config = HOST.to_owned();
     for (name, _) in ATTACKERS {
+        // One with a stack of its own.
+        let more = if name == "recurse" { "stack = \"2MiB\"\n" } else { "" };
         config += &format!(
             "[queues.{name}]\nhandler = \"{name}\"\nconcurrency = 3\nlock = \"2s\"\nstalled-interval = \"1s\"\n\
-             [handlers.{name}]\nsource = \"${{site}}/{name}.wasm\"\n[handlers.{name}.limits]\ndeadline = \"2500ms\"\n"
+             [handlers.{name}]\nsource = \"${{site}}/{name}.wasm\"\n[handlers.{name}.limits]\ndeadline = \"2500ms\"\n{more}"
         );
     }
     let site = stage.site(&config);
@@ -118,10 +120,12 @@ fn what_breaks_before_its_first_job_is_not_taken() {
 #[test]
 fn the_doctor_attacks_the_handlers_that_are_configured() {
     let site = Site::embedded(
-        "[handlers.one]\nsource = \"${basic}\"\n[handlers.one.limits]\nmemory = \"8MiB\"\ndeadline = \"200ms\"\n\
-         [handlers.same]\nsource = \"${basic}\"\n[handlers.same.limits]\nmemory = \"8MiB\"\ndeadline = \"200ms\"\n",
+        "[handlers.one]\nsource = \"${basic}\"\n[handlers.one.limits]\nmemory = \"8MiB\"\ndeadline = \"200ms\"\nstack = \"4MiB\"\n\
+         [handlers.same]\nsource = \"${basic}\"\n[handlers.same.limits]\nmemory = \"8MiB\"\ndeadline = \"200ms\"\nstack = \"4MiB\"\n",
     );
-    let ran = site.cli(&["--json", "doctor", "--attack", "--row", "M1", "--row", "t1", "--row", "C5"]).ok();
+    let ran = site
+        .cli(&["--json", "doctor", "--attack", "--row", "M1", "--row", "t1", "--row", "C5", "--row", "m8"])
+        .ok();
     let report = ran.json();
     assert_eq!((&report["ok"], &report["failed"]), (&json!(true), &json!(0)), "{report}");
     let names: Vec<_> =
@@ -130,7 +134,13 @@ fn the_doctor_attacks_the_handlers_that_are_configured() {
     assert_eq!(report["profiles"][0]["also"], json!(["same"]));
     assert_eq!(report["profiles"][0]["memory_bytes"], 8 << 20);
     let rows: Vec<_> = report["rows"].as_array().unwrap().iter().map(|row| &row["row"]).collect();
-    assert_eq!(rows, ["C5", "T1", "M1"]);
+    assert_eq!(rows, ["C5", "T1", "M1", "M8"]);
+    assert_eq!(report["profiles"][0]["stack_bytes"], 4 << 20);
+    let mut stacks = report["bouts"].as_array().unwrap().iter().filter(|bout| bout["row"] == "M8");
+    assert!(stacks.all(|bout| bout["verdict"] == "held"), "{report}");
+    let told = |bout: &&Value| bout["guest"] == "recurse" && bout["profile"] == "one";
+    let told = &report["bouts"].as_array().unwrap().iter().find(told).unwrap()["reason"];
+    assert!(told.as_str().unwrap().contains("limit of 4 MiB (limits.stack)"), "{told}");
     let grew = report["bouts"].as_array().unwrap().iter().find(|bout| bout["guest"] == "grow").unwrap();
     assert_eq!((&grew["verdict"], &grew["end"]), (&json!("held"), &json!("memory")), "{grew}");
     assert!(grew["reason"].as_str().unwrap().contains("8 MiB"), "{grew}");
@@ -148,9 +158,11 @@ fn the_doctor_attacks_the_handlers_that_are_configured() {
 fn the_doctor_attacks_the_defaults_where_nothing_is_configured() {
     let site = Site::raw("");
     let shown = site.cli(&["doctor", "--attack", "--row", "M2", "--row", "N7"]).ok().stdout;
-    for part in
-        ["defaults: memory 64 MiB, deadline 1000 ms, cut from 30000 ms", "M2   tables", "held      6 of 6"]
-    {
+    for part in [
+        "defaults: memory 64 MiB, stack 512 KiB, deadline 1000 ms, cut from 30000 ms",
+        "M2   tables",
+        "held      6 of 6",
+    ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
 }

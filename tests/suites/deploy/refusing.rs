@@ -1,6 +1,6 @@
 //! What does not get in, and that the version before goes on.
 
-use jobcell_tests::Host;
+use jobcell_tests::{Host, artifacts};
 use serde_json::{Value, json};
 
 use super::{DEPLOYED, answered, build, deploy, digest, ran_on, short, standing, written};
@@ -25,6 +25,22 @@ on_both_stores! {
         }
         let view = standing(&site);
         assert_eq!((&view["active"], view["versions"].as_array().map(Vec::len)), (&json!(one), Some(1)), "{view}");
+        assert_eq!(ran_on(&host), one);
+        host.stop();
+    }
+
+    fn what_every_host_refuses_is_told_as_refused_and_wanted_no_more(stage: &Stage) {
+        let site = stage.site(DEPLOYED);
+        let one = deploy(&site, 1, &[]);
+        let host = Host::start(&site);
+        let capable = artifacts::guest("capable").display().to_string();
+        let deploy = ["handler", "deploy", "basic", &*capable, "--approve"];
+        let told = site.cli(&deploy).exits(78);
+        let _ = told.says(&["is refused: the only host refuses it: ", "without the grant", "[handlers.basic.grants]"]);
+        let view = standing(&site);
+        assert_eq!((&view["active"], &view["hosts"][0]["state"]), (&json!(one), &json!("current")), "{view}");
+        let shown = site.cli(&["handler", "ls", "basic"]).ok();
+        let _ = shown.answers(&["refused", "the only host refuses it", "current"]);
         assert_eq!(ran_on(&host), one);
         host.stop();
     }

@@ -76,6 +76,37 @@ on_both_stores! {
         host.stop();
     }
 
+    fn of_two_who_activate_at_once_one_is_told(stage: &Stage) {
+        let site = stage.site(DEPLOYED);
+        deploy(&site, 1, &[]);
+        let staged: Vec<String> = (2..4).map(|number| deploy(&site, number, &["--stage"])).collect();
+        let host = Host::start(&site);
+        for round in 0..3 {
+            // What both saw when they decided.
+            let seen = standing(&site)["generation"].to_string();
+            let activate = |digest: &String| {
+                let version = short(digest);
+                site.cli(&["--json", "handler", "activate", "basic", version, "--generation", &seen])
+            };
+            let ran: Vec<_> = thread::scope(|scope| {
+                let tasks: Vec<_> = staged.iter().map(|digest| scope.spawn(|| activate(digest))).collect();
+                tasks.into_iter().map(|task| task.join().unwrap()).collect()
+            });
+            let won: Vec<&String> =
+                staged.iter().zip(&ran).filter(|(_, ran)| ran.code == Some(0)).map(|(it, _)| it).collect();
+            let [won] = won[..] else { panic!("round {round}: {ran:#?}") };
+            let lost = ran.iter().find(|ran| ran.code != Some(0)).unwrap();
+            assert_eq!(lost.code, Some(1), "{lost}");
+            assert!(lost.stderr.contains("was changed meanwhile") && lost.stderr.contains(&seen), "{lost}");
+            let view = standing(&site);
+            assert_eq!((&view["active"], &view["hosts"][0]["active"]), (&json!(won), &json!(won)), "{view}");
+            assert_eq!(&ran_on(&host), won);
+            // Both begin the next round from the same version again.
+            let _ = site.cli(&["handler", "rollback", "basic"]).ok();
+        }
+        host.stop();
+    }
+
     fn an_api_deploys_what_arrives_whole_for_those_who_may(stage: &Stage) {
         let token = |name: &str, role: &str| {
             let hash = digest(name.as_bytes());

@@ -13,6 +13,8 @@ pub(super) enum Does {
     Retry,
     /// Traps before it can take a job.
     TrapAtStart,
+    /// Calls itself as often as the payload says, a number, and answers with its mark.
+    Dive,
 }
 
 /// A version.
@@ -33,6 +35,17 @@ impl Guest {
         let handle = match does {
             Does::Answer => ok.to_owned(),
             Does::Trap | Does::TrapAtStart => "(unreachable)".to_owned(),
+            // The payload is the job's fourth field.
+            Does::Dive => format!(
+                "(local $at i32) (local $end i32) (local $depth i32)
+                (local.set $at (i32.load offset=24 (local.get 0)))
+                (local.set $end (i32.add (local.get $at) (i32.load offset=28 (local.get 0))))
+                (loop $more (if (i32.lt_u (local.get $at) (local.get $end)) (then
+                  (local.set $depth (i32.add (i32.mul (local.get $depth) (i32.const 10))
+                    (i32.sub (i32.load8_u (local.get $at)) (i32.const 48))))
+                  (local.set $at (i32.add (local.get $at) (i32.const 1))) (br $more))))
+                (drop (call $dive (local.get $depth))) {ok}"
+            ),
             // The failure's case `retry` with a text, at the place of the result.
             Does::Retry => {
                 "(i32.store8 (i32.const 1024) (i32.const 1)) (i32.store8 (i32.const 1032) (i32.const 0))
@@ -46,7 +59,15 @@ impl Guest {
                 "(i32.store (i32.const 1032) (i32.const 2048)) (i32.store (i32.const 1036) (i32.const {len}))"
             ),
         };
-        let start = if does == Does::TrapAtStart { "(func $s (unreachable)) (start $s)" } else { "" };
+        let more = match does {
+            Does::TrapAtStart => "(func $s (unreachable)) (start $s)",
+            Does::Dive => {
+                "(func $dive (param i32) (result i32) (if (result i32) (local.get 0)
+                  (then (i32.add (i32.const 1) (call $dive (i32.sub (local.get 0) (i32.const 1)))))
+                  (else (i32.const 0))))"
+            }
+            _ => "",
+        };
         let text = format!(
             r#"(component {TYPES}
   (core module $m
@@ -61,7 +82,7 @@ impl Guest {
         (br_if $room (i32.le_u (global.get $top) (i32.mul (memory.size) (i32.const 65536))))
         (drop (memory.grow (i32.add (i32.const 1) (i32.shr_u (local.get 3) (i32.const 16))))))
       (local.get $at))
-    {start}
+    {more}
     (func (export "handle") (param i32) (result i32) {handle} {answer} (i32.const 1024)))
   (core instance $i (instantiate $m))
   (type $handle (func (param "job" $job) (result (result (list u8) (error $failure)))))

@@ -2,6 +2,7 @@
 
 use jobcell_handlers::version::State;
 use jobcell_tests::{Host, Ledger, RedisServer, Site, wait};
+use serde_json::json;
 
 use super::fleet::{Operator, STORED, ended_on};
 use super::guest::{Does, Guest};
@@ -45,4 +46,42 @@ fn jobs_of_a_version_at_fault_run_on_the_one_before_and_use_no_attempt() {
     let told =
         hosts.iter().any(|host| host.log().iter().any(|line| line.contains("the version is at fault")));
     assert!(told, "one host says so");
+}
+
+#[test]
+fn jobs_that_break_every_version_put_none_at_fault() {
+    let redis = RedisServer::start();
+    let operator = Operator::on(&redis);
+    let (old, new) = (Guest::new("old", Does::Dive), Guest::new("new", Does::Dive));
+    operator.activate(&old);
+    let sites: Vec<Site> = (0..2).map(|_| Site::redis(&redis, STORED)).collect();
+    let hosts: Vec<Host> = sites.iter().map(Host::start).collect();
+    operator.activate(&new);
+    wait::until("every host runs the new version, and has the one before", || {
+        let running = operator.hosts();
+        let is_there = |of: &jobcell_core::fleet::HostHandler| {
+            of.active == Some(new.name()) && of.previous == Some(old.name())
+        };
+        (running.len() == 2 && running.values().all(is_there)).then_some(())
+    });
+    let ledger = Ledger::of(&redis, "work");
+    // Deeper than any stack: a producer's fault, whatever version runs them. No others hide them.
+    let poison = ledger.push("dive", (0..30).map(|_| json!(100_000_000)));
+    wait::until("every one of them has failed", || {
+        poison.iter().all(|id| ledger.field(id, "failedReason").is_some()).then_some(())
+    });
+    for id in &poison {
+        let reason = ledger.field(id, "failedReason").unwrap();
+        assert!(reason.contains("stack overflowed"), "{reason}");
+        assert_eq!(ledger.field(id, "atm").as_deref(), Some("1"), "the job had one attempt");
+    }
+    let fine = ledger.push("dive", (0..10).map(|n| json!(n)));
+    ledger.wait_completed(&fine, wait::SOON);
+    assert!(fine.iter().all(|id| ended_on(&ledger, id).1 == Some(new.name())), "it goes on");
+    let desired = operator.desired();
+    assert_eq!(desired.active, Some(new.digest()));
+    assert!(desired.versions.iter().all(|version| version.state != State::Quarantined));
+    let told = sites[0].logs("work", &poison[0]).join("\n");
+    assert!(told.contains("broke on version") && told.contains("not the version"), "{told}");
+    drop(hosts);
 }

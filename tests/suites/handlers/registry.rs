@@ -1,11 +1,14 @@
 //! Handlers from an OCI registry: a real one, which runs beside the test.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jobcell_handlers::Digest;
 use jobcell_tests::{Host, Ledger, RedisServer, Site, wait};
+use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -112,11 +115,55 @@ impl Registry {
     }
 
     fn config(&self, reference: &str) -> String {
-        format!(
-            "[queues.work]\nhandler = \"mine\"\n[handlers.mine]\nsource = \"oci://127.0.0.1:{}/team/mine{reference}\"\n",
-            self.port
-        )
+        config_at(self.port, reference)
     }
+}
+
+fn config_at(port: u16, reference: &str) -> String {
+    format!(
+        "[queues.work]\nhandler = \"mine\"\n[handlers.mine]\nsource = \"oci://127.0.0.1:{port}/team/mine{reference}\"\n"
+    )
+}
+
+/// Stands before a registry and lets so many bytes of each connection's answers through, then the connection is gone.
+struct Cutter {
+    port: u16,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Cutter {
+    fn before(upstream: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let bytes = Arc::new(AtomicUsize::new(usize::MAX));
+        let most = Arc::clone(&bytes);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)) else { continue };
+                let (mut asks, mut hears) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut asks, &mut hears));
+                let most = Arc::clone(&most);
+                std::thread::spawn(move || answer(client, server, &most));
+            }
+        });
+        Self { port, bytes }
+    }
+
+    fn cut_after(&self, bytes: usize) {
+        self.bytes.store(bytes, Ordering::SeqCst);
+    }
+}
+
+fn answer(mut client: TcpStream, mut server: TcpStream, most: &AtomicUsize) {
+    let (mut passed, mut buffer) = (0, [0; 16 << 10]);
+    while let Ok(read @ 1..) = server.read(&mut buffer) {
+        passed += read;
+        if passed > most.load(Ordering::SeqCst) || client.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = client.shutdown(Shutdown::Both);
+    let _ = server.shutdown(Shutdown::Both);
 }
 
 impl Drop for Registry {
@@ -183,4 +230,45 @@ fn what_is_damaged_or_no_component_is_not_taken() {
     assert!(told.contains("igest") || told.contains("changed on its way"), "{told}");
     let (status, page) = wait::until("the host answers", || host.get("/readyz"));
     assert!(status == 503 && page.contains("oci://127.0.0.1"), "{page}");
+}
+
+#[test]
+fn a_registry_that_vanishes_in_the_middle_of_a_pull_leaves_what_runs() {
+    let redis = RedisServer::start();
+    let registry = Registry::start();
+    let cutter = Cutter::before(registry.port);
+    let (one, mut two) = (Guest::marked("one"), Guest::marked("two"));
+    registry.push("latest", &one);
+    let site = Site::redis(&redis, &config_at(cutter.port, ":latest"));
+    let host = Host::start(&site);
+    let ledger = Ledger::of(&redis, "work");
+    let runs = |guest: &Guest| {
+        let ids = ledger.push_noops(3);
+        ledger.wait_completed(&ids, wait::SOON);
+        assert_eq!(ended_on(&ledger, &ids[2]), (Some(guest.result.clone()), Some(guest.name())));
+    };
+    runs(&one);
+    // Large enough that its layer is far from over when the connection goes.
+    two.bytes.extend([0, 0x80, 0x80, 0x40, 1, b'x']);
+    two.bytes.resize(two.bytes.len() + (1 << 20) - 2, 7);
+    registry.push("latest", &two);
+    cutter.cut_after(200 << 10);
+    // Looked up at once, instead of half a minute later.
+    host.signal(Signal::HUP);
+    let told = host.wait_log("nothing new can be taken from the handler's source; what runs goes on");
+    assert!(told.contains("oci://127.0.0.1") && told.contains("is tried again"), "{told}");
+    runs(&one);
+    let (status, page) = host.get("/readyz").unwrap();
+    assert_eq!(status, 200, "{page}");
+    cutter.cut_after(usize::MAX);
+    wait::within(
+        std::time::Duration::from_secs(90),
+        "the new version is taken as soon as it can be had",
+        || {
+            let taken = |line: &String| line.contains("handler changed") && line.contains(&two.version());
+            host.log().iter().any(taken).then_some(())
+        },
+    );
+    runs(&two);
+    host.stop();
 }

@@ -168,7 +168,7 @@ fn metrics(scene: &Scene<'_>) {
 fn metrics_per_queue(scene: &Scene<'_>) {
     let config = scene.own_config("metrics-points = 2")
         + &format!(
-            "[queues.{0}-none]\nhandler = \"basic\"\n[queues.{0}-long]\nhandler = \"basic\"\nmetrics-points = 5\n",
+            "[queues.{0}-none]\nhandler = \"basic\"\nmetrics-points = 0\n[queues.{0}-long]\nhandler = \"basic\"\nmetrics-points = 5\n",
             scene.queue
         );
     let host = Host::start(&Site::redis(scene.redis, &config));

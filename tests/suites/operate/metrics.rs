@@ -24,6 +24,7 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("jobcell_denied_total", "counter", &["handler", "capability"]),
     ("jobcell_handler_info", "gauge", &["handler", "version", "state"]),
     ("jobcell_swaps_total", "counter", &["handler", "kind"]),
+    ("jobcell_result_cache_total", "counter", &["handler", "result"]),
     ("jobcell_locks_lost_total", "counter", &[]),
     ("jobcell_stalled_total", "counter", &[]),
     ("jobcell_store_seconds", "histogram", &["command"]),
@@ -38,6 +39,8 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("jobcell_spans_total", "counter", &["result"]),
     ("jobcell_memory_limit_bytes", "gauge", &[]),
     ("jobcell_hosts", "gauge", &[]),
+    ("jobcell_connections", "gauge", &[]),
+    ("jobcell_connections_closed_total", "counter", &["reason"]),
     ("jobcell_audit_lost_total", "counter", &[]),
     ("jobcell_spool_kept_total", "counter", &[]),
     ("jobcell_spool_forwarded_total", "counter", &[]),
@@ -52,7 +55,8 @@ const CONTRACT: &[(&str, &str, &[&str])] = &[
     ("process_max_fds", "gauge", &[]),
 ];
 /// Those that have no series while nothing of the kind has happened, and that no test here makes happen.
-const QUIET: [&str; 2] = ["jobcell_ends_refused_total", "jobcell_store_errors_total"];
+const QUIET: [&str; 3] =
+    ["jobcell_ends_refused_total", "jobcell_store_errors_total", "jobcell_result_cache_total"];
 
 /// Every metric of a page: its type, and the label sets of its samples without the histograms' own.
 pub(super) struct Page(pub(super) BTreeMap<String, (String, Vec<BTreeMap<String, String>>)>);

@@ -165,6 +165,38 @@ fn a_trace_goes_from_the_producer_through_host_and_guest_to_what_they_call() {
 }
 
 #[test]
+fn a_trace_goes_on_from_the_request_that_adds_a_job() {
+    let stage = Stage::redis();
+    let collector = collector();
+    let site = traced(stage.site(BASIC), &collector);
+    let host = Host::start(&site);
+    let parent = format!("00-{TRACE}-{PRODUCER}-01");
+    let headers = [("traceparent", parent.as_str()), ("tracestate", "vendor=1")];
+    let body = json!([{"name": "logs", "data": {"lines": 1}}, {"name": "noop", "data": {"i": 1}}]);
+    let (status, added) = host.request("POST", "/api/v1/queues/work/jobs", &headers, Some(&body)).unwrap();
+    assert_eq!(status, 201, "{added}");
+    let (processes, runs) =
+        (wait_spans(&collector, "process work", 2), wait_spans(&collector, "run basic", 2));
+    for span in &processes {
+        assert_eq!(
+            (hex::encode(&span.trace_id), hex::encode(&span.parent_span_id), span.trace_state.as_str()),
+            (TRACE.to_owned(), PRODUCER.to_owned(), "vendor=1")
+        );
+    }
+    for run in &runs {
+        assert!(processes.iter().any(|process| process.span_id == run.parent_span_id), "{run:?}");
+    }
+    // One that is no trace is as if there were none.
+    let odd = [("traceparent", "00-nonsense-01")];
+    let job = json!({"name": "noop", "data": {"i": 2}});
+    let (status, _) = host.request("POST", "/api/v1/queues/work/jobs?wait=20", &odd, Some(&job)).unwrap();
+    assert_eq!(status, 200);
+    let last = wait_spans(&collector, "process work", 3).remove(2);
+    assert!(last.parent_span_id.is_empty() && hex::encode(&last.trace_id) != TRACE, "{last:?}");
+    host.stop();
+}
+
+#[test]
 fn a_request_carries_no_trace_unless_it_is_granted() {
     let stage = Stage::embedded();
     let (peer, collector) = (Receiver::start([Answer::new(200)]), collector());

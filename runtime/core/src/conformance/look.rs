@@ -88,6 +88,41 @@ pub async fn lists_are_paged(rig: Rig) {
     assert_eq!(jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["c3", "c2"]);
 }
 
+pub async fn lists_go_on_behind_a_job(rig: Rig) {
+    for n in 0..4_u64 {
+        rig.add_finished(&format!("c{n}"), complete()).await;
+        rig.add_with(&format!("d{n}"), |o| o.delay = 60_000 + n * 1000).await;
+        rig.advance(10);
+    }
+    for (state, names) in
+        [(JobState::Completed, ["c3", "c2", "c1", "c0"]), (JobState::Delayed, ["d0", "d1", "d2", "d3"])]
+    {
+        let jobs = ok!(rig.store.list(&rig.queue, state, Page::first(10)));
+        let behind = async |at: usize, limit| {
+            let found = ok!(rig.store.list_behind(&rig.queue, state, &jobs[at].id, limit));
+            let found = found.unwrap_or_else(|| panic!("{state}: the place of a job is known"));
+            found.into_iter().map(|job| job.name).collect::<Vec<_>>()
+        };
+        assert_eq!(behind(1, 10).await, names[2..], "{state}");
+        assert_eq!(behind(0, 2).await, names[1..3], "{state}");
+        assert!(behind(3, 10).await.is_empty() && behind(0, 0).await.is_empty(), "{state}");
+    }
+    let delayed = ok!(rig.store.list(&rig.queue, JobState::Delayed, Page::first(1)));
+    let elsewhere = ok!(rig.store.list_behind(&rig.queue, JobState::Completed, &delayed[0].id, 10));
+    assert!(elsewhere.is_none(), "it is in no such list");
+}
+
+pub async fn due_jobs_are_counted(rig: Rig) {
+    for delay in [10_000, 20_000, 600_000] {
+        rig.add_with("later", |o| o.delay = delay).await;
+    }
+    let due = async |now, most| ok!(rig.store.count_due(&rig.queue, now, most));
+    assert_eq!(due(rig.now(), 10).await, 0);
+    rig.advance(20_000);
+    assert_eq!((due(rig.now(), 10).await, due(rig.now(), 1).await), (2, 1));
+    assert_eq!(due(rig.now() + 600_000, 10).await, 3);
+}
+
 pub async fn counts_have_every_state(rig: Rig) {
     let counts = ok!(rig.store.counts(&rig.queue));
     assert_eq!(counts.0.len(), JobState::ALL.len());

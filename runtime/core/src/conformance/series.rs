@@ -102,6 +102,19 @@ pub async fn a_series_is_paged(rig: Rig) {
     assert!(page(0, 0).await.points.is_empty());
 }
 
+pub async fn the_minute_that_goes_on_is_told_apart(rig: Rig) {
+    settle(&rig);
+    let current = async || series(&rig, JobState::Completed, Page::first(9)).await.current;
+    assert_eq!(current().await, 0);
+    complete_many(&rig, 3).await;
+    assert_eq!(current().await, 3);
+    rig.advance(60_000);
+    assert_eq!(current().await, 3, "nothing has ended since");
+    complete_many(&rig, 2).await;
+    assert_eq!(current().await, 2);
+    assert_eq!(points(&rig).await, [3]);
+}
+
 pub async fn there_is_no_series_of_other_states(rig: Rig) {
     for state in JobState::ALL.into_iter().filter(|state| !state.is_finished()) {
         let refused = rig.store.series(&rig.queue, state, Page::first(9)).await;

@@ -178,6 +178,8 @@ macro_rules! store_conformance {
                 lists_come_in_the_order_of_running
                 finished_jobs_come_newest_first
                 lists_are_paged
+                lists_go_on_behind_a_job
+                due_jobs_are_counted
                 counts_have_every_state
                 logs_are_paged
                 queues_are_listed_by_name
@@ -192,6 +194,7 @@ macro_rules! store_conformance {
                 only_so_many_minutes_are_kept
                 completed_and_failed_are_counted_apart
                 a_series_is_paged
+                the_minute_that_goes_on_is_told_apart
                 there_is_no_series_of_other_states
             }
             pause {

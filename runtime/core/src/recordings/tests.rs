@@ -83,6 +83,36 @@ async fn of(recordings: &Recordings, id: &str) -> Vec<Kept> {
 }
 
 #[tokio::test]
+async fn an_attempt_that_made_no_cell_is_not_kept() {
+    struct Given;
+
+    #[async_trait]
+    impl Runner for Given {
+        fn handler(&self) -> &str {
+            "given"
+        }
+        fn version(&self) -> &str {
+            "0123456789ab"
+        }
+        fn deadline(&self) -> Duration {
+            Duration::from_secs(1)
+        }
+        fn plays(&self) -> bool {
+            true
+        }
+        async fn run(&self, _: Attempt) -> Report {
+            Report { outcome: Outcome::Complete(Bytes::from_static(b"1")), receipt: Receipt::default() }
+        }
+    }
+
+    let recordings = Recordings::new(Arc::new(MemoryDocuments::default()));
+    let tap =
+        Tap::new(Arc::new(Given), Arc::new(SystemClock), || [1; 32]).keep(Record::All, &recordings).done();
+    tap.run(attempt("1", "completes", "[1,1]")).await;
+    assert!(of(&recordings, "1").await.is_empty());
+}
+
+#[tokio::test]
 async fn only_what_failed_is_kept_or_everything() {
     let (recordings, runner) = kept(Record::Failed);
     for name in ["completes", "retries", "traps"] {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
-use super::{Children, Page, RateLimit, Schedulers, Store, StoreError};
+use super::{Children, Elsewhere, Page, RateLimit, Schedulers, Store, StoreError};
 use crate::clock::Millis;
-use crate::job::JobState;
+use crate::job::{Job, JobState};
 use crate::names::{JobId, QueueName};
 
 /// What operators do to queues and jobs, beyond what every [`Store`] can. The behaviour is BullMQ's; each verb that
@@ -174,6 +174,25 @@ pub trait Admin: Store + Schedulers {
 
     // --- looking ---
 
+    /// Jobs of a state behind this one, in the order of [`Store::list`], found without going through those before it.
+    /// None where the store has no quicker way than [`Store::list`] with an offset, or the job is not in that state.
+    async fn list_behind(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        behind: &JobId,
+        limit: u64,
+    ) -> Result<Option<Vec<Job>>, StoreError> {
+        let _ = (queue, state, behind, limit);
+        Ok(None)
+    }
+
+    /// How many delayed jobs are due at `now`: they stay delayed while no worker is up. Counts no further than `most`.
+    async fn count_due(&self, queue: &QueueName, now: Millis, most: u64) -> Result<u64, StoreError> {
+        let jobs = self.list(queue, JobState::Delayed, Page::first(most)).await?;
+        Ok(jobs.iter().take_while(|job| job.timestamp.saturating_add(job.delay) <= now).count() as u64)
+    }
+
     /// How many jobs wait at each of these priorities; 0 are those that wait without one.
     async fn counts_by_priority(
         &self,
@@ -193,6 +212,13 @@ pub trait Admin: Store + Schedulers {
     /// The workers that wait on the queue now, of every kind.
     async fn workers(&self, queue: &QueueName) -> Result<Vec<WorkerSeen>, StoreError> {
         Err(StoreError::unsupported(queue, "a list of workers"))
+    }
+
+    /// What lies beside the queue: jobs of its name where no worker of it looks. For people who miss jobs; it takes up to
+    /// a few seconds on a store that holds much else, and may be incomplete there. The provided body knows of nothing.
+    async fn elsewhere(&self, queue: &QueueName) -> Result<Elsewhere, StoreError> {
+        let _ = queue;
+        Ok(Elsewhere { whole: true, ..Elsewhere::default() })
     }
 
     /// The job that owns a deduplication id.
@@ -258,6 +284,8 @@ pub struct Series {
     pub points: Vec<u64>,
     /// How many points there are in all.
     pub length: u64,
+    /// Jobs that ended in the minute of `last`, which becomes a point with the first end after it.
+    pub current: u64,
 }
 
 /// A worker as the store sees it.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jobcell_core::store::{
     Admin, Children, Limits, Obliterated, Page, RateLimit, Removed, Series, WorkerSeen,
 };
-use jobcell_core::{JobId, JobState, Millis, QueueName, StoreError};
+use jobcell_core::{Job, JobId, JobState, Millis, QueueName, StoreError};
 
 use super::EmbeddedStore;
 use crate::locks::millis;
@@ -103,6 +103,22 @@ impl Admin for EmbeddedStore {
     }
 
     // --- looking ---
+
+    async fn list_behind(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        behind: &JobId,
+        limit: u64,
+    ) -> Result<Option<Vec<Job>>, StoreError> {
+        let (queue, behind) = (queue.clone(), behind.clone());
+        self.read(move |view| view.list_behind(&queue, state, &behind, limit)).await
+    }
+
+    async fn count_due(&self, queue: &QueueName, now: Millis, most: u64) -> Result<u64, StoreError> {
+        let queue = queue.clone();
+        self.read(move |view| view.count_due(&queue, now, most)).await
+    }
 
     async fn counts_by_priority(
         &self,

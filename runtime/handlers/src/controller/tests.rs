@@ -310,13 +310,17 @@ async fn a_version_at_fault_is_quarantined_and_its_jobs_are_given_back() {
     let bad = host.deploy("trap always").await;
     host.wait_runs(bad).await;
     until("the one before is kept", || host.registry.slots("a").unwrap().previous.is_some()).await;
-    for id in 0..5 {
+    for id in 10..15 {
         let Report { outcome, receipt } = host.report(&id.to_string()).await;
         assert!(matches!(outcome, Outcome::DelayUntil(_)), "job {id} is given back: {outcome:?}");
         assert_eq!(receipt.stopped_by, Some(StopCause::Trap), "and counted as what it is");
     }
+    assert_eq!(host.runs(), Some(bad.to_string()), "it may be the jobs");
+    for id in 10..15 {
+        assert!(matches!(host.run(&id.to_string()).await, Outcome::Complete(_)), "it runs on the one before");
+    }
     host.wait_runs(good).await;
-    assert!(matches!(host.run("0").await, Outcome::Complete(_)), "it runs on the one before");
+    assert!(matches!(host.run("10").await, Outcome::Complete(_)));
     let end = Instant::now() + Duration::from_secs(20);
     while host.desired().await.version(&bad).unwrap().state != State::Quarantined {
         assert!(Instant::now() < end, "the fleet hears of it");
@@ -331,6 +335,7 @@ async fn a_version_at_fault_is_quarantined_and_its_jobs_are_given_back() {
     host.apply(Command::Activate { digest: bad, approve: true }).await;
     host.wait_runs(bad).await;
     assert!(matches!(host.run("9").await, Outcome::DelayUntil(_)));
+    assert!(matches!(host.run("9").await, Outcome::Complete(_)), "on the one before");
     assert!(matches!(host.run("9").await, Outcome::Stopped(_)), "once, then it is an attempt");
 }
 
@@ -466,6 +471,31 @@ async fn where_the_wanted_version_cannot_be_run_a_late_host_runs_the_one_before_
     let three = early.deploy("three").await;
     late.wait_runs(three).await;
     until("nothing lags", || late.controller.statuses()["a"].lag.is_none()).await;
+}
+
+#[tokio::test]
+async fn what_every_host_refuses_is_wanted_no_more_where_another_one_runs() {
+    let host = Host::stored().await;
+    // The first of all is waited for: a host that can run it may come.
+    host.deploy("here it lacks one").await;
+    until("it lags", || host.controller.statuses()["a"].lag.is_some()).await;
+    let one = host.deploy("one").await;
+    host.wait_runs(one).await;
+    let two = host.deploy("here it lacks two").await;
+    until("it is refused here", || host.controller.statuses()["a"].refuses == [two.to_string()]).await;
+    let end = Instant::now() + Duration::from_secs(20);
+    while host.desired().await.version(&two).unwrap().state != State::Refused {
+        assert!(Instant::now() < end, "the fleet hears of it");
+        sleep(Duration::from_millis(2)).await;
+    }
+    let desired = host.desired().await;
+    assert_eq!(desired.active, Some(one), "what runs is what is wanted");
+    let why = &desired.version(&two).unwrap().why;
+    assert!(why.starts_with("the only host refuses it: ") && why.contains("lacks two"), "{why}");
+    until("nothing lags", || host.controller.statuses()["a"].lag.is_none()).await;
+    // Given what it lacks it is deployed again.
+    host.deploy("here it lacks two").await;
+    assert_eq!(host.desired().await.active, Some(two));
 }
 
 #[tokio::test]

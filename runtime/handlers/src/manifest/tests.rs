@@ -50,7 +50,11 @@ fn manifest() -> Manifest {
         wit: Some("0.1.0".to_owned()),
         language: Some("rust".to_owned()),
         build: BTreeMap::from([("sdk".to_owned(), "0.1.0".to_owned())]),
-        limits: WantedLimits { memory_bytes: Some(64 << 20), deadline_ms: Some(30_000) },
+        limits: WantedLimits {
+            memory_bytes: Some(64 << 20),
+            deadline_ms: Some(30_000),
+            stack_bytes: Some(1 << 20),
+        },
         wants: Some(Wants::of(&[Capability::Kv, Capability::Http, Capability::Secrets])),
     }
 }
@@ -175,7 +179,7 @@ fn every_field_is_checked_and_named() {
 
 #[test]
 fn the_text_is_the_documented_one() {
-    let text = br#"{"name":"payment","version":"1.2.0","wit":"0.1.0","language":"rust","build":{"sdk":"0.1.0"},"limits":{"memoryBytes":67108864,"deadlineMs":30000},"wants":{"cache":true,"kv":["payment"]}}"#;
+    let text = br#"{"name":"payment","version":"1.2.0","wit":"0.1.0","language":"rust","build":{"sdk":"0.1.0"},"limits":{"memoryBytes":67108864,"deadlineMs":30000,"stackBytes":1048576},"wants":{"cache":true,"kv":["payment"]}}"#;
     let manifest = Manifest::parse(text).unwrap();
     assert_eq!(manifest.wants.as_ref().unwrap().lines(), ["cache", "kv payment"]);
     assert_eq!(manifest.encode().unwrap(), text);
@@ -184,7 +188,7 @@ fn the_text_is_the_documented_one() {
 #[test]
 fn what_the_sdk_writes_is_read() {
     // As the tests of its macros have it.
-    let text = r#"{"name":"jobcell-sdk-macros","version":"0.1.0","wit":"0.1.0","language":"rust","build":{"sdk":"0.1.0"},"wants":{"cache":true,"kv":["media"],"http":[{"url":"https://a.example/v1/*","methods":["GET","PUT"]},"*"],"secrets":["stripe",{"name":"other","reveal":true}]},"limits":{"memoryBytes":67108864,"deadlineMs":30000}}"#;
+    let text = r#"{"name":"jobcell-sdk-macros","version":"0.1.0","wit":"0.1.0","language":"rust","build":{"sdk":"0.1.0"},"wants":{"cache":true,"kv":["media"],"http":[{"url":"https://a.example/v1/*","methods":["GET","PUT"]},"*"],"secrets":["stripe",{"name":"other","reveal":true}]},"limits":{"memoryBytes":67108864,"deadlineMs":30000,"stackBytes":1048576}}"#;
     let manifest = Manifest::parse(text.as_bytes()).unwrap();
     let expected = [
         "cache",
@@ -195,5 +199,6 @@ fn what_the_sdk_writes_is_read() {
         "secret stripe",
     ];
     assert_eq!(manifest.wants.unwrap().lines(), expected);
-    assert_eq!(manifest.limits, WantedLimits { memory_bytes: Some(64 << 20), deadline_ms: Some(30_000) });
+    let (memory_bytes, deadline_ms, stack_bytes) = (Some(64 << 20), Some(30_000), Some(1 << 20));
+    assert_eq!(manifest.limits, WantedLimits { memory_bytes, deadline_ms, stack_bytes });
 }

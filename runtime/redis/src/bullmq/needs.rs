@@ -60,9 +60,11 @@ const COMMANDS: &[&str] = &[
     "ZPOPMIN k",
     "ZRANGE k 0 1",
     "ZRANGEBYSCORE k 0 1",
+    "ZRANK k v",
     "ZREM k v",
     "ZREVRANGE k 0 1",
     "ZREVRANGEBYSCORE k 1 0",
+    "ZREVRANK k v",
     "ZSCORE k v",
 ];
 

@@ -53,13 +53,15 @@ impl BullStore {
         let (first, last) = if page.limit == 0 { (1, 0) } else { (first, last) };
         let mut call = script::SERIES.call(&keys.meta());
         call.arg(state.as_str()).arg(first).arg(last);
-        let [total, written, points, length] = reply::tuple(self.run(&call, &keys, &[]).await?)?;
+        let [total, written, points, length, before] = reply::tuple(self.run(&call, &keys, &[]).await?)?;
         let points = reply::array(points)?;
+        let total = reply::count(&total)?;
         Ok(Series {
-            total: reply::count(&total)?,
+            total,
             last: Some(reply::count(&written)?).filter(|at| *at > 0),
             points: points.iter().map(reply::count).collect::<Result<_, _>>()?,
             length: reply::count(&length)?,
+            current: total.saturating_sub(reply::count(&before)?),
         })
     }
 

@@ -1,7 +1,7 @@
 //! Looking, without changing anything.
 
 use jobcell_core::store::{Counts, Page};
-use jobcell_core::{Job, JobId, JobState, QueueName, StoreError};
+use jobcell_core::{Job, JobId, JobState, Millis, QueueName, StoreError};
 use redis::Value;
 
 use super::{BullStore, record};
@@ -13,6 +13,8 @@ use crate::script;
 pub(super) const PAGE_MAX: u64 = 1000;
 /// Keys one step of a scan looks at: a few hundred microseconds of Redis's time.
 const SCAN_COUNT: u32 = 1000;
+/// Scores of one millisecond in the set of delayed jobs.
+const DUE_SCORES: u64 = 4096;
 
 impl BullStore {
     pub(super) async fn ask(
@@ -83,8 +85,12 @@ impl BullStore {
         state: JobState,
         page: Page,
     ) -> Result<Vec<Job>, StoreError> {
-        let keys = self.keys(queue);
         let ids = self.page_ids(queue, state, page).await?;
+        self.read_jobs(queue, ids).await
+    }
+
+    async fn read_jobs(&self, queue: &QueueName, ids: Vec<JobId>) -> Result<Vec<Job>, StoreError> {
+        let keys = self.keys(queue);
         let mut pipe = redis::pipe();
         for id in &ids {
             pipe.cmd("HGETALL").arg(keys.job(id));
@@ -93,6 +99,47 @@ impl BullStore {
         // An id whose job went away in between is no job.
         let jobs = ids.into_iter().zip(hashes).map(|(id, hash)| Ok(record::look(id, reply::array(hash)?)));
         Ok(jobs.collect::<Result<Vec<_>, StoreError>>()?.into_iter().flatten().collect())
+    }
+
+    /// The jobs behind this one in a sorted set, which knows its place; lists do not, and go by offsets.
+    pub(super) async fn read_behind(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        behind: &JobId,
+        limit: u64,
+    ) -> Result<Option<Vec<Job>>, StoreError> {
+        let (rank, range) = match state {
+            JobState::Waiting | JobState::Active => return Ok(None),
+            JobState::Prioritized | JobState::Delayed | JobState::WaitingChildren => ("ZRANK", "ZRANGE"),
+            JobState::Completed | JobState::Failed => ("ZREVRANK", "ZREVRANGE"),
+        };
+        let key = self.keys(queue).of(state.as_str());
+        let at = self.ask(redis::cmd(rank).arg(&key).arg(behind.as_str()), queue, &[behind]).await?;
+        if at == Value::Nil {
+            return Ok(None);
+        }
+        let first = reply::int(&at)? + 1;
+        let last = first + i64::try_from(limit.min(PAGE_MAX)).unwrap_or(0) - 1;
+        if last < first {
+            return Ok(Some(Vec::new()));
+        }
+        let ids = self.ask(redis::cmd(range).arg(&key).arg(first).arg(last), queue, &[]).await?;
+        let ids = reply::texts(ids)?.iter().filter_map(|id| JobId::new(id).ok()).collect();
+        self.read_jobs(queue, ids).await.map(Some)
+    }
+
+    /// Delayed jobs whose time has come: their scores are due times, each with room for 4096 of the same millisecond.
+    pub(super) async fn read_due(
+        &self,
+        queue: &QueueName,
+        now: Millis,
+        most: u64,
+    ) -> Result<u64, StoreError> {
+        let end = now.saturating_add(1).saturating_mul(DUE_SCORES);
+        let mut count = redis::cmd("ZCOUNT");
+        count.arg(self.keys(queue).of("delayed")).arg("-inf").arg(format!("({end}"));
+        Ok(reply::count(&self.ask(&count, queue, &[]).await?)?.min(most))
     }
 
     /// The ids of a page, those that run next first.

@@ -109,6 +109,11 @@ impl BullStore {
         }
     }
 
+    /// The keys of the queue that hold another type than BullMQ's, as sentences.
+    pub(crate) async fn misused(&self, queue: &QueueName) -> Result<Vec<String>, StoreError> {
+        self.wrong_types(&self.keys(queue), &[]).await
+    }
+
     /// The keys of the queue and of these jobs that hold another type than BullMQ's, as sentences.
     pub(super) async fn wrong_types(
         &self,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::RedisError;
 
-use super::{Address, Place};
+use super::{Address, ConnectOptions, Place};
 use crate::error;
 
 /// Why there is no connection.
@@ -31,36 +31,34 @@ pub enum ConnectError {
         scheme: String,
     },
     /// Nobody listens there.
-    #[error(
-        "redis at {address} refuses the connection: {cause}; start redis-server there or correct the address (REDIS_URL)"
-    )]
+    #[error("redis at {address} refuses the connection: {cause}; {fix}")]
     Refused {
         /// Where.
         address: String,
         /// What the system said.
         cause: String,
+        /// What to change.
+        fix: String,
     },
     /// The host's name is not known.
-    #[error(
-        "redis at {address}: the host name cannot be resolved: {cause}; correct the address (REDIS_URL) or the DNS"
-    )]
+    #[error("redis at {address}: the host name cannot be resolved: {cause}; {fix}")]
     Name {
         /// Where.
         address: String,
         /// What the resolver said.
         cause: String,
+        /// What to change.
+        fix: String,
     },
     /// No answer in time.
-    #[error(
-        "redis at {address} did not answer within {} s; check the address, firewalls, and whether it expects TLS \
-         (rediss://) or none (redis://)",
-        .within.as_secs_f64()
-    )]
+    #[error("redis at {address} did not answer within {} s; {fix}", .within.as_secs_f64())]
     Timeout {
         /// Where.
         address: String,
         /// How long was waited.
         within: Duration,
+        /// What to look at.
+        fix: String,
     },
     /// The two sides do not trust each other.
     #[error("redis at {address}: TLS failed: {cause}; {fix}")]
@@ -80,12 +78,10 @@ pub enum ConnectError {
         /// What Redis said.
         cause: String,
         /// What to change.
-        fix: &'static str,
+        fix: String,
     },
     /// It has no such database.
-    #[error(
-        "redis at {address} has no database {db}: {cause}; choose another one (REDIS_DB, or the end of REDIS_URL)"
-    )]
+    #[error("redis at {address} has no database {db}: {cause}; {fix}")]
     Database {
         /// Where.
         address: String,
@@ -93,14 +89,36 @@ pub enum ConnectError {
         db: i64,
         /// What Redis said.
         cause: String,
+        /// What to change.
+        fix: String,
     },
     /// Somebody else has the port.
-    #[error(
-        "something answers at {address} that is not Redis; correct the address (REDIS_URL), or write rediss:// if it is Redis behind TLS"
-    )]
+    #[error("something answers at {address} that is not Redis; {fix}")]
     NotRedis {
         /// Where.
         address: String,
+        /// What to change.
+        fix: String,
+    },
+    /// The connection is shared with somebody who listens on it.
+    #[error("redis at {address}: the connection is in subscriber mode: {cause}; {fix}")]
+    Subscriber {
+        /// Where.
+        address: String,
+        /// What Redis said.
+        cause: String,
+        /// What to change.
+        fix: &'static str,
+    },
+    /// It hung up before anything was said.
+    #[error("redis at {address}: it closed the connection ({cause}){fix}")]
+    Closed {
+        /// Where.
+        address: String,
+        /// What the system said.
+        cause: String,
+        /// What to change, behind a semicolon; empty where nobody knows.
+        fix: String,
     },
     /// It is there but cannot work now.
     #[error("redis at {address} is not ready: {cause}; it is tried again")]
@@ -195,6 +213,8 @@ impl ConnectError {
             | Self::Name { .. }
             | Self::Timeout { .. }
             | Self::NotReady { .. }
+            | Self::Subscriber { .. }
+            | Self::Closed { .. }
             | Self::NoMaster { .. }
             | Self::NoNode { .. }
             | Self::Other { .. } => true,
@@ -212,46 +232,6 @@ impl ConnectError {
         }
     }
 
-    /// What the system said about reaching the address.
-    pub(super) fn of_io(address: &Address, e: &io::Error) -> Self {
-        let (address, cause) = (address.to_string(), e.to_string());
-        match e.kind() {
-            // A socket file that does not exist is a server that does not run.
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Refused { address, cause },
-            _ => Self::Other { address, cause },
-        }
-    }
-
-    /// What the server said, or what broke, while the connection was set up.
-    pub(crate) fn of_setup(address: &Address, db: i64, to_sentinel: bool, e: &RedisError) -> Self {
-        let (address, cause) = (address.to_string(), error::describe(e));
-        if let Some(fix) = error::login_fix(e) {
-            let fix = if to_sentinel { error::SET_SENTINEL_PASSWORD } else { fix };
-            return Self::Denied { address, cause, fix };
-        }
-        if error::is_foreign(e) {
-            return Self::NotRedis { address };
-        }
-        if to_sentinel && cause.contains("unknown command") {
-            return Self::NoSentinel { address };
-        }
-        // Sentinels have no databases.
-        if cause.contains("unknown command 'SELECT'") {
-            return Self::Sentinel { address };
-        }
-        if cause.contains("DB index") {
-            return Self::Database { address, db, cause };
-        }
-        if e.is_connection_dropped() {
-            let cause = format!("it closed the connection ({cause}); if it expects TLS, write rediss://");
-            return Self::Other { address, cause };
-        }
-        if error::is_passing(e) {
-            return Self::NotReady { address, cause };
-        }
-        Self::Other { address, cause }
-    }
-
     /// Several places were tried, each without success. A fault that somebody has to mend is told rather than those that
     /// pass by themselves.
     pub(crate) fn of_all(place: &Place, faults: Vec<Self>) -> Self {
@@ -267,6 +247,101 @@ impl ConnectError {
             Place::Cluster { nodes } => Self::NoNode { nodes: super::list(nodes), cause },
             Place::Server(address) => Self::Other { address: address.to_string(), cause },
         }
+    }
+}
+
+// === impl ConnectOptions ===
+
+impl ConnectOptions {
+    /// No answer in this time.
+    pub(crate) fn timed_out(&self, address: &Address, within: Duration) -> ConnectError {
+        let other = self.said.tls(!self.tls);
+        let tls = if self.tls { "speaks no TLS there" } else { "expects TLS" };
+        let fix = format!(
+            "is it the right address ({}), do firewalls, security groups and `bind` in redis.conf let this machine in, does \
+             the server hang? If it {tls}, {other}",
+            self.said.address()
+        );
+        ConnectError::Timeout { address: address.to_string(), within, fix }
+    }
+
+    /// The host's name leads nowhere.
+    pub(super) fn unknown_name(&self, address: &Address, cause: String) -> ConnectError {
+        let fix = format!(
+            "correct {} (the whole name as the provider shows it, in a container the service's name), or the DNS of this \
+             machine",
+            self.said.address()
+        );
+        ConnectError::Name { address: address.to_string(), cause, fix }
+    }
+
+    /// What the system said about reaching the address.
+    pub(super) fn of_io(&self, address: &Address, e: &io::Error) -> ConnectError {
+        let cause = e.to_string();
+        let fix = format!(
+            "start redis-server there, or correct {} (in a container localhost is the container itself)",
+            self.said.address()
+        );
+        let address = address.to_string();
+        match e.kind() {
+            // A socket file that does not exist is a server that does not run.
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+                ConnectError::Refused { address, cause, fix }
+            }
+            _ => ConnectError::Other { address, cause },
+        }
+    }
+
+    /// Somebody else has the port.
+    pub(super) fn not_redis(&self, address: &Address) -> ConnectError {
+        let tls = if self.tls {
+            String::new()
+        } else {
+            format!(", or {} if it is Redis behind TLS", self.said.tls(true))
+        };
+        let fix = format!("correct the host and port ({}){tls}", self.said.address());
+        ConnectError::NotRedis { address: address.to_string(), fix }
+    }
+
+    /// Somebody has subscribed on the connection.
+    pub(super) fn subscriber(address: &Address, cause: String) -> ConnectError {
+        ConnectError::Subscriber { address: address.to_string(), cause, fix: error::OWN_CONNECTION }
+    }
+
+    /// What the server said, or what broke, while the connection was set up.
+    pub(crate) fn of_setup(&self, at: &Address, to_sentinel: bool, e: &RedisError) -> ConnectError {
+        let (address, cause) = (at.to_string(), error::describe(e));
+        if let Some(fix) = error::login_fix(&self.said, self.user(), e) {
+            let fix = if to_sentinel { error::SET_SENTINEL_PASSWORD.to_owned() } else { fix };
+            return ConnectError::Denied { address, cause, fix };
+        }
+        if error::is_foreign(e) {
+            return self.not_redis(at);
+        }
+        if error::is_subscribed(e) {
+            return Self::subscriber(at, cause);
+        }
+        if to_sentinel && cause.contains("unknown command") {
+            return ConnectError::NoSentinel { address };
+        }
+        // Sentinels have no databases.
+        if cause.contains("unknown command 'SELECT'") {
+            return ConnectError::Sentinel { address };
+        }
+        if cause.contains("DB index") {
+            let fix = format!("choose another one ({})", self.said.database());
+            return ConnectError::Database { address, db: i64::from(self.database), cause, fix };
+        }
+        if e.is_connection_dropped() {
+            let other = self.said.tls(true);
+            let fix = if self.tls { String::new() } else { format!("; if it expects TLS, {other}") };
+            return ConnectError::Closed { address, cause, fix };
+        }
+        let advice = error::advice(self.is_cluster(), e);
+        if error::is_passing(e) {
+            return ConnectError::NotReady { address, cause: format!("{cause}{advice}") };
+        }
+        ConnectError::Other { address, cause: format!("{cause}{advice}") }
     }
 }
 

@@ -67,12 +67,12 @@ pub(super) async fn reach(options: &ConnectOptions, address: &Address) -> Result
     let stream: Box<dyn Stream> = match address {
         Address::Unix(path) => {
             let stream = UnixStream::connect(path).await;
-            Box::new(stream.map_err(|e| ConnectError::of_io(address, &e))?)
+            Box::new(stream.map_err(|e| options.of_io(address, &e))?)
         }
         Address::Tcp { host, port } => {
             let tcp = connect(options, address, host, *port).await?;
             if options.tls {
-                Box::new(options.files.handshake(tcp, address, host).await?)
+                Box::new(options.files.handshake(tcp, address, host, options).await?)
             } else {
                 Box::new(tcp)
             }
@@ -88,7 +88,7 @@ async fn connect(
     host: &str,
     port: u16,
 ) -> Result<TcpStream, ConnectError> {
-    let unknown = |cause: String| ConnectError::Name { address: address.to_string(), cause };
+    let unknown = |cause: String| options.unknown_name(address, cause);
     let found = options.resolver.resolve(host, port).await.map_err(|e| unknown(e.to_string()))?;
     let mut last = unknown("it has no address".to_owned());
     for (tried, socket) in found.iter().enumerate() {
@@ -96,11 +96,11 @@ async fn connect(
         let share = super::CONNECT_TIMEOUT / u32::try_from(found.len() - tried).unwrap_or(u32::MAX);
         match tokio::time::timeout(share, TcpStream::connect(socket)).await {
             Ok(Ok(stream)) => {
-                settle(&stream).map_err(|e| ConnectError::of_io(address, &e))?;
+                settle(&stream).map_err(|e| options.of_io(address, &e))?;
                 return Ok(stream);
             }
-            Ok(Err(e)) => last = ConnectError::of_io(address, &e),
-            Err(_) => last = ConnectError::Timeout { address: address.to_string(), within: share },
+            Ok(Err(e)) => last = options.of_io(address, &e),
+            Err(_) => last = options.timed_out(address, share),
         }
     }
     Err(last)

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Address, ConnectError};
+use super::{Address, ConnectError, ConnectOptions, Said};
 
 /// The files of a deployment, in PEM. They are read for every connection, so that renewed ones are used without a
 /// restart.
@@ -34,6 +34,7 @@ impl TlsFiles {
         tcp: TcpStream,
         address: &Address,
         host: &str,
+        options: &ConnectOptions,
     ) -> Result<TlsStream<TcpStream>, ConnectError> {
         let failed = |(cause, fix): Fault| ConnectError::Tls { address: address.to_string(), cause, fix };
         let files = self.clone();
@@ -44,10 +45,10 @@ impl TlsFiles {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|e| failed((format!("{host:?}: {e}"), "use a host name or an IP address".to_owned())))?;
         let connector = TlsConnector::from(Arc::new(config.map_err(failed)?));
-        connector
-            .connect(name, tcp)
-            .await
-            .map_err(|e| self.explain(&e, host).map_or_else(|| ConnectError::of_io(address, &e), failed))
+        connector.connect(name, tcp).await.map_err(|e| {
+            let explained = self.explain(&e, host, options.said_in());
+            explained.map_or_else(|| options.of_io(address, &e), failed)
+        })
     }
 
     fn config(&self) -> Result<ClientConfig, Fault> {
@@ -76,15 +77,12 @@ impl TlsFiles {
 
     /// What an error of the TLS layer means; none for errors of what is below it. An alert may come with the first
     /// reply only: the server judges our certificate when we believe to be done.
-    pub(super) fn explain(&self, e: &io::Error, host: &str) -> Option<Fault> {
+    pub(super) fn explain(&self, e: &io::Error, host: &str, said: &Said) -> Option<Fault> {
+        let no_tls = || format!("if it speaks no TLS there, {}", said.tls(false));
         let tls = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let Some(tls) = tls else {
-            return (e.kind() == io::ErrorKind::UnexpectedEof).then(|| {
-                (
-                    "it hung up during the greeting".to_owned(),
-                    "write redis:// if it speaks no TLS there".to_owned(),
-                )
-            });
+            return (e.kind() == io::ErrorKind::UnexpectedEof)
+                .then(|| ("it hung up during the greeting".to_owned(), no_tls()));
         };
         let wants_certificate = || match &self.client {
             None => (
@@ -105,10 +103,7 @@ impl TlsFiles {
         }
         Some(match tls {
             rustls::Error::InvalidCertificate(e) => self.distrust(e, host),
-            rustls::Error::InvalidMessage(_) => (
-                "what it answers is not TLS".to_owned(),
-                "write redis:// if it speaks no TLS there".to_owned(),
-            ),
+            rustls::Error::InvalidMessage(_) => ("what it answers is not TLS".to_owned(), no_tls()),
             rustls::Error::AlertReceived(
                 AlertDescription::CertificateRequired
                 | AlertDescription::HandshakeFailure

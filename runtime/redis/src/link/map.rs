@@ -227,7 +227,7 @@ impl Nodes {
             Err(e) if error::describe(&e).contains("cluster support disabled") => {
                 Err(ConnectError::NoCluster { address: address.to_string() })
             }
-            Err(e) => Err(ConnectError::of_setup(address, 0, false, &e)),
+            Err(e) => Err(self.options.of_setup(address, false, &e)),
         }
     }
 

@@ -108,13 +108,13 @@ impl Sentinels {
     ) -> Result<Connection, ConnectError> {
         let connection = options.open(address, purpose, within).await?;
         let role = tokio::time::timeout(within, connection.call(&redis::cmd("ROLE"))).await;
-        let role = role.map_err(|_| ConnectError::Timeout { address: address.to_string(), within })?;
+        let role = role.map_err(|_| options.timed_out(address, within))?;
         let role = match role {
             Ok(role) => {
                 reply::array(role).ok().and_then(|parts| reply::text(parts.into_iter().next()?).ok()?)
             }
             // Who may not ask finds out with the first write, which a replica refuses.
-            Err(e) if error::login_fix(&e).is_some() => return Ok(connection),
+            Err(e) if error::keeps_out(&e) => return Ok(connection),
             Err(e) => return Err(self.passing(format!("{address}: {}", error::describe(&e)))),
         };
         match role.as_deref() {
@@ -160,18 +160,18 @@ impl Sentinels {
         both.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master);
         both.cmd("SENTINEL").arg("MASTER").arg(&self.master);
         let replies = connection.call_all(&both).await;
-        let replies = replies.map_err(|e| ConnectError::of_setup(address, 0, true, &e))?;
+        let replies = replies.map_err(|e| options.of_setup(address, true, &e))?;
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)[n] = Some(connection);
-        opinion(replies, address)
+        opinion(options, replies, address)
     }
 }
 
 /// Takes the two replies apart. A user who may not ask for details is told the address all the same.
-fn opinion(replies: Vec<Value>, asked: &Address) -> Result<Opinion, ConnectError> {
+fn opinion(options: &ConnectOptions, replies: Vec<Value>, asked: &Address) -> Result<Opinion, ConnectError> {
     let mut replies = replies.into_iter();
     let (named, details) = (replies.next().unwrap_or(Value::Nil), replies.next().unwrap_or(Value::Nil));
     if let Value::ServerError(e) = named {
-        return Err(ConnectError::of_setup(asked, 0, true, &e.into()));
+        return Err(options.of_setup(asked, true, &e.into()));
     }
     let epoch = reply::pairs(details).ok().and_then(|pairs| {
         let (_, epoch) = pairs.into_iter().find(|(key, _)| key == "config-epoch")?;

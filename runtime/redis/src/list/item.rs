@@ -41,6 +41,8 @@ pub(crate) struct Envelope {
     pub(crate) data: Option<Bytes>,
     pub(crate) tenant: Option<String>,
     pub(crate) attempts: Option<u64>,
+    /// No kept result is taken for it.
+    pub(crate) fresh: bool,
 }
 
 // === impl Item ===
@@ -100,6 +102,8 @@ pub(crate) fn envelope_of(id: &JobId, job: &NewJob) -> Result<(Vec<u8>, Option<B
         tenant_id: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         attempts: Option<u64>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        fresh: bool,
     }
     let NewJob { name, data, options, parent: _ } = job;
     // What surrounds a JSON value is no part of it, and would be lost.
@@ -110,6 +114,7 @@ pub(crate) fn envelope_of(id: &JobId, job: &NewJob) -> Result<(Vec<u8>, Option<B
         data: json,
         tenant_id: options.tenant.as_deref(),
         attempts: Some(options.attempts).filter(|attempts| *attempts > 0),
+        fresh: options.fresh,
     };
     Ok((serde_json::to_vec(&wire)?, json.is_none().then(|| data.clone())))
 }
@@ -122,6 +127,7 @@ struct Members<'a> {
     data: Option<&'a RawValue>,
     tenant: Option<&'a RawValue>,
     attempts: Option<&'a RawValue>,
+    fresh: Option<&'a RawValue>,
 }
 
 // === impl Members ===
@@ -136,7 +142,7 @@ impl<'a> Members<'a> {
     }
 
     fn envelope(&self, raw: &Bytes) -> Result<(String, Envelope), Malformed> {
-        let Self { id, name, data, tenant, attempts } = self;
+        let Self { id, name, data, tenant, attempts, fresh } = self;
         let id = id.map(|id| text_or_number("id", id)).transpose()?.flatten().unwrap_or_default();
         if id.is_empty() {
             return Err(malformed("id", "is null or empty; give each job an id"));
@@ -155,6 +161,11 @@ impl<'a> Members<'a> {
             data: data.map(|data| raw.slice_ref(data.get().as_bytes())),
             tenant: tenant.map(|tenant| text_or_number("tenantId", tenant)).transpose()?.flatten(),
             attempts: attempts.map(count).transpose()?.flatten(),
+            fresh: match fresh.map(|fresh| serde_json::from_str::<Option<bool>>(fresh.get())) {
+                None => false,
+                Some(Ok(fresh)) => fresh.unwrap_or_default(),
+                Some(Err(_)) => return Err(malformed("fresh", "is neither true nor false")),
+            },
         };
         Ok((id, envelope))
     }
@@ -180,6 +191,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                         "data" => &mut members.data,
                         "tenantId" => &mut members.tenant,
                         "attempts" => &mut members.attempts,
+                        "fresh" => &mut members.fresh,
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                             continue;
@@ -234,7 +246,7 @@ mod tests {
     #[test]
     fn an_object_with_an_id_is_an_envelope() {
         let item = read(
-            br#" {"id":"a-1","name":"resize","data":{ "w" : 1.50 },"tenantId":"t1","attempts":5,"x":[1]} "#,
+            br#" {"id":"a-1","name":"resize","data":{ "w" : 1.50 },"tenantId":"t1","attempts":5,"x":[1],"fresh":true} "#,
         );
         assert_eq!(item.id.as_str(), "a-1");
         let envelope = Envelope {
@@ -242,6 +254,7 @@ mod tests {
             data: Some(Bytes::from_static(br#"{ "w" : 1.50 }"#)),
             tenant: Some("t1".into()),
             attempts: Some(5),
+            fresh: true,
         };
         assert_eq!(item.envelope, Some(envelope));
     }
@@ -316,6 +329,7 @@ mod tests {
             (br#"{"id":1,"attempts":"many"}"#, "attempts"),
             (br#"{"id":1,"attempts":-1}"#, "attempts"),
             (br#"{"id":1,"attempts":1.5}"#, "attempts"),
+            (br#"{"id":1,"fresh":"yes"}"#, "fresh"),
         ] {
             let item = Item::read(&Bytes::copy_from_slice(raw)).unwrap();
             assert_eq!(item.fault.expect("a fault").field, field);

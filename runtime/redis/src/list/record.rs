@@ -181,6 +181,7 @@ impl Record {
             telemetry: self.telemetry,
             tenant: envelope.and_then(|envelope| envelope.tenant.clone()).or(self.tenant),
             depth: self.depth.unwrap_or(0),
+            fresh: envelope.is_some_and(|envelope| envelope.fresh),
             ..JobOptions::default()
         };
         job.options_raw = serde_json::to_vec(&job.options).unwrap_or_else(|_| b"{}".to_vec()).into();

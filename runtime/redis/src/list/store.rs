@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::store::{
-    Added, Admin, AttemptReceipt, Cancelled, Claim, ClaimRequest, Counts, Finish, FinishReply, NewJob, Page,
-    Recovered, Removed, Schedulers, StallPolicy, StoreHealth, StoredEvent, Token, Waiter,
+    Added, Admin, AttemptReceipt, Cancelled, Claim, ClaimRequest, Counts, Elsewhere, Finish, FinishReply,
+    NewJob, Page, Recovered, Removed, Schedulers, StallPolicy, StoreHealth, StoredEvent, Token, Waiter,
 };
 use jobcell_core::{Job, JobId, JobState, Millis, QueueName, Store, StoreError};
 use redis::{Cmd, RedisError, Value};
@@ -71,6 +71,16 @@ impl ListStore {
             rest: Rest::default(),
             told: Arc::default(),
         })
+    }
+
+    /// The connection.
+    pub(crate) fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// The list itself.
+    pub(crate) fn list(&self) -> &str {
+        self.keys.list()
     }
 
     /// The queue it holds.
@@ -321,4 +331,9 @@ impl Store for ListStore {
 
 impl Schedulers for ListStore {}
 
-impl Admin for ListStore {}
+#[async_trait]
+impl Admin for ListStore {
+    async fn elsewhere(&self, queue: &QueueName) -> Result<Elsewhere, StoreError> {
+        self.read_elsewhere(queue).await
+    }
+}

@@ -463,8 +463,13 @@ end
 local ended = completions + failures
 if ended > 0 then
   if ARGV[2] ~= '0' then
-    try('metrics:completed', lib.metrics.count, 'completed', completions, now, tonumber(ARGV[2]))
-    try('metrics:failed', lib.metrics.count, 'failed', failures, now, tonumber(ARGV[2]))
+    local count, minutes = lib.metrics.count, tonumber(ARGV[2])
+    if completions > 0 then
+      try('metrics:completed', count, 'completed', completions, now, minutes)
+    end
+    if failures > 0 then
+      try('metrics:failed', count, 'failed', failures, now, minutes)
+    end
   end
   if claimed == 0 and rest == 0 and due == 0 and not blocked then
     pcall(tell_drained)

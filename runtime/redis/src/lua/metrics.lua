@@ -2,21 +2,19 @@
 local M = {}
 
 function M.count(kind, n, now, minutes)
-  if n == 0 then
-    return
-  end
   local key = P .. 'metrics:' .. kind
   local before = call('HINCRBY', key, 'count', n) - n
   local prev = call('HMGET', key, 'prevTS', 'prevCount')
+  local passed = prev[1] and math.floor(now / 60000) - math.floor(tonumber(prev[1]) / 60000)
+  if passed and passed <= 0 then
+    return
+  end
   local stamp = string.format('%.0f', now)
-  if not prev[1] then
+  if not passed then
     call('HSET', key, 'prevTS', stamp, 'prevCount', 0)
     return
   end
-  local passed = math.min(math.floor(now / 60000) - math.floor(tonumber(prev[1]) / 60000), minutes)
-  if passed <= 0 then
-    return
-  end
+  passed = math.min(passed, minutes)
   local points = { before - (tonumber(prev[2]) or 0) }
   for i = 2, passed do
     points[i] = 0

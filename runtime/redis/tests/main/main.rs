@@ -22,6 +22,7 @@ mod foreign;
 mod keyvalue;
 mod limits;
 mod list;
+mod ranges;
 mod scheduling;
 mod survival;
 mod tls;

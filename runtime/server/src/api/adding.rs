@@ -17,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Caller, Role};
 use super::body::OneOrMany;
+use super::carried::Carried;
 use super::page::{Path, Query};
 use super::{Desk, Shared};
 use crate::input::OptionsInput;
@@ -104,8 +105,10 @@ pub(super) fn asked_wait(uri: &Uri) -> Duration {
 }
 
 /// Adds a job, or an array of them, in order. A job whose `opts.jobId` is there already is not added again, so a request
-/// that was cut off can be repeated.
-#[utoipa::path(post, path = "/api/v1/queues/{queue}/jobs", tag = "jobs", params(("queue" = String, Path), Waiting),
+/// that was cut off can be repeated. Jobs without a telemetry context of their own carry the request's.
+#[utoipa::path(post, path = "/api/v1/queues/{queue}/jobs", tag = "jobs", params(("queue" = String, Path), Waiting,
+        ("traceparent" = Option<String>, Header, description = "The trace that the jobs are part of (W3C)"),
+        ("tracestate" = Option<String>, Header, description = "Goes with `traceparent`")),
     request_body = JobInputs, responses(
         (status = 201, description = "Added, or there already", body = EnqueuedAll),
         (status = 200, description = "Ended while it was waited for", body = Enqueued),
@@ -116,6 +119,7 @@ pub(crate) async fn add(
     caller: Caller,
     Path(queue): Path<String>,
     Query(Waiting { wait }): Query<Waiting>,
+    Carried(context): Carried,
     given: OneOrMany<JobInput>,
 ) -> Result<Response, Problem> {
     caller.must_be(Role::Operator)?;
@@ -134,7 +138,11 @@ pub(crate) async fn add(
     if wait.is_some() && !is_one {
         return Err(Problem::bad_request("`wait` is for one job, not for an array; leave one of them out"));
     }
-    let jobs = inputs.into_iter().map(|input| new_job(input, &caller)).collect::<Result<Vec<_>, _>>()?;
+    let mut jobs = inputs.into_iter().map(|input| new_job(input, &caller)).collect::<Result<Vec<_>, _>>()?;
+    // A producer that says where its trace is, or that it ends here, knows better.
+    for job in jobs.iter_mut().filter(|job| job.options.telemetry.is_none() && !job.options.omit_context) {
+        job.options.telemetry.clone_from(&context);
+    }
     check_ids(&desk, &caller, &queue, &jobs).await?;
     let (after, stored) = match desk.spool.as_deref().filter(|spool| spool.takes(&queue)) {
         None => store(&desk, &queue, jobs, wait.is_some()).await?,

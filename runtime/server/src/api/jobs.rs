@@ -57,8 +57,9 @@ pub(crate) struct Changed {
     state: Option<&'static str>,
 }
 
-/// Jobs of a queue: those that run next first, finished ones newest first. A job that stays in its state is not left out
-/// while up to 500 others come or go before it between two slices; one that moves may be seen twice.
+/// Jobs of a queue: those that run next first, finished ones newest first. A slice goes on behind the job that was seen
+/// last. Where that has left its state, and of waiting and running jobs, none that stays is left out while up to 500
+/// others come or go before it between two slices; one that moves may be seen twice.
 #[utoipa::path(get, path = "/api/v1/queues/{queue}/jobs", tag = "jobs", params(("queue" = String, Path), Wanted),
     responses((status = 200, body = Items<JobView>), (status = "default", body = Document, content_type = "application/problem+json")))]
 pub(crate) async fn list(

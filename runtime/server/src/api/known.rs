@@ -14,6 +14,9 @@ use crate::problem::Problem;
 /// How old the list may be before it is made anew. A queue that this API is asked for is looked at itself.
 const FRESH: Duration = Duration::from_secs(10);
 
+/// How old it may be for somebody who asks for a queue that is not on it.
+const JUST_NOW: Duration = Duration::from_millis(500);
+
 /// The queues there are.
 pub(crate) struct Known {
     store: Arc<dyn Admin>,
@@ -74,6 +77,17 @@ impl Known {
         Ok(found.queues.union(&self.configured).cloned().collect())
     }
 
+    /// The queues of the store, looked for anew unless that was done a moment ago: whoever asks for names that nobody has
+    /// must not keep the store busy.
+    async fn look_again(&self) -> Result<BTreeSet<QueueName>, StoreError> {
+        let mut found = self.found.lock().await;
+        if found.at.is_none_or(|at| at.elapsed() > JUST_NOW) {
+            found.queues = self.store.queues().await?.into_iter().collect();
+            found.at = Some(Instant::now());
+        }
+        Ok(found.queues.clone())
+    }
+
     /// Notes a queue that has just been made.
     pub(super) async fn add(&self, queue: &QueueName) {
         self.found.lock().await.queues.insert(queue.clone());
@@ -89,8 +103,7 @@ impl Known {
             return Ok(());
         }
         // The list may be of a moment ago.
-        if self.store.queues().await?.contains(queue) {
-            self.add(queue).await;
+        if self.look_again().await?.contains(queue) {
             return Ok(());
         }
         if caller.must_see_all().is_err() {

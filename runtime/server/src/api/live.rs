@@ -215,7 +215,7 @@ impl Listening {
         let hub = Arc::clone(&desk.hub);
         let Ok(held) = Arc::clone(&hub.places).try_acquire_owned() else {
             let what = format!("{CLIENTS_MAX} clients listen already; close some");
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, what));
+            return Err(Problem::busy(what));
         };
         let queues: Arc<[QueueName]> = queues.into();
         let mut listening = Self {

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jobcell_core::store::Page;
-use jobcell_core::{Admin, Job, JobState, QueueName, StoreError};
+use jobcell_core::{Admin, Job, JobId, JobState, QueueName, StoreError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -19,7 +19,7 @@ use crate::problem::Problem;
 pub(crate) struct Slice {
     /// `next` of the slice before; none begins at the start.
     pub(crate) cursor: Option<String>,
-    /// How many to give. Default 50.
+    /// How many to give. Default 50, if nothing else is said.
     #[param(minimum = 1, maximum = 1000)]
     pub(crate) limit: Option<u64>,
 }
@@ -79,8 +79,13 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
 impl Slice {
     pub(crate) fn limit(&self) -> Result<u64, Problem> {
+        self.limit_or(LIMIT)
+    }
+
+    /// The same where so many are given when nothing is asked for.
+    pub(crate) fn limit_or(&self, default: u64) -> Result<u64, Problem> {
         match self.limit {
-            None => Ok(LIMIT),
+            None => Ok(default),
             Some(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
             Some(limit) => {
                 Err(Problem::bad_request(format!("limit {limit} is not between 1 and {LIMIT_MAX}")))
@@ -95,6 +100,11 @@ impl Slice {
 
     /// Where to go on in a list of numbered entries, newest first.
     pub(crate) fn before(&self) -> Result<Option<u64>, Problem> {
+        self.read()
+    }
+
+    /// Where to go on in a list that has places of its own.
+    pub(crate) fn place<T: DeserializeOwned>(&self) -> Result<Option<T>, Problem> {
         self.read()
     }
 
@@ -114,8 +124,9 @@ pub(crate) fn cursor(place: &impl Serialize) -> Option<String> {
 
 /// A slice of the jobs of these states, one state after the other, and the cursor of the next.
 ///
-/// A job that stays in its state is not missed while up to [`DRIFT`] others come or go before it between two slices; one
-/// that moves may be seen twice.
+/// A job that stays in its state is not missed: the slice goes on behind the job that was seen last, wherever that is by
+/// then. Where it is gone, or its state is a list whose places no store knows, it is looked for among [`DRIFT`] others on
+/// each side of where it was. One that moves may be seen twice.
 pub(crate) async fn jobs(
     store: &dyn Admin,
     queue: &QueueName,
@@ -124,51 +135,80 @@ pub(crate) async fn jobs(
 ) -> Result<(Vec<(JobState, Job)>, Option<String>), Problem> {
     let limit = slice.limit()?;
     let Some(first) = states.first() else { return Ok((Vec::new(), None)) };
-    let place = slice.read::<Place>()?.unwrap_or(Place { state: *first, offset: 0, last: None });
+    let mut place = slice.read::<Place>()?.unwrap_or_else(|| Place::start(*first));
     let Some(begun) = states.iter().position(|state| *state == place.state) else {
         return Err(Problem::bad_request("cursor is of a list of other states; leave it out to begin anew"));
     };
     let mut found: Vec<(JobState, Job)> = Vec::new();
-    let mut offset = resumed(store, queue, &place).await?;
     for state in &states[begun..] {
-        let left = limit - found.len() as u64;
-        let jobs = if left == 0 {
-            Vec::new()
-        } else {
-            store.list(queue, *state, Page { offset, limit: left }).await?
-        };
-        // Asked for by itself: a store gives no more than the most that can be asked for here.
-        let more = jobs.len() as u64 == left
-            && !store.list(queue, *state, Page { offset: offset + left, limit: 1 }).await?.is_empty();
-        if more {
-            // With no room left in this slice, the state begins in the next one.
-            let last = jobs.last().map(|job| job.id.to_string());
-            let next = Place { state: *state, offset: offset + jobs.len() as u64, last };
-            found.extend(jobs.into_iter().map(|job| (*state, job)));
-            return Ok((found, cursor(&next)));
+        if place.state != *state {
+            place = Place::start(*state);
         }
+        let left = limit - found.len() as u64;
+        let jobs = place.go_on(store, queue, left).await?;
+        // Asked for by itself: a store gives no more than the most that can be asked for here.
+        let may_be_more = jobs.len() as u64 == left;
         found.extend(jobs.into_iter().map(|job| (*state, job)));
-        offset = 0;
+        // With no room left in this slice, the state begins in the next one.
+        if may_be_more && !place.clone().go_on(store, queue, 1).await?.is_empty() {
+            return Ok((found, cursor(&place)));
+        }
     }
     Ok((found, None))
 }
 
-/// The offset behind the job that was seen last.
-async fn resumed(store: &dyn Admin, queue: &QueueName, place: &Place) -> Result<u64, StoreError> {
-    let Place { state, offset, last: Some(last) } = place else { return Ok(place.offset) };
-    let find = async |from: u64, count: u64| {
-        let jobs = store.list(queue, *state, Page { offset: from, limit: count }).await?;
-        let at = jobs.iter().position(|job| job.id.as_str() == last);
-        Ok::<_, StoreError>(at.map(|at| from + at as u64 + 1))
-    };
-    let was_at = offset.saturating_sub(1);
-    // Most often nothing has moved; else newer ones came before it, or earlier ones have gone.
-    if let Some(behind) = find(was_at, 1).await? {
-        return Ok(behind);
+// === impl Place ===
+
+impl Place {
+    fn start(state: JobState) -> Self {
+        Self { state, offset: 0, last: None }
     }
-    if let Some(behind) = find(offset.saturating_sub(DRIFT), DRIFT * 2).await? {
-        return Ok(behind);
+
+    /// The next so many jobs; the place is behind them then.
+    async fn go_on(
+        &mut self,
+        store: &dyn Admin,
+        queue: &QueueName,
+        limit: u64,
+    ) -> Result<Vec<Job>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let behind = match self.last.as_ref().and_then(|last| JobId::new(last).ok()) {
+            Some(last) => store.list_behind(queue, self.state, &last, limit).await?,
+            None => None,
+        };
+        let jobs = match behind {
+            Some(jobs) => jobs,
+            None => {
+                self.offset = self.found_again(store, queue).await?;
+                store.list(queue, self.state, Page { offset: self.offset, limit }).await?
+            }
+        };
+        self.offset += jobs.len() as u64;
+        if let Some(job) = jobs.last() {
+            self.last = Some(job.id.to_string());
+        }
+        Ok(jobs)
     }
-    // It is gone, or far away: beginning a little earlier shows some again and leaves out none that stayed.
-    Ok(offset.saturating_sub(DRIFT))
+
+    /// The offset behind the job that was seen last.
+    async fn found_again(&self, store: &dyn Admin, queue: &QueueName) -> Result<u64, StoreError> {
+        let Self { state, offset, last: Some(last) } = self else { return Ok(self.offset) };
+        let find = async |from: u64, count: u64| {
+            let jobs = store.list(queue, *state, Page { offset: from, limit: count }).await?;
+            let at = jobs.iter().position(|job| job.id.as_str() == last);
+            Ok::<_, StoreError>(at.map(|at| from + at as u64 + 1))
+        };
+        let was_at = offset.saturating_sub(1);
+        // Most often nothing has moved; else newer ones came before it, or earlier ones have gone.
+        if let Some(behind) = find(was_at, 1).await? {
+            return Ok(behind);
+        }
+        if let Some(behind) = find(offset.saturating_sub(DRIFT), DRIFT * 2).await? {
+            return Ok(behind);
+        }
+        // It is gone, or far away: beginning a little earlier shows some again and leaves out none that stayed.
+        Ok(offset.saturating_sub(DRIFT))
+    }
 }

@@ -13,8 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::access::{Caller, Role};
 use super::body::Body;
 use super::changes::Changes;
-use super::page::{Items, Path, Query};
+use super::page::{self, Items, Path, Query, Slice};
 use super::{Desk, Shared};
+use crate::explain::Explanation;
 use crate::problem::{Document, Problem};
 use crate::view::{LimitsView, QueueView, RateView, StateName};
 
@@ -81,6 +82,11 @@ pub(crate) struct Worker {
     age_ms: u64,
 }
 
+/// Queues in a slice when nothing is asked for: all, of nearly everybody.
+const LISTED: u64 = 1000;
+/// Queues that are looked at at once.
+const AT_ONCE: usize = 64;
+
 /// Tells "left out" from "null".
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
@@ -88,15 +94,29 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-/// Every queue, by name.
-#[utoipa::path(get, path = "/api/v1/queues", tag = "queues", responses(
+/// Every queue, by name. Default 1000 in a slice.
+#[utoipa::path(get, path = "/api/v1/queues", tag = "queues", params(Slice), responses(
     (status = 200, body = Items<QueueView>), (status = "default", body = Document, content_type = "application/problem+json")
 ))]
-pub(super) async fn list(State(desk): Shared, caller: Caller) -> Result<Json<Items<QueueView>>, Problem> {
+pub(super) async fn list(
+    State(desk): Shared,
+    caller: Caller,
+    Query(slice): Query<Slice>,
+) -> Result<Json<Items<QueueView>>, Problem> {
     caller.must_see_all()?;
-    let queues = desk.known.all().await?;
-    let items = try_join_all(queues.iter().map(|queue| view(&desk, queue))).await?;
-    Ok(Json(Items { items, next: None }))
+    let limit = slice.limit_or(LISTED)?;
+    let last: Option<String> = slice.place()?;
+    let all = desk.known.all().await?;
+    let behind = all.iter().filter(|queue| last.as_deref().is_none_or(|last| queue.as_str() > last));
+    let mut queues: Vec<&QueueName> = behind.take(usize::try_from(limit).unwrap_or(usize::MAX) + 1).collect();
+    let has_more = queues.len() as u64 > limit;
+    queues.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let next = queues.last().filter(|_| has_more).and_then(|last| page::cursor(&last.as_str()));
+    let mut items = Vec::with_capacity(queues.len());
+    for some in queues.chunks(AT_ONCE) {
+        items.extend(try_join_all(some.iter().map(|queue| view(&desk, queue))).await?);
+    }
+    Ok(Json(Items { items, next }))
 }
 
 /// One queue.
@@ -204,6 +224,24 @@ pub(super) async fn limits(
 ) -> Result<Json<LimitsView>, Problem> {
     let queue = operable(&desk, &caller, &queue, Role::Viewer).await?;
     Ok(Json(LimitsView::new(&queue, &desk.store.limits(&queue).await?)))
+}
+
+/// Why jobs that were added do not run: everything that holds the queue up, with what to do.
+#[utoipa::path(get, path = "/api/v1/queues/{queue}/explain", tag = "queues", params(("queue" = String, Path)),
+    responses((status = 200, body = Explanation), (status = "default", body = Document, content_type = "application/problem+json")))]
+pub(super) async fn explain(
+    State(desk): Shared,
+    caller: Caller,
+    Path(queue): Path<String>,
+) -> Result<Json<Explanation>, Problem> {
+    caller.must_be(Role::Viewer)?;
+    caller.must_see_all()?;
+    // Also of a queue that nobody knows: its name may be one that was mixed up.
+    let queue = QueueName::new(queue)?;
+    let Some(explain) = &desk.explain else {
+        return Err(Problem::not_found("this server belongs to no host that could explain it"));
+    };
+    Ok(Json(explain.explain(&queue).await?))
 }
 
 /// Sets limits over all workers.

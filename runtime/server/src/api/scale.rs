@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use futures::future::try_join_all;
-use jobcell_core::store::Page;
 use jobcell_core::{JobState, QueueName};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -28,7 +27,7 @@ pub(crate) struct Load {
     waiting: u64,
     /// Jobs that wait with a priority.
     prioritized: u64,
-    /// Delayed jobs whose time has come: they stay there while no worker is up. Counted to 1000.
+    /// Delayed jobs whose time has come: they stay there while no worker is up. Counted no further than 10000.
     delayed_due: u64,
     /// Jobs that run.
     active: u64,
@@ -36,10 +35,8 @@ pub(crate) struct Load {
     oldest_age_seconds: f64,
 }
 
-/// Delayed jobs looked at.
-const DUE_MAX: u64 = 1000;
-/// Looked at first: most often none is due.
-const DUE_FIRST: u64 = 1;
+/// Where counting of due jobs ends: no autoscaler starts so many hosts at once.
+const DUE_MAX: u64 = 10_000;
 
 /// How much there is to do in the queues that this host works on, for autoscalers. Open like `/metrics`.
 #[utoipa::path(get, path = "/scale", tag = "host", responses(
@@ -56,8 +53,10 @@ async fn load(desk: &Desk, queue: &QueueName) -> Result<Load, Problem> {
     let now = desk.clock.now();
     let gauges = queue_gauges(desk.store.as_ref(), queue, now).await?;
     let of = |state| gauges.counts.get(state);
-    let is_due = of(JobState::Delayed) > 0 && due(desk, queue, now, DUE_FIRST).await? > 0;
-    let delayed_due = if is_due { due(desk, queue, now, DUE_MAX).await? } else { 0 };
+    let delayed_due = match of(JobState::Delayed) {
+        0 => 0,
+        _ => desk.store.count_due(queue, now, DUE_MAX).await?,
+    };
     Ok(Load {
         waiting: of(JobState::Waiting),
         prioritized: of(JobState::Prioritized),
@@ -65,10 +64,4 @@ async fn load(desk: &Desk, queue: &QueueName) -> Result<Load, Problem> {
         active: of(JobState::Active),
         oldest_age_seconds: gauges.oldest.as_secs_f64(),
     })
-}
-
-/// How many of the first so many delayed jobs are due.
-async fn due(desk: &Desk, queue: &QueueName, now: u64, first: u64) -> Result<u64, Problem> {
-    let jobs = desk.store.list(queue, JobState::Delayed, Page::first(first)).await?;
-    Ok(jobs.iter().take_while(|job| job.timestamp.saturating_add(job.delay) <= now).count() as u64)
 }

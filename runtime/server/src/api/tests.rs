@@ -4,6 +4,7 @@ mod fleet;
 mod handlers;
 mod live;
 mod security;
+mod slow;
 mod spool;
 
 use std::sync::Arc;
@@ -74,6 +75,7 @@ fn api(store: &Arc<EmbeddedStore>, documents: &Arc<dyn Documents>, tokens: Vec<T
         audit: Arc::new(audit),
         redaction,
         control: None,
+        explain: None,
         spool: None,
         dashboard: DashboardOptions::default(),
     }
@@ -518,4 +520,50 @@ async fn the_document_is_served_and_is_the_one_in_the_repository() {
     let kept = std::fs::read_to_string(&file).unwrap_or_default();
     let fix = "docs/openapi.json is not what the handlers say; run JOBCELL_BLESS=1 cargo test -p jobcell-server document";
     assert!(kept == openapi(), "{fix}");
+}
+
+#[tokio::test]
+async fn queues_come_in_slices_by_name() {
+    let place = Place::open(Vec::new());
+    for name in ["alpha", "beta", "gamma"] {
+        let queue = QueueName::new(name).unwrap();
+        place.store.add(&queue, vec![jobcell_core::store::NewJob::new("n", "{}")], 1).await.unwrap();
+    }
+    let (mut names, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let slice = place.get(&format!("queues?limit=3{cursor}")).await.json;
+        names.extend(slice["items"].as_array().unwrap().iter().map(|queue| queue["name"].clone()));
+        match slice["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(names, ["alpha", "beta", "gamma", "work"]);
+    assert!(place.get("queues").await.json["next"].is_null());
+    assert_eq!(place.get("queues?limit=1001").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn jobs_carry_the_trace_of_the_request_unless_they_have_their_own() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let place = Place::open(Vec::new());
+    let jobs = json!([
+        {"name": "n", "opts": {"jobId": "carries"}},
+        {"name": "n", "opts": {"jobId": "has", "telemetry": {"metadata": "its own"}}},
+        {"name": "n", "opts": {"jobId": "ends", "telemetry": {"omitContext": true}}},
+    ]);
+    let request = Request::post("/api/v1/queues/work/jobs")
+        .header(header::HOST, "localhost")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("traceparent", PARENT)
+        .header("tracestate", "vendor=1");
+    let added = place.send(request.body(Body::from(jobs.to_string())).unwrap()).await;
+    assert_eq!(added.status, StatusCode::CREATED, "{}", added.json);
+    let carried = async |id: &str| {
+        let job = place.store.get(&queue(), &JobId::new(id).unwrap()).await.unwrap().unwrap();
+        job.options.telemetry
+    };
+    let carrier: Value = serde_json::from_str(&carried("carries").await.unwrap()).unwrap();
+    assert_eq!(carrier, json!({"traceparent": PARENT, "tracestate": "vendor=1"}));
+    assert_eq!((carried("has").await.as_deref(), carried("ends").await), (Some("its own"), None));
 }

@@ -3,6 +3,7 @@
 use axum::extract::{Query, State};
 use maud::{Markup, html};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::shown::{Page, Place, Shown};
 use super::visit::{Look, Visit};
@@ -17,6 +18,9 @@ pub(super) struct Asked {
 
 /// Entries on one page.
 const PAGE: u32 = 50;
+/// Digits of a digest, and of one that is shown.
+const DIGEST: usize = 64;
+const SHORT: usize = 12;
 
 pub(super) async fn show(
     State(site): State<Site>,
@@ -70,10 +74,11 @@ fn row(visit: &Visit, entry: &AuditEntry) -> Markup {
             td {
                 span { (pieces(action)) }
                 div.muted.small.break title=[request_id.as_ref().map(|id| format!("request {id}"))] { (pieces(target)) }
-                @if before.is_some() || after.is_some() {
-                    div.wide.small {
-                        @if let Some(before) = before { code.break.muted { (before.to_string()) } " → " }
-                        @if let Some(after) = after { code.break { (after.to_string()) } }
+                @let [was, is] = differing(before.as_ref(), after.as_ref());
+                @if was.is_some() || is.is_some() {
+                    div.small {
+                        @if let Some(was) = &was { code.break.muted { (members(was)) } " → " }
+                        @match &is { Some(is) => { code.break { (members(is)) } } None => { span.muted { "gone" } } }
                     }
                 }
             }
@@ -82,7 +87,71 @@ fn row(visit: &Visit, entry: &AuditEntry) -> Markup {
     }
 }
 
+/// The two states without what they have in common; the API tells them whole.
+fn differing(before: Option<&Value>, after: Option<&Value>) -> [Option<Value>; 2] {
+    let (Some(Value::Object(was)), Some(Value::Object(is))) = (before, after) else {
+        return [before.cloned(), after.cloned()];
+    };
+    let only = |of: &Map<String, Value>, other: &Map<String, Value>| {
+        let own = of.iter().filter(|(name, value)| other.get(*name) != Some(*value));
+        let own: Map<String, Value> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
+        (!own.is_empty()).then_some(Value::Object(own))
+    };
+    // That nothing has changed is told by what is.
+    [only(was, is), only(is, was).or_else(|| after.cloned())]
+}
+
+/// A state in one line of JSON, with digests as short as everywhere. A narrow page breaks it between its members rather
+/// than within a word.
+fn members(state: &Value) -> Markup {
+    let text = state.to_string();
+    let mut parts = text.split("sha256:");
+    let mut short = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count();
+        if digits == DIGEST {
+            short.push_str(&part[..SHORT]);
+            short.push_str(&part[DIGEST..]);
+        } else {
+            short.push_str("sha256:");
+            short.push_str(part);
+        }
+    }
+    html! { @for part in short.split_inclusive([',', ':', '{', '[']) { (part) wbr; } }
+}
+
 /// A text that a narrow page breaks between the parts of a path rather than within one.
 fn pieces(text: &str) -> Markup {
     html! { @for piece in text.split_inclusive('/') { (piece) wbr; } }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_changed_is_shown() {
+        let [digest, other] = ["a", "b"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+        let (was, is) = (
+            json!({"active": digest, "generation": 1, "x": 2}),
+            json!({"active": other, "generation": 1, "y": null}),
+        );
+        let [before, after] = differing(Some(&was), Some(&is));
+        assert_eq!(before, Some(json!({"active": digest, "x": 2})));
+        assert_eq!(after, Some(json!({"active": other, "y": null})));
+        let same = differing(Some(&json!({"paused": true})), Some(&json!({"paused": true})));
+        assert_eq!(same, [None, Some(json!({"paused": true}))]);
+        assert_eq!(differing(Some(&was), None), [Some(was.clone()), None]);
+        let drawn = members(&json!([digest, "sha256:ab"])).into_string().replace("<wbr>", "");
+        assert_eq!(drawn, "[&quot;aaaaaaaaaaaa&quot;,&quot;sha256:ab&quot;]");
+    }
+
+    #[test]
+    fn a_state_breaks_between_its_members_and_is_never_markup() {
+        let drawn = members(&json!({"why": "<b>", "limits": [1, 2]})).into_string();
+        assert!(drawn.contains("&quot;limits&quot;:<wbr>[<wbr>1,<wbr>2]"), "{drawn}");
+        assert!(drawn.contains("&lt;b&gt;") && !drawn.contains("<b>"), "{drawn}");
+    }
 }

@@ -62,8 +62,8 @@ pub(super) async fn act(
     if let Some(why) = left {
         let others = ends.len() as u64 - done;
         told += &format!(
-            " {} left as they are: {}.",
-            units::of(others, "job was", "jobs were"),
+            " {}: {}.",
+            units::of(others, "job was left as it is", "jobs were left as they are"),
             why.detail().trim_end_matches('.')
         );
     }

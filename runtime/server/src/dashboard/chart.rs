@@ -37,9 +37,6 @@ const MINUTE: Millis = 60_000;
 const HEIGHT: f64 = 132.0;
 /// Width of one bar's place in its own units.
 const STEP: f64 = 10.0;
-/// Points of a series that is surely whole: of one that was cut, nobody knows how many of its total are of the minute that
-/// goes on.
-const WHOLE_MAX: u64 = 15;
 
 // === impl Range ===
 
@@ -99,17 +96,14 @@ impl Bars {
                 *value = value.saturating_add(jobs);
             }
         };
-        for Series { total, last, points, length } in series {
+        for Series { last, points, current, .. } in series {
             let Some(last) = last.map(|last| last / MINUTE) else { continue };
             for (back, jobs) in (1..).zip(points) {
                 if let Some(minute) = last.checked_sub(back) {
                     add(minute, *jobs);
                 }
             }
-            // What ended since the newest point: of the minute that point was written in.
-            if *length == points.len() as u64 && *length < WHOLE_MAX {
-                add(last, total.saturating_sub(points.iter().sum()));
-            }
+            add(last, *current);
         }
         Self { range, values, until: end * MINUTE }
     }
@@ -205,29 +199,29 @@ mod tests {
 
     const NOW: Millis = 1_000 * MINUTE + 30_000;
 
-    fn series(last: u64, points: &[u64], total: u64, length: u64) -> Series {
-        Series { total, last: Some(last * MINUTE + 5), points: points.to_vec(), length }
+    fn series(last: u64, points: &[u64], current: u64) -> Series {
+        let length = points.len() as u64;
+        Series { total: 1_000_000, last: Some(last * MINUTE + 5), points: points.to_vec(), length, current }
     }
 
     #[test]
-    fn each_point_is_in_its_minute_and_the_rest_in_the_last() {
-        let bars = Bars::of([&series(1000, &[3, 0, 2], 9, 3)], Range::Hour, NOW);
+    fn each_point_is_in_its_minute_and_those_since_in_the_last() {
+        let bars = Bars::of([&series(1000, &[3, 0, 2], 4)], Range::Hour, NOW);
         assert_eq!(bars.values[55..], [0, 2, 0, 3, 4]);
         assert_eq!(bars.total(), 9);
     }
 
     #[test]
-    fn a_series_that_was_cut_says_nothing_of_the_minute_that_goes_on() {
-        let points = vec![1; 20];
-        let bars = Bars::of([&series(1000, &points, 1_000_000, 20)], Range::Hour, NOW);
-        assert_eq!(bars.total(), 20);
+    fn the_first_jobs_of_all_are_shown_at_once() {
+        let bars = Bars::of([&series(1000, &[], 2)], Range::Hour, NOW);
+        assert_eq!((bars.values[59], bars.total()), (2, 2));
     }
 
     #[test]
     fn old_series_leave_empty_bars_and_longer_ranges_add_up() {
-        let old = series(900, &[7], 7, 1);
+        let old = series(900, &[7], 0);
         assert_eq!(Bars::of([&old], Range::Hour, NOW).total(), 0);
-        let both = [&series(1000, &[3, 3, 3, 3, 3, 3, 3], 21, 7), &series(1000, &[1], 1, 1)];
+        let both = [&series(1000, &[3, 3, 3, 3, 3, 3, 3], 0), &series(1000, &[1], 0)];
         let bars = Bars::of(both, Range::Hours6, NOW);
         assert_eq!((bars.values.len(), bars.total()), (72, 22));
         // The bar from 995 on ends with 999.
@@ -236,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_chart_is_told_in_words_and_nothing_in_it_is_markup() {
-        let bars = Bars::of([&series(1000, &[3], 3, 1)], Range::Hour, NOW);
+        let bars = Bars::of([&series(1000, &[3], 0)], Range::Hour, NOW);
         let mark = Mark { at: NOW - 5 * MINUTE, text: "<script>".to_owned() };
         let drawn = bars.draw("Completed jobs", "bar-done", std::slice::from_ref(&mark)).into_string();
         assert!(drawn.contains("Completed jobs in the last hour: 3 in all, at most 3 per minute"), "{drawn}");

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::stream::{iter, unfold};
 use futures::{Stream, StreamExt};
@@ -67,7 +67,7 @@ pub(super) async fn stream(
     let (queue, job) = jobs::seen(&site.desk, &caller, &links::name(queue), &links::name(id)).await?;
     let Ok(place) = std::sync::Arc::clone(&PLACES).try_acquire_owned() else {
         let what = format!("{FOLLOWERS_MAX} people follow logs already; reload this page to see new lines");
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, what).into());
+        return Err(Problem::busy(what).into());
     };
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let following = Following {

@@ -26,6 +26,10 @@ pub(super) struct Handler {
     pub(super) shadow: Option<Share>,
     pub(super) versions: Vec<Version>,
     pub(super) hosts: Vec<OnHost>,
+    /// What the configuration of the host that answers lets it touch, in lines.
+    pub(super) granted: Vec<String>,
+    /// What it lets one attempt use.
+    pub(super) limits: Value,
 }
 
 /// A version that runs beside the active one.
@@ -95,6 +99,11 @@ impl Handler {
                 "this handler is described in a way that this version does not know; see the host's log";
             Fault(crate::problem::Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, detail))
         })
+    }
+
+    /// Whether each host reads its versions from a source of its own.
+    pub(super) fn is_of_each_host(&self) -> bool {
+        self.source.as_deref().is_some_and(|source| source != "store")
     }
 
     pub(super) fn version(&self, digest: &str) -> Option<&Version> {

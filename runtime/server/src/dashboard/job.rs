@@ -171,6 +171,9 @@ fn attempt(site: &Site, visit: &Visit, attempt: &AttemptReceipt) -> Markup {
                 @if !receipt.host_calls.is_empty() {
                     span.muted { (units::of(receipt.host_calls.total(), "host call", "host calls")) }
                 }
+                @if receipt.cached {
+                    span { "not run: the result of " code { (receipt.computed_by.as_deref().unwrap_or("another job")) } ", which had the same content" }
+                }
                 @if let Some(cause) = receipt.stopped_by { span.bad { "stopped: " (cause.as_str()) } }
             }
             (cost(receipt))

@@ -13,6 +13,7 @@ use super::shown::{Deed, Done, Fault, Page, Place, Shown, input};
 use super::visit::Look;
 use super::{Site, links, shell};
 use crate::api::body::OneOrMany;
+use crate::api::carried::Carried;
 use crate::api::page::{Path, Query};
 use crate::api::{Role, adding};
 
@@ -130,6 +131,7 @@ pub(super) async fn add(
         visit.caller()?,
         Path(name.clone()),
         Query(input("{}")?),
+        Carried(None),
         given,
     )
     .await?;

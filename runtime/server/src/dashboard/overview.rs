@@ -34,7 +34,7 @@ const POINTS_MAX: u64 = 1000;
 struct Finished {
     completed: Vec<Series>,
     failed: Vec<Series>,
-    /// Queues without a series: no end of their jobs is counted.
+    /// Queues without a series: no end of their jobs is counted by a host that is known.
     uncounted: Vec<QueueName>,
     /// Those that cannot have one: plain lists.
     plain: Vec<QueueName>,
@@ -229,11 +229,10 @@ fn charts(site: &Site, visit: &Visit, finished: &Finished, range: Range, marks: 
                 }
             } @else {
                 div.empty {
-                    strong { "Nothing was counted by the minute yet" }
-                    "Charts are drawn from a series that queues keep when they are told to:"
-                    br;
-                    pre { "[queues." (finished.uncounted.first().map_or("NAME", QueueName::as_str)) "]\nmetrics-points = 1440   # minutes" }
+                    strong { "No finished job was counted yet" }
+                    "They stand here by the minute as they end."
                 }
+                (uncounted(finished))
             }
         }
     }
@@ -244,8 +243,8 @@ fn uncounted(Finished { uncounted, plain, .. }: &Finished) -> Markup {
     html! {
         @if let Some(first) = uncounted.first() {
             p.beside.muted.small {
-                "Not in these charts: " (named(uncounted)) ". A queue's finished jobs are counted from when its entry has the line "
-                code { "metrics-points = 1440" } ", as under " code { "[queues." (first.as_str()) "]" } "."
+                "Not in these charts: " (named(uncounted)) ". No host counts their finished jobs: it does where " code { "[queues." (first.as_str()) "]" }
+                " is in its configuration, without " code { "metrics-points = 0" } "."
             }
         }
         @if !plain.is_empty() {

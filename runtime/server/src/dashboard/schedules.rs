@@ -13,6 +13,7 @@ use super::shown::{Deed, Done, Fault, Page, Place, Shown, input, where_kept};
 use super::visit::{Look, Visit};
 use super::{Site, make, shell, units};
 use crate::api::body::Body;
+use crate::api::changes::Changes;
 use crate::api::page::Path;
 use crate::api::{Role, schedulers};
 use crate::view::SchedulerView;
@@ -165,15 +166,19 @@ pub(super) async fn set(State(site): State<Site>, visit: Look, fields: Fields) -
     let json = format!("{json}{comma}\"data\":{}}}", data.get());
     let place = Path((queue.clone(), id.clone()));
     // What it answers is shown by the list.
-    drop(schedulers::set(State(site.desk.clone()), visit.caller()?, place, Body(input(&json)?)).await?);
+    let Changes { before, after, answer: _ } =
+        schedulers::set(State(site.desk.clone()), visit.caller()?, place, Body(input(&json)?)).await?;
     let told = format!("Schedule {id} of {queue} is set.");
-    Ok(Done::new("schedule set", format!("{queue}/{id}"), told).then(site.links.to("/schedules")))
+    let done = Done::new("schedule set", format!("{queue}/{id}"), told).then(site.links.to("/schedules"));
+    Ok(Done { before, after, ..done })
 }
 
 pub(super) async fn remove(State(site): State<Site>, visit: Look, fields: Fields) -> Deed {
     let (queue, id) = (fields.text("queue").to_owned(), fields.text("id").to_owned());
     let place = Path((queue.clone(), id.clone()));
-    let _ = schedulers::remove(State(site.desk.clone()), visit.caller()?, place).await?;
+    let Changes { before, after, answer: _ } =
+        schedulers::remove(State(site.desk.clone()), visit.caller()?, place).await?;
     let told = format!("Schedule {id} of {queue} is removed.");
-    Ok(Done::new("schedule remove", format!("{queue}/{id}"), told).then(site.links.to("/schedules")))
+    let done = Done::new("schedule remove", format!("{queue}/{id}"), told).then(site.links.to("/schedules"));
+    Ok(Done { before, after, ..done })
 }

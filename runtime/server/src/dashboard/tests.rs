@@ -137,6 +137,7 @@ impl Place {
             audit: Arc::clone(&audit),
             redaction,
             control: None,
+            explain: None,
             spool: None,
             dashboard: DashboardOptions {
                 path_prefix: path_prefix.to_owned(),

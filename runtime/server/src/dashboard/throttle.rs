@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::seats::network;
+
 /// Wrong tokens from one address in a window.
 const WRONG_MAX: u32 = 8;
 /// Wrong tokens from all addresses together in a window.
@@ -52,7 +54,7 @@ impl Throttle {
             }
         }
         let mut all = tried.all.unwrap_or(Wrong { since: now, count: 0 });
-        let of = tried.by_address.entry(place(from)).or_insert(Wrong { since: now, count: 0 });
+        let of = tried.by_address.entry(network(from)).or_insert(Wrong { since: now, count: 0 });
         of.count_one(now, WRONG_MAX)?;
         let counted = all.count_one(now, WRONG_MAX_ALL);
         tried.all = Some(all);
@@ -62,7 +64,7 @@ impl Throttle {
     /// The token was right: what was wrong before is forgiven.
     pub(super) fn forgive(&self, from: IpAddr) {
         let mut tried = self.tried();
-        let forgiven = tried.by_address.remove(&place(from)).map_or(0, |wrong| wrong.count);
+        let forgiven = tried.by_address.remove(&network(from)).map_or(0, |wrong| wrong.count);
         if let Some(all) = &mut tried.all {
             all.count = all.count.saturating_sub(forgiven);
         }
@@ -83,17 +85,6 @@ impl Wrong {
         }
         self.count += 1;
         Ok(())
-    }
-}
-
-/// One customer's network: an address of IPv6 is one of billions that the same machine has.
-fn place(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
     }
 }
 

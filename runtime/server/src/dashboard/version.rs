@@ -1,24 +1,26 @@
 //! One handler: its versions, who takes the jobs and how they do, and changing that.
 
+mod beside;
+
 use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use jobcell_core::fleet::VersionCounts;
+use jobcell_core::fleet::{HostStatus, VersionCounts};
 use maud::{Markup, html};
-use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::handlers::{Handler, OnHost, Past, Share, Version, author};
+use super::handlers::{Handler, Share, Version, author};
 use super::shell::Ask;
 use super::shown::{Done, Fault, Page, Place, Shown};
 use super::visit::{Look, Visit};
-use super::{Site, icons, links, shell, units};
+use super::{Site, hosts, icons, links, shell, units};
 use crate::api::Role;
 use crate::api::page::Path;
-use crate::handlers::{Author, CanaryLimits, Change, HandlersFault};
+use crate::handlers::{Author, CanaryLimits, Change, HandlersFault, standing, standing_since};
 use crate::problem::Problem;
+use beside::{about, given, on_hosts, past};
 
 /// Steps of the history on the page.
 const HISTORY: u32 = 20;
@@ -53,13 +55,15 @@ pub(super) async fn show(State(site): State<Site>, visit: Look, Path(name): Path
     let handlers = handlers(&site)?;
     let handler = Handler::read(handlers.get(&name).await?)?;
     let history = handlers.history(&name, None, HISTORY).await?;
-    let counts = counts(&site, &name).await;
+    let fleet = site.desk.fleet.hosts().await.unwrap_or_default();
+    let counts = counts(&fleet, &name);
     let active = handler.active.as_deref();
     let sub = html! { @if let Some(source) = &handler.source { "From " span.break { (source) } } @else { "Of the fleet" } " · generation " (handler.generation) };
     let crumbs = [(site.links.to("/handlers"), "Handlers")];
     let body = html! {
         (shell::heading(&crumbs, &html! { (name) }, &sub, &html! { span.acts #moves data-live { (moves(&site, &visit, &handler)) } }))
         div.stack #handler data-live {
+            @if handler.is_of_each_host() { (of_this_host_alone(&site, &fleet)) }
             div.aside {
                 div.stack {
                     (traffic(&handler, &counts))
@@ -67,6 +71,7 @@ pub(super) async fn show(State(site): State<Site>, visit: Look, Path(name): Path
                 }
                 div.stack {
                     @if let Some(version) = active.and_then(|active| handler.version(active)) { (about(version)) }
+                    (given(&handler))
                     (on_hosts(&handler.hosts))
                 }
             }
@@ -76,10 +81,22 @@ pub(super) async fn show(State(site): State<Site>, visit: Look, Path(name): Path
     Ok(Shown::new(Place::Handlers, name, body))
 }
 
+/// Of a handler whose versions come from a file or a registry: whose they are.
+fn of_this_host_alone(site: &Site, fleet: &[HostStatus]) -> Markup {
+    let own = site.desk.control.as_ref().map(|control| hosts::called(&control.status(), fleet));
+    html! {
+        p.muted.small {
+            "Each host reads this source for itself. Versions and history here are those of "
+            @if let Some(own) = &own { b { (own) } ", which serves this page" } @else { "the host that serves this page" }
+            "; what is done here is done on it alone. What the other hosts run stands beside it."
+        }
+    }
+}
+
 /// What each version did since the hosts started, over all of them.
-async fn counts(site: &Site, handler: &str) -> BTreeMap<String, VersionCounts> {
+fn counts(fleet: &[HostStatus], handler: &str) -> BTreeMap<String, VersionCounts> {
     let mut sums: BTreeMap<String, VersionCounts> = BTreeMap::new();
-    for host in site.desk.fleet.hosts().await.unwrap_or_default() {
+    for host in fleet {
         for (digest, counts) in
             host.handlers.get(handler).map(|on_host| &on_host.counts).into_iter().flatten()
         {
@@ -194,7 +211,7 @@ fn versions(site: &Site, visit: &Visit, handler: &Handler) -> Markup {
                 div.empty { strong { "No version was handed in" } pre { "jobcell handler deploy " (handler.name) " FILE.wasm" } }
             } @else {
                 div.scroll { table {
-                    thead { tr { th scope="col" { "Version" } th scope="col" { "State" } th.wide scope="col" { "May touch" } th scope="col" { span.unseen { "Actions" } } } }
+                    thead { tr { th scope="col" { "Version" } th scope="col" { "State" } th.wide scope="col" { "Wants to touch" } th scope="col" { span.unseen { "Actions" } } } }
                     tbody { @for (at, version) in handler.versions.iter().enumerate() { (version_row(site, visit, handler, at, version)) } }
                 } }
             }
@@ -267,7 +284,7 @@ fn version_acts(
             }
             @if version.state == "quarantined" {
                 (ask("release", "Release…", format!("Release {of}?"), html! { p { "It may be activated again. It takes no jobs by this." } }, html! {}, "Release", false, "plain"))
-            } @else if version.state != "refused" {
+            } @else if version.state != "refused" && (!is_active || handler.previous.is_some()) {
                 (ask("quarantine", "Quarantine…", format!("Quarantine {of}?"),
                     html! { p { "It takes no more jobs until it is released." @if is_active { " The version before it takes over." } } }, html! {}, "Quarantine", true, "plain danger"))
             }
@@ -280,70 +297,6 @@ fn percent(at: usize) -> Markup {
     html! {
         div.field { label for=(id) { "Percent of the jobs" } input #(id) type="number" name="percent" min="1" max="100" value=(PERCENT) required inputmode="numeric"; }
         div.field { label for=(format!("after-{at}")) { "Promote after so many minutes" } input #(format!("after-{at}")) type="number" name="after" min="1" inputmode="numeric"; p.hint { "If it does well until then. Empty is as configured." } }
-    }
-}
-
-fn about(version: &Version) -> Markup {
-    let manifest = &version.manifest;
-    let limits = &manifest["limits"];
-    html! {
-        section.card aria-labelledby="about-title" {
-            header { h2 #about-title { "Active version" } code { (short(&version.digest)) } }
-            div.body { dl.facts {
-                @if let Some(label) = version.label() { dt { "Version" } dd { (label) } }
-                @if let Some(language) = manifest["language"].as_str() { dt { "Language" } dd { (language) } }
-                dt { "Size" } dd { (units::bytes(version.size)) }
-                dt { "Signed by" } dd { @if let Some(key) = &version.signed_by { code.break { (key) } } @else { span.muted { "nobody" } } }
-                @if let Some(who) = &version.approved_by { dt { "Approved by" } dd { (who) } }
-                @if let Some(bytes) = limits["memoryBytes"].as_u64() { dt { "Memory" } dd { (units::bytes(bytes)) } }
-                @if let Some(ms) = limits["deadlineMs"].as_u64() { dt { "Deadline" } dd { (units::millis(ms)) } }
-                dt { "May touch" } dd { (wants(version, None)) }
-                dt { "Digest" } dd { code.break.small { (version.digest) } }
-            } }
-        }
-    }
-}
-
-fn on_hosts(hosts: &[OnHost]) -> Markup {
-    html! {
-        section.card aria-labelledby="on-title" {
-            header { h2 #on-title { "On the hosts" } }
-            @if hosts.is_empty() { div.empty { "No host says that it runs it." } }
-            @else { div.body { dl.facts {
-                @for host in hosts {
-                    // One machine may run several.
-                    @let is_alone = hosts.iter().filter(|other| other.name == host.name).count() == 1;
-                    dt.break title=(host.host) { (if is_alone { &host.name } else { &host.host }) }
-                    dd {
-                        @if let Some(active) = &host.active { code { (short(active)) } " " }
-                        @if let Some(canary) = &host.canary { span.state.canary { (short(canary)) } " " }
-                        @if host.state != "current" { span.state.draining { (host.state) } }
-                        @if let Some(lag) = &host.lag { div.small.warn { (shell::sentence(lag)) } }
-                    }
-                }
-            } } }
-        }
-    }
-}
-
-fn past(visit: &Visit, history: &[Value]) -> Markup {
-    let steps: Vec<Past> =
-        history.iter().filter_map(|step| serde_json::from_value(step.clone()).ok()).collect();
-    html! {
-        section.card aria-labelledby="past-title" {
-            header { h2 #past-title { "History" } }
-            @if steps.is_empty() { div.empty { "Nothing happened yet." } }
-            @else { div.scroll { table {
-                thead { tr { th scope="col" { "When" } th scope="col" { "Version" } th scope="col" { "Became" } th scope="col" { "By" } th.wide scope="col" { "Why" } } }
-                tbody { @for step in &steps { tr {
-                    td.muted { (units::time(step.at, visit.now)) }
-                    td { code { (short(&step.digest)) } }
-                    td { @if let Some(to) = &step.to { span.state.(to) { (to) } } @if let Some(from) = &step.from { div.muted.small { "was " (from) } } }
-                    td.break { (step.by) }
-                    td.wide.break { (step.why) }
-                } } }
-            } } }
-        }
     }
 }
 
@@ -360,16 +313,17 @@ pub(super) async fn act(
     let name = links::name(name);
     let handlers = handlers(&site)?;
     let change = change(&action, &fields)?;
-    let why = fields.text("why").trim().chars().take(400).collect();
+    let why: String = fields.text("why").trim().chars().take(400).collect();
     let author =
         Author { who: caller.name.to_string(), why, generation: fields.number("generation", "Generation")? };
     let before = handlers.get(&name).await?;
+    let (asked, why) = (change.asked(), author.why.clone());
     match handlers.change(&name, change, author).await {
-        Ok(after) => {
+        Ok(handler) => {
             let done = Done::new(format!("handler {action}"), &name, told(&name, &action, &fields))
                 .then(site.links.handler(&name));
-            Ok(Done { before: Some(standing(&before)), after: Some(standing(&after)), ..done }
-                .into_response())
+            let after = Some(standing_since(Some(&before), asked, &why, &handler));
+            Ok(Done { before: Some(standing(&before)), after, ..done }.into_response())
         }
         Err(error) if error.fault == HandlersFault::NeedsApproval => {
             let wider: Vec<String> =
@@ -423,11 +377,6 @@ fn told(name: &str, action: &str, fields: &Fields) -> String {
     }
 }
 
-/// What the audit keeps of a handler.
-fn standing(handler: &Value) -> Value {
-    json!({"generation": handler["generation"], "active": handler["active"], "canary": handler["canary"]["digest"], "percent": handler["canary"]["percent"]})
-}
-
 /// Asks whether a version may want more than the active one does.
 fn approval(
     site: &Site,
@@ -444,7 +393,7 @@ fn approval(
         (shell::heading(&crumbs, &html! { "May " code { (version) } " touch more?" }, &html! { "Nothing has changed yet." }, &html! {}))
         section.card {
             header { h2 { "What it wants beyond the active version" } }
-            div.body {
+            div.body.stack {
                 ul { @for line in wider { li { span.tag.wide-open { "+ " (line) } } } }
                 div.note.is-warn { (icons::alarm()) div { "It can touch each of these only as far as the host's configuration grants it too." } }
                 form method="post" action=(site.links.handler_act(name, action)) {

@@ -27,6 +27,10 @@ pub struct AttemptView {
     pub stopped_by: Option<String>,
     /// Microseconds from its start to its outcome.
     pub wall_us: u64,
+    /// Nothing was run: the result is that of another job with the same content.
+    pub cached: bool,
+    /// That job, as `QUEUE/ID`.
+    pub computed_by: Option<String>,
 }
 
 // === impl AttemptView ===
@@ -45,6 +49,8 @@ impl AttemptView {
             outcome: outcome.clone(),
             stopped_by: receipt.stopped_by.map(|cause| cause.as_str().to_owned()),
             wall_us: receipt.wall_us,
+            cached: receipt.cached,
+            computed_by: receipt.computed_by.clone(),
         }
     }
 }
@@ -88,7 +94,7 @@ mod tests {
             version: "native".to_owned(),
             digest: None,
             outcome: "completed".to_owned(),
-            receipt: Receipt::default(),
+            receipt: Receipt { cached: true, computed_by: Some("q/1".to_owned()), ..Receipt::default() },
             ..receipt.clone()
         };
         let shown = serde_json::to_value(view().with_attempts(&[receipt, native])).unwrap();
@@ -96,9 +102,9 @@ mod tests {
             shown["attempts"],
             serde_json::json!([
                 { "attempt": 1, "endedOn": 5, "handler": "media", "version": "0123456789ab", "digest": digest,
-                  "outcome": "stopped", "stoppedBy": "panic", "wallUs": 9 },
+                  "outcome": "stopped", "stoppedBy": "panic", "wallUs": 9, "cached": false, "computedBy": null },
                 { "attempt": 2, "endedOn": 5, "handler": "media", "version": "native", "digest": null,
-                  "outcome": "completed", "stoppedBy": null, "wallUs": 0 },
+                  "outcome": "completed", "stoppedBy": null, "wallUs": 0, "cached": true, "computedBy": "q/1" },
             ])
         );
     }

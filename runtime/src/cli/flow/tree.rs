@@ -40,6 +40,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("removeDependencyOnFailure", FLAG),
     ("timeout", "a whole number of milliseconds"),
     ("tenant", "text"),
+    ("fresh", FLAG),
 ];
 const DEDUPLICATION: &[(&str, &str)] = &[
     ("id", "text"),

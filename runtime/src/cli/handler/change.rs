@@ -28,8 +28,9 @@ const PERCENT: u8 = 5;
 const LOOK: Duration = Duration::from_millis(50);
 /// What a host is that does not follow.
 const LAGGING: &str = "lagging";
-/// How long a host may say that it lags before it is no longer waited for: what passes has passed by then.
-const LAG_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a host may say that it lags before it is no longer waited for: what passes has passed by then, and what every
+/// host refuses is told as refused.
+const LAG_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Takes in a version and gives it the jobs.
 pub(super) async fn deploy(

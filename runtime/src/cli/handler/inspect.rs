@@ -73,6 +73,9 @@ fn of_manifest(manifest: &Manifest) -> String {
     if let Some(deadline) = limits.deadline_ms {
         shown += &format!("          needs up to {deadline} ms\n");
     }
+    if let Some(stack) = limits.stack_bytes {
+        shown += &format!("          needs a stack of {} KiB\n", stack.div_ceil(1 << 10));
+    }
     let wants = wants.as_ref().map_or_else(
         || "whatever it imports".to_owned(),
         |wants| if wants.lines().is_empty() { "nothing".to_owned() } else { wants.lines().join(", ") },

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use jobcell_core::Store;
 use jobcell_core::store::AttemptReceipt;
+use jobcell_core::{Receipt, Store};
 
 use super::super::args::JobPlace;
 use super::super::console::{Console, table, time, visible};
@@ -47,7 +47,7 @@ pub(super) async fn show(
 pub(super) fn versions(receipts: &[AttemptReceipt]) -> String {
     let line = |receipt: &AttemptReceipt| {
         let AttemptReceipt { attempt, handler, version, outcome, receipt: cost, .. } = receipt;
-        let outcome = outcome_of(outcome, cost.stopped_by.map(jobcell_core::StopCause::as_str));
+        let outcome = outcome_of(outcome, cost);
         format!("{attempt}: {handler}@{version} {outcome}")
     };
     receipts.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -62,7 +62,7 @@ fn overview(receipts: &[AttemptReceipt]) -> String {
         let near: Vec<&str> = cost.near.iter().map(|near| &*near.name).collect();
         [
             attempt.to_string(),
-            outcome_of(outcome, cost.stopped_by.map(jobcell_core::StopCause::as_str)),
+            outcome_of(outcome, cost),
             format!("{handler}@{version}"),
             receipt::milliseconds(cost.wall_us),
             receipt::milliseconds(cost.cpu_us),
@@ -80,7 +80,7 @@ fn overview(receipts: &[AttemptReceipt]) -> String {
 
 fn details(receipt: &AttemptReceipt) -> String {
     let AttemptReceipt { attempt, at, handler, version, digest, outcome, receipt: cost } = receipt;
-    let outcome = outcome_of(outcome, cost.stopped_by.map(jobcell_core::StopCause::as_str));
+    let outcome = outcome_of(outcome, cost);
     let mut rows = vec![
         ("attempt", attempt.to_string()),
         ("ended", time(*at)),
@@ -97,14 +97,15 @@ fn details(receipt: &AttemptReceipt) -> String {
     shown
 }
 
-fn outcome_of(outcome: &str, stopped_by: Option<&str>) -> String {
-    let cause = stopped_by.filter(|cause| *cause != outcome);
+fn outcome_of(outcome: &str, cost: &Receipt) -> String {
+    let cause = cost.stopped_by.map(jobcell_core::StopCause::as_str).filter(|cause| *cause != outcome);
+    let cause = if cost.cached { Some("cached") } else { cause };
     cause.map_or_else(|| outcome.to_owned(), |cause| format!("{outcome} ({cause})"))
 }
 
 #[cfg(test)]
 mod tests {
-    use jobcell_core::{Receipt, StopCause};
+    use jobcell_core::StopCause;
 
     use super::*;
 
@@ -140,6 +141,10 @@ mod tests {
         let shown = details(&native);
         assert!(shown.contains("media@native") && !shown.contains("digest"), "{shown}");
         assert_eq!(overview(&[]), "");
+        let cost = Receipt { cached: true, computed_by: Some("q/1".to_owned()), ..Receipt::default() };
+        let cached = attempt(1, cost);
+        let shown = details(&cached);
+        assert!(shown.contains("completed (cached)") && shown.contains("that of job q/1"), "{shown}");
         let shown = versions(&receipts);
         assert_eq!(shown, "1: media@0123456789ab stopped (memory)\n2: media@0123456789ab completed");
     }

@@ -110,7 +110,7 @@ async fn metrics(
     })
 }
 
-fn view(Series { total, last, points, length: _ }: Series) -> SeriesView {
+fn view(Series { total, last, points, .. }: Series) -> SeriesView {
     SeriesView { total, until: last.map(|at| at / MINUTE_MS * MINUTE_MS), points }
 }
 

@@ -7,7 +7,7 @@ use crate::config::fault::{Fault, Faults, Origin};
 use crate::config::node::{Node, Value};
 
 const WHOLE: &str = "REDIS_URL";
-const HOST: &str = "REDIS_HOST";
+pub(super) const HOST: &str = "REDIS_HOST";
 const PORT: &str = "REDIS_PORT";
 const DATABASE: &str = "REDIS_DB";
 const TLS: &str = "REDIS_TLS";

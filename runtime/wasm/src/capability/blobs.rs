@@ -13,6 +13,7 @@ use object_store::{
 };
 
 use super::{shown, within};
+use crate::blobs::fault::{is_missing_bucket, is_refused};
 use crate::blobs::{BlobStore, Folder, Kind, is_being_written};
 use crate::cell::Cell;
 use crate::effect::{Content, Does, Parts};
@@ -34,8 +35,8 @@ impl Host for Cell {
         let room = self.room();
         let found = call.answer(async {
             let (store, location) = place.find().await?;
-            let found = store.store().get_opts(&location, GetOptions::default()).await.map_err(blob_error)?;
-            read(found, room).await
+            let found = store.store().get_opts(&location, GetOptions::default()).await;
+            read(&store, found.map_err(|error| blob_error(&store, error))?, room).await
         });
         let found = found.await?;
         self.take(found)
@@ -72,7 +73,8 @@ impl Host for Cell {
         call.answer(async {
             let (store, location) = place.find().await?;
             let options = GetOptions { head: true, ..GetOptions::default() };
-            let found = store.store().get_opts(&location, options).await.map_err(blob_error)?;
+            let found = store.store().get_opts(&location, options).await;
+            let found = found.map_err(|error| blob_error(&store, error))?;
             let kept = found.attributes.get(&Attribute::ContentType).map(|kind| kind.as_ref().to_owned());
             info(&store, found.meta, kept)
         })
@@ -111,7 +113,8 @@ impl Host for Cell {
             }
             let payload = PutPayload::from_bytes(Bytes::from(data));
             let options = PutOptions { attributes, ..PutOptions::default() };
-            let put = store.store().put_opts(&location, payload, options).await.map_err(blob_error)?;
+            let put = store.store().put_opts(&location, payload, options).await;
+            let put = put.map_err(|error| blob_error(&store, error))?;
             Ok(Info { key: place.key.to_owned(), size, content_type, etag: put.e_tag })
         })
         .await
@@ -122,7 +125,7 @@ impl Host for Cell {
         let call = self.effect(HostCall::Blobs, "blob delete", Does::Write, |ask| place.parts(ask));
         call.answer(async {
             let (store, location) = place.find().await?;
-            store.store().delete(&location).await.map_err(blob_error)
+            store.store().delete(&location).await.map_err(|error| blob_error(&store, error))
         })
         .await
     }
@@ -231,7 +234,7 @@ impl Place<'_> {
                 )));
             }
             let at = location.clone();
-            if !in_folder(folder, move |folder| folder.holds(&at)).await? {
+            if !in_folder(&store, folder, move |folder| folder.holds(&at)).await? {
                 return Err(Error::Invalid(format!(
                     "key {key:?} leads out of the store, by a symbolic link"
                 )));
@@ -255,35 +258,37 @@ async fn range(
     let offset = range.start;
     let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
     match store.store().get_opts(location, options).await {
-        Ok(found) => read(found, room).await,
+        Ok(found) => read(store, found, room).await,
         // Stores have no common word for a range that begins at the end or beyond it, where nothing is left to read.
         Err(error @ object_store::Error::Generic { .. }) => match store.store().head(location).await {
             Ok(meta) if meta.size <= offset => Ok(nothing()),
-            Ok(_) | Err(_) => Err(blob_error(error)),
+            Ok(_) | Err(_) => Err(blob_error(store, error)),
         },
-        Err(error) => Err(blob_error(error)),
+        Err(error) => Err(blob_error(store, error)),
     }
 }
 
 /// Reads a file; not where its size, which is known before its first byte is asked for, is over the room.
-async fn read(found: GetResult, room: Room) -> Result<Content, Error> {
+async fn read(store: &BlobStore, found: GetResult, room: Room) -> Result<Content, Error> {
     let size = found.range.end.saturating_sub(found.range.start);
     if size > room.blob as u64 || size > room.blobs {
         return Ok(Content { size, bytes: None });
     }
-    let bytes = found.bytes().await.map_err(blob_error)?;
+    let bytes = found.bytes().await.map_err(|error| blob_error(store, error))?;
     Ok(Content { size, bytes: Some(bytes) })
 }
 
 /// Looks at a folder of this machine on a thread that may wait for the disk.
 async fn in_folder<R: Send + 'static>(
+    store: &BlobStore,
     folder: &Arc<Folder>,
     look: impl FnOnce(&Folder) -> io::Result<R> + Send + 'static,
 ) -> Result<R, Error> {
     let folder = Arc::clone(folder);
     let looked = tokio::task::spawn_blocking(move || look(&folder)).await;
-    let failed =
-        |error: io::Error| blob_error(object_store::Error::Generic { store: "folder", source: error.into() });
+    let failed = |error: io::Error| {
+        blob_error(store, object_store::Error::Generic { store: "folder", source: error.into() })
+    };
     looked.map_err(|error| Error::Other(error.to_string()))?.map_err(failed)
 }
 
@@ -309,13 +314,14 @@ async fn list(
     };
     if let Some(folder) = store.folder() {
         let (prefix, after) = (prefix.to_owned(), start_after.map(str::to_owned));
-        let keys = in_folder(folder, move |folder| folder.keys(&prefix, after.as_deref(), limit)).await?;
+        let keys =
+            in_folder(store, folder, move |folder| folder.keys(&prefix, after.as_deref(), limit)).await?;
         return list_files(store, keys).await;
     }
     let mut stream = store.store().list_with_offset(Some(&folder), &offset);
     let mut listed = Vec::new();
     while listed.len() < limit {
-        let Some(meta) = stream.try_next().await.map_err(blob_error)? else { break };
+        let Some(meta) = stream.try_next().await.map_err(|error| blob_error(store, error))? else { break };
         let Some(key) = store.key(&meta.location) else { continue };
         if key.starts_with(prefix) && start_after.is_none_or(|after| key.as_str() > after) {
             listed.push(info(store, meta, None)?);
@@ -332,7 +338,7 @@ async fn list_files(store: &BlobStore, keys: Vec<String>) -> Result<Vec<Info>, E
         match store.store().head(&location).await {
             Ok(meta) => listed.push(info(store, meta, None)?),
             Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(blob_error(error)),
+            Err(error) => return Err(blob_error(store, error)),
         }
     }
     Ok(listed)
@@ -368,7 +374,8 @@ fn type_by_name(key: &str) -> Option<String> {
     Some(kind.to_owned())
 }
 
-fn blob_error(error: object_store::Error) -> Error {
+/// What a guest is told. The texts of stores carry hosts, folders and request details: they are the operator's, in the log.
+fn blob_error(store: &BlobStore, error: object_store::Error) -> Error {
     use object_store::Error as E;
     if let E::Generic { source, .. } = &error
         && let Some(why) = impossible(&**source)
@@ -376,15 +383,16 @@ fn blob_error(error: object_store::Error) -> Error {
         return Error::Invalid(format!("this store cannot have such a key: {why}"));
     }
     match error {
-        E::NotFound { .. } => Error::NotFound,
+        // A bucket that is missing is not a file that is missing: no handler can do anything about it.
+        E::NotFound { .. } if !is_missing_bucket(&error) => Error::NotFound,
         E::InvalidPath { source } => Error::Invalid(source.to_string()),
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
-            Error::Unavailable("the blob store refuses the host's credentials".to_owned())
-        }
-        // The texts of stores carry hosts, folders and request details: they are the operator's.
         other => {
-            tracing::warn!(error = %other, "blob store");
-            Error::Unavailable("the blob store failed; the host's log says why".to_owned())
+            tracing::warn!("{}", store.told(&other));
+            Error::Unavailable(if is_refused(&other) {
+                "the blob store refuses the host's credentials; the host's log says why".to_owned()
+            } else {
+                "the blob store failed; the host's log says why".to_owned()
+            })
         }
     }
 }

@@ -23,6 +23,11 @@ pub(super) const OTHER_ENGINE: u8 = b'E';
 /// Ends a process that could not begin; what it answers otherwise ends with success.
 const UNUSABLE: i32 = 2;
 
+/// Threads that compile one artifact: more gain little, and each takes its part of the bound on memory.
+const THREADS_MAX: usize = 4;
+/// Address space that must be there for each thread: its stack, the allocator's room for it, and its share of the work.
+const THREAD_BYTES: u64 = 192 << 20;
+
 /// Whether this program can be started as a compiler.
 static IS_OFFERED: AtomicBool = AtomicBool::new(false);
 
@@ -76,22 +81,32 @@ fn serve(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     let memory = next()?.parse().map_err(|_| wrong())?;
     let cpu = Duration::from_secs(next()?.parse().map_err(|_| wrong())?);
     let asked = next()?;
+    let is_parallel = start_threads(memory);
     confine(&Bounds { memory, cpu, host })?;
     let mut wasm = Vec::new();
     io::stdin().lock().take(ARTIFACT_BYTES_CEILING as u64 + 1).read_to_end(&mut wasm)?;
-    let (kind, body) = answer(&wasm, &asked);
+    let (kind, body) = answer(&wasm, &asked, is_parallel);
     let mut out = io::stdout().lock();
     out.write_all(&[kind])?;
     out.write_all(&body)?;
     out.flush()
 }
 
-fn answer(wasm: &[u8], asked: &str) -> (u8, Vec<u8>) {
+/// Starts the threads that compile, since none can be started later. False where one has to do: on one core, with
+/// little memory, or when the system refuses them.
+fn start_threads(memory: u64) -> bool {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let room = usize::try_from(memory / THREAD_BYTES).unwrap_or(usize::MAX);
+    let threads = cores.min(THREADS_MAX).min(room);
+    threads > 1 && rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().is_ok()
+}
+
+fn answer(wasm: &[u8], asked: &str, is_parallel: bool) -> (u8, Vec<u8>) {
     let refused = |error: wasmtime::Error| {
         let kind = if error.is::<wasmtime::OutOfMemory>() { NO_MEMORY } else { REFUSED };
         (kind, format!("{error:#}").into_bytes())
     };
-    let engine = match wasmtime::Engine::new(&compiler_config()) {
+    let engine = match wasmtime::Engine::new(compiler_config().parallel_compilation(is_parallel)) {
         Ok(engine) => engine,
         Err(error) => return refused(error),
     };

@@ -40,15 +40,14 @@ mod tests {
         let other = EngineConfig {
             memory_max: 128 << 20,
             table_elements: 1000,
-            stack: 1 << 20,
             parallel_compilation: false,
             stack_zeroing: false,
             pagemap_scan: false,
             ..small.clone()
         };
-        for config in [small, other] {
-            let engine = wasmtime::Engine::new(&wasmtime_config(&config, &clearing(&config))).unwrap();
-            assert_eq!(fingerprint(&engine), made);
+        for (config, stack) in [(&small, 512 << 10), (&small, 64 << 10), (&other, 1 << 20)] {
+            let config = wasmtime_config(config, &clearing(config), stack);
+            assert_eq!(fingerprint(&wasmtime::Engine::new(&config).unwrap()), made);
         }
         let mut config = compiler_config();
         config.epoch_interruption(false);

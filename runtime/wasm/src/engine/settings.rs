@@ -11,7 +11,7 @@ use wasmtime::{
 
 use super::Clearing;
 use crate::compile::Compiler;
-use crate::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
+use crate::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, STACK_BYTES, TABLES_MAX};
 
 /// The engine's version. Kept equal to the resolved dependency by a test.
 pub const WASMTIME_VERSION: &str = "48.0.8";
@@ -19,7 +19,7 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 /// What can be chosen about the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// Cells that can be alive at once. Default 1000. Each reserves 4 GiB of address space, not of memory.
+    /// Cells that can be alive at once. Default 1000. Each reserves 8 GiB of address space, not of memory.
     pub cells: u32,
     /// The highest memory limit a handler can have, in bytes. Default 1 GiB.
     pub memory_max: usize,
@@ -28,7 +28,8 @@ pub struct EngineConfig {
     pub artifact_max: usize,
     /// Elements one table can have. Default 20 000.
     pub table_elements: usize,
-    /// Bytes that a guest may use of its stack. Default 512 KiB. The host's own functions have 1.5 MiB on top.
+    /// The [`Limits::stack`](crate::Limits::stack) of most handlers: the pool for stacks of this size is set up at the
+    /// start, so that what is wrong with it shows then. Default 512 KiB.
     pub stack: usize,
     /// The pace of interrupts: how late a deadline or a cancellation stops a computing guest. Default 2 ms: fifty guests
     /// that compute on two cores have a turn each within 50 ms, and a tick costs a few microseconds.
@@ -36,7 +37,7 @@ pub struct EngineConfig {
     /// Who compiles artifacts. Default: a process of its own.
     pub compiler: Compiler,
     /// Compile on all cores where this process compiles itself. Default true; turn it off where compiling must not
-    /// disturb running jobs. A compiler process uses one core.
+    /// disturb running jobs. A compiler process uses up to four, behind whatever else wants them.
     pub parallel_compilation: bool,
     /// Clear the stacks of ended cells, so that nothing of one job is left where another one runs even if the
     /// compiler had a bug. Default true; costs about a microsecond a cell.
@@ -52,7 +53,7 @@ impl Default for EngineConfig {
             memory_max: 1 << 30,
             artifact_max: 8 << 20,
             table_elements: 20_000,
-            stack: 512 * 1024,
+            stack: STACK_BYTES,
             tick: Duration::from_millis(2),
             compiler: Compiler::default(),
             parallel_compilation: true,
@@ -85,19 +86,22 @@ pub(super) fn clearing(config: &EngineConfig) -> Clearing {
     Clearing::Remapping(format!("this kernel, {kernel}, has no PAGEMAP_SCAN; Linux 6.7 and newer have"))
 }
 
-pub(super) fn wasmtime_config(config: &EngineConfig, clearing: &Clearing) -> Config {
+pub(super) fn wasmtime_config(config: &EngineConfig, clearing: &Clearing, stack: usize) -> Config {
     let mut wasm = code_config();
+    // A host function that was called at the end of the guest's part may have the guest allocate room for its answer,
+    // and the engine counts anew for that call: the guest's part has to be there twice.
+    let whole = stack.saturating_mul(2).saturating_add(HOST_STACK_BYTES);
     wasm.parallel_compilation(config.parallel_compilation)
-        .max_wasm_stack(config.stack)
-        .async_stack_size(config.stack.saturating_add(HOST_STACK_BYTES))
+        .max_wasm_stack(stack)
+        .async_stack_size(whole)
         .async_stack_zeroing(config.stack_zeroing)
         .wasm_backtrace_max_frames(Some(FRAMES_MAX))
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, clearing)));
     wasm
 }
 
-/// For an engine that makes code for [`wasmtime_config`]'s and runs none: it reserves no memory for cells, starts no
-/// thread and reads no file, so that it fits into a confined process.
+/// For an engine that makes code for [`wasmtime_config`]'s and runs none: it reserves no memory for cells, and reads
+/// no file, so that it fits into a confined process.
 pub(crate) fn compiler_config() -> Config {
     let mut wasm = code_config();
     wasm.parallel_compilation(false).allocation_strategy(InstanceAllocationStrategy::OnDemand);
@@ -177,7 +181,8 @@ mod tests {
     #[test]
     fn the_engine_runs_these_proposals_and_no_other() {
         let config = EngineConfig { cells: 1, ..EngineConfig::default() };
-        let engine = wasmtime::Engine::new(&wasmtime_config(&config, &clearing(&config))).unwrap();
+        let wasm = wasmtime_config(&config, &clearing(&config), STACK_BYTES);
+        let engine = wasmtime::Engine::new(&wasm).unwrap();
         assert_eq!(engine.get_wasm_features(), ENGINE);
     }
 

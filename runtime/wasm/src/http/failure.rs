@@ -72,8 +72,8 @@ fn code_of(cause: &(dyn StdError + 'static)) -> Option<Error> {
     }
     match cause.downcast_ref::<io::Error>()?.kind() {
         ErrorKind::ConnectionRefused => Some(Error::ConnectionRefused),
-        ErrorKind::TimedOut => Some(Error::ConnectionTimeout),
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Some(Error::DestinationUnavailable),
+        // `TimedOut` and the like can also end a connection that was there: the phase tells, in `error_of`. Codes of a
+        // missing connection mean that the far end was never asked, and guests rely on it.
         ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
@@ -92,5 +92,12 @@ mod tests {
         assert!(matches!(causes(&inner).find_map(code_of), Some(Error::TlsCertificateError)));
         let refused = io::Error::from(ErrorKind::ConnectionRefused);
         assert!(matches!(causes(&refused).find_map(code_of), Some(Error::ConnectionRefused)));
+    }
+
+    #[test]
+    fn what_can_happen_before_and_after_a_request_went_out_is_told_by_the_phase() {
+        for kind in [ErrorKind::TimedOut, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable] {
+            assert!(causes(&io::Error::from(kind)).find_map(code_of).is_none(), "{kind:?}");
+        }
     }
 }

@@ -62,7 +62,8 @@ pub(crate) struct Cas(atomics::Cas);
 pub(crate) fn open(bucket: &str) -> Result<Bucket, HostError> {
     store::open(bucket).map(Bucket).map_err(|error| match error {
         store::Error::AccessDenied => HostError::Denied(format!(
-            "the bucket `{bucket}` is not granted; add `kv = [\"{bucket}\"]` to the handler's grants"
+            "the bucket `{bucket}` is not granted; add `kv = [\"{bucket}\"]` to the handler's grants, or see the job's log \
+             where it has been"
         )),
         error => error.into(),
     })
@@ -119,7 +120,11 @@ impl From<store::Error> for HostError {
     fn from(error: store::Error) -> Self {
         let text = match error {
             store::Error::NoSuchStore => return Self::NotFound,
-            store::Error::AccessDenied => return Self::Denied("the bucket is not granted".to_owned()),
+            store::Error::AccessDenied => {
+                return Self::Denied(
+                    "the bucket may only be read; the job's log has the line to write".to_owned(),
+                );
+            }
             store::Error::Other(text) => text,
         };
         let told = |kind: &str| text.strip_prefix(kind).map(str::to_owned);

@@ -9,6 +9,8 @@ use crate::error::HostError;
 #[derive(Default)]
 pub(in crate::testing) struct Cache {
     entries: BTreeMap<String, Entry>,
+    /// What others will set, and when.
+    later: Vec<(u64, String, Vec<u8>)>,
 }
 
 struct Entry {
@@ -26,6 +28,19 @@ impl Cache {
     pub(in crate::testing) fn set(&mut self, key: &str, value: &[u8], ttl_ms: Option<u64>, now_ms: u64) {
         let expires_ms = ttl_ms.map(|ttl| now_ms.saturating_add(ttl));
         self.entries.insert(key.to_owned(), Entry { value: value.to_vec(), expires_ms });
+    }
+
+    /// Sets a value that does not expire, at this time.
+    pub(in crate::testing) fn set_at(&mut self, at_ms: u64, key: &str, value: &[u8]) {
+        self.later.push((at_ms, key.to_owned(), value.to_vec()));
+    }
+
+    /// Lets happen what others have done by now.
+    fn catch_up(&mut self, now_ms: u64) {
+        let due = self.later.extract_if(.., |(at_ms, ..)| *at_ms <= now_ms).collect::<Vec<_>>();
+        for (at_ms, key, value) in due {
+            self.set(&key, &value, None, at_ms);
+        }
     }
 
     fn increment(&mut self, key: &str, by: i64, ttl_ms: Option<u64>, now_ms: u64) -> Result<i64, HostError> {
@@ -55,6 +70,7 @@ fn with<R>(
     state::with(function, |state| {
         let now_ms = state.now_ms();
         let cache = state.cache.as_mut().ok_or_else(|| denied("the cache", "cache = true"))?;
+        cache.catch_up(now_ms);
         ask(cache, now_ms)
     })
 }

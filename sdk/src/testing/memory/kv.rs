@@ -92,6 +92,21 @@ fn with<R>(
     state::with(function, |state| ask(state.buckets.entry(bucket.to_owned()).or_default()))
 }
 
+/// The same for what changes it.
+fn with_writing<R>(
+    function: &str,
+    bucket: &str,
+    key: &str,
+    ask: impl FnOnce(&mut Values) -> Result<R, HostError>,
+) -> Result<R, HostError> {
+    if state::with(function, |state| state.read_only.contains(bucket)) {
+        return Err(HostError::Denied(format!(
+            "the bucket `{bucket}` may only be read; write `access = \"read-write\"` under [buckets.{bucket}]"
+        )));
+    }
+    with(function, bucket, key, ask)
+}
+
 impl Bucket {
     pub(crate) fn get(&self, key: &str) -> Result<Option<Vec<u8>>, HostError> {
         with("kv::Bucket::get", &self.0, key, |values| Ok(values.get(key).map(<[u8]>::to_vec)))
@@ -102,14 +117,14 @@ impl Bucket {
     }
 
     pub(crate) fn set(&self, key: &str, value: &[u8]) -> Result<(), HostError> {
-        with("kv::Bucket::set", &self.0, key, |values| {
+        with_writing("kv::Bucket::set", &self.0, key, |values| {
             values.set(key, value);
             Ok(())
         })
     }
 
     pub(crate) fn delete(&self, key: &str) -> Result<(), HostError> {
-        with("kv::Bucket::delete", &self.0, key, |values| {
+        with_writing("kv::Bucket::delete", &self.0, key, |values| {
             values.entries.retain(|entry| entry.key != key);
             Ok(())
         })
@@ -125,7 +140,7 @@ impl Bucket {
     }
 
     pub(crate) fn increment(&self, key: &str, by: i64) -> Result<i64, HostError> {
-        with("kv::Bucket::increment", &self.0, key, |values| values.increment(key, by))
+        with_writing("kv::Bucket::increment", &self.0, key, |values| values.increment(key, by))
     }
 
     pub(crate) fn watch(&self, key: &str) -> Result<Cas, HostError> {
@@ -145,7 +160,7 @@ impl Cas {
 
     /// None when it was replaced.
     pub(crate) fn swap(self, value: &[u8]) -> Result<Option<Self>, HostError> {
-        let done = with("kv::Cas::swap", &self.bucket, &self.key, |values| {
+        let done = with_writing("kv::Cas::swap", &self.bucket, &self.key, |values| {
             let same = values.get(&self.key) == self.seen.borrow().as_deref();
             if same {
                 values.set(&self.key, value);

@@ -1,6 +1,6 @@
 ;; row: M8
 ;; what: goes as deep as it can and calls the host from each depth
-;; ends: stack
+;; ends: stack, deadline, cpu
 (import "jobcell:job/context@0.1.0" "log" (func $log (param i32 i32)))
 (func $deeper
   (call $log (i32.const 2048) (i32.const 16))

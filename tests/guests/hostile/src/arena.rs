@@ -149,7 +149,8 @@ impl Arena {
         Vitals::forget_peak();
         let before = Vitals::now();
         let started = Instant::now();
-        let options = AdmitOptions::new(&profile.name, profile.grants.clone());
+        let stack = profile.limits.stack;
+        let options = AdmitOptions { stack, ..AdmitOptions::new(&profile.name, profile.grants.clone()) };
         let admitted = self.engine.admit(guest.wasm.bytes().into_owned(), options).await;
         let admission = started.elapsed();
         let mut bout = Bout {

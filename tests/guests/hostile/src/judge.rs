@@ -110,6 +110,10 @@ impl End {
             Self::Stopped(cause) if is_too_tight(&profile.limits, *cause) => {
                 Some(format!("a limit ended it before its attack: {reason}"))
             }
+            // What it imports may be allowed, and every use refused.
+            Self::Completed | Self::Failed | Self::Stopped(_) if !lacking.is_empty() => {
+                Some(format!("its attack needs what is refused: {}", lacking.join(", ")))
+            }
             // Whose bound is above what it asks for gets what it asks for, or comes to another bound first.
             Self::Completed | Self::Failed | Self::Stopped(_) => {
                 let raised = raised(&profile.limits);

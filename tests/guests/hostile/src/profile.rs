@@ -16,9 +16,10 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Whether a guest that needs this grant may be admitted.
+    /// Whether a guest that needs this grant may be admitted and come to its attack.
     pub(crate) fn grants(&self, need: &str) -> bool {
-        let Grants { http, blobs, cache, kv, enqueue, publish, config: _, secrets } = &self.grants;
+        let Grants { http, blobs, cache, kv, enqueue, publish, config: _, secrets, refused: _ } =
+            &self.grants;
         match need {
             "http" => !http.is_empty(),
             "blobs" => !blobs.is_empty(),

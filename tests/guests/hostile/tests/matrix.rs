@@ -26,6 +26,7 @@ fn profiles(world: &World) -> [Profile; 3] {
         host_call: MIB,
         table_elements: 4000,
         enqueued: 10,
+        stack: 96 << 10,
         ..Limits::default()
     };
     let default = Limits { deadline: Duration::from_millis(400), ..Limits::default() };
@@ -36,6 +37,7 @@ fn profiles(world: &World) -> [Profile; 3] {
         host_call: 64 * MIB,
         payload: 16 * MIB,
         enqueued: 2000,
+        stack: 4 * MIB,
         ..Limits::default()
     };
     [("tight", tight), ("default", default), ("large", large)]

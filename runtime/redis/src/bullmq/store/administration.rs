@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jobcell_core::store::{
-    Admin, Children, Limits, Obliterated, Page, RateLimit, Removed, Series, WorkerSeen,
+    Admin, Children, Elsewhere, Limits, Obliterated, Page, RateLimit, Removed, Series, WorkerSeen,
 };
-use jobcell_core::{JobId, JobState, Millis, QueueName, StoreError};
+use jobcell_core::{Job, JobId, JobState, Millis, QueueName, StoreError};
 
 use super::BullStore;
 
@@ -113,12 +113,30 @@ impl Admin for BullStore {
         self.read_priorities(queue, priorities).await
     }
 
+    async fn list_behind(
+        &self,
+        queue: &QueueName,
+        state: JobState,
+        behind: &JobId,
+        limit: u64,
+    ) -> Result<Option<Vec<Job>>, StoreError> {
+        self.read_behind(queue, state, behind, limit).await
+    }
+
+    async fn count_due(&self, queue: &QueueName, now: Millis, most: u64) -> Result<u64, StoreError> {
+        self.read_due(queue, now, most).await
+    }
+
     async fn series(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Series, StoreError> {
         self.read_series(queue, state, page).await
     }
 
     async fn workers(&self, queue: &QueueName) -> Result<Vec<WorkerSeen>, StoreError> {
         self.read_workers(queue).await
+    }
+
+    async fn elsewhere(&self, queue: &QueueName) -> Result<Elsewhere, StoreError> {
+        self.read_elsewhere(queue).await
     }
 
     async fn deduplication_owner(&self, queue: &QueueName, id: &str) -> Result<Option<JobId>, StoreError> {

@@ -98,7 +98,9 @@ async fn write(
     socket.feed(Message::Text(update.json.clone())).await?;
     let end = loop {
         if written >= WRITE_BYTES {
-            break None;
+            // There is more: it goes out at once after this.
+            socket.flush().await?;
+            return Ok(None);
         }
         match listening.ready() {
             Some(Heard::Update(update)) => {

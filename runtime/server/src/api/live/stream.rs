@@ -114,7 +114,10 @@ impl Telling {
             }
             heard = if bytes.len() < WRITE_BYTES { self.listening.ready() } else { None };
         }
-        self.next = Instant::now() + PACE;
+        // What was cut by its size goes on at once: only whoever has all there is can wait for more.
+        if bytes.len() < WRITE_BYTES {
+            self.next = Instant::now() + PACE;
+        }
         (bytes.freeze(), true)
     }
 }

@@ -24,7 +24,8 @@ async fn without_a_token_or_with_a_wrong_one_every_route_is_closed() {
     let place = Place::open(tokens());
     let routes = routes();
     assert!(routes.len() > 30, "{}", routes.len());
-    for (method, path) in routes.iter().filter(|(_, path)| path != "/scale") {
+    // What probes, scrapers and autoscalers ask is open.
+    for (method, path) in routes.iter().filter(|(_, path)| path.starts_with("/api/") || path == "/ws") {
         for token in ["", "guess", "Viewer", "viewer,admin"] {
             let answer = place.ask(method.clone(), path, token, Some(json!({}))).await;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} with {token:?}");
@@ -81,6 +82,29 @@ async fn names_that_walk_out_of_their_place_are_names_or_refused() {
             assert!(is_refused, "{path}: {} {}", answer.status, answer.json);
         }
     }
+}
+
+#[tokio::test]
+async fn a_version_is_handed_in_under_a_name_and_never_a_path() {
+    let place = Place::open(Vec::new());
+    for name in [
+        "..%2F..%2Fetc%2Fpasswd",
+        "..",
+        "%2e%2e%2fhandlers",
+        "a%00",
+        "%2Fetc%2Fcron.d%2Fx",
+        "a%0d%0ab",
+        "a%5c..%5cb",
+    ] {
+        for what in ["versions", "activate", "rollback", "quarantine"] {
+            let path = format!("/api/v1/handlers/{name}/{what}");
+            let answer = place.ask(Method::POST, &path, "", Some(json!({"version": "../../x"}))).await;
+            assert!(answer.status.is_client_error(), "{path}: {} {}", answer.status, answer.json);
+        }
+    }
+    let version =
+        place.post("handlers/media/activate", Some(json!({"version": "../../../etc/passwd"}))).await;
+    assert!(version.status.is_client_error(), "{}", version.json);
 }
 
 #[tokio::test]

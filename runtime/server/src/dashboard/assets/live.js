@@ -85,7 +85,9 @@
   });
 
   // --- freshness: the page is asked for again, and the parts that changed are taken over ---
-  const busy = (part) => part.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox]), textarea, select");
+  // What somebody types into, or is asked, stays until that is done.
+  const typed = (part) => part.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox]), textarea, select");
+  const busy = (part) => typed(part) || part.querySelector(".ask:popover-open") !== null;
   // Times count on by themselves; what they stood at is no change.
   const plain = (node) => node.outerHTML.replace(/(<time[^>]*>)[^<]*/g, "$1");
   const shown = new Map([...document.querySelectorAll("[data-live]")].map((part) => [part.id, plain(part)]));
@@ -100,6 +102,9 @@
       const focused = part.contains(document.activeElement) ? document.activeElement : null;
       const [href, value] = [focused?.getAttribute("href"), focused?.getAttribute("value")];
       const next = document.importNode(now, true);
+      // What was unfolded stays so, as long as there is as much of it.
+      const [folds, nextFolds] = [part, next].map((in_) => [...in_.querySelectorAll("details")]);
+      if (folds.length === nextFolds.length) nextFolds.forEach((fold, at) => { fold.open = folds[at].open; });
       for (const box of next.querySelectorAll("input[name=id]")) box.checked = ticked.has(box.value);
       for (const all of next.querySelectorAll("[data-scripted]")) all.hidden = false;
       part.replaceWith(next);

@@ -54,8 +54,13 @@ impl Handlers for Remembering {
         if let Some(fault) = self.fault.lock().unwrap().take() {
             return Err(fault);
         }
+        let mut after = media();
+        if matches!(change, Change::Activate { approve: true, .. }) {
+            after["versions"][0]["approvedBy"] = "local".into();
+            after["versions"][0]["approved"] = json!(["http https://a.example/*"]);
+        }
         self.asked.lock().unwrap().push((change, author));
-        Ok(media())
+        Ok(after)
     }
 }
 
@@ -123,6 +128,9 @@ async fn changes_are_made_on_what_was_seen() {
     );
     let audit = place.audit.entries(None, 10).await.unwrap();
     assert!(audit.iter().all(|(_, entry)| entry.target == "media" && entry.action.starts_with("handler ")));
+    assert!(audit.iter().all(|(_, entry)| entry.before.as_ref().is_some_and(|was| was["generation"] == 7)));
+    let first = audit.last().unwrap().1.after.clone().unwrap();
+    assert_eq!(first["asked"], json!({"version": NEW, "approve": false, "why": "it is time"}));
     let odd = browser.post("/handlers/media/do/canary", &[("version", NEW), ("percent", "101")]).await;
     assert_eq!(odd.status, StatusCode::BAD_REQUEST);
 }
@@ -145,8 +153,11 @@ async fn what_wants_more_is_asked_about_first() {
     assert!(handlers.asked.lock().unwrap().is_empty());
     let approved = [&fields[..], &[("approve", "yes")]].concat();
     browser.post("/handlers/media/do/activate", &approved).await;
-    let asked = handlers.asked.lock().unwrap();
+    let asked = std::mem::take(&mut *handlers.asked.lock().unwrap());
     assert_eq!(asked[0].0, Change::Activate { version: NEW.to_owned(), approve: true });
+    let audit = place.audit.entries(None, 10).await.unwrap();
+    let kept = audit[0].1.after.clone().unwrap();
+    assert_eq!(kept["asked"]["approved"], json!(["http https://a.example/*"]), "{kept}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use super::super::{KEY_BYTES_MAX, missing, shown, within};
 use super::{CasError, Error};
 use crate::cell::Cell;
 use crate::effect::{Call, Does, Parts};
+use crate::services::RangeJobs;
 use crate::usage::Budget;
 use crate::world::jobcell::job::types;
 
@@ -25,6 +26,8 @@ pub(super) struct OpenBucket {
     bucket: keyvalue::Bucket,
     /// As the guest calls it.
     name: Arc<str>,
+    /// Whether it may be written to.
+    writes: bool,
 }
 
 /// What a guest saw of a value, to replace just that. It knows the value by 20 bytes, so that a guest with many of them
@@ -50,19 +53,37 @@ impl Cell {
         if !self.template.grants().kv.iter().any(|granted| granted == name) {
             let name = shown(name);
             let refusal = self.denied("kv", &format!("bucket {name:?}"), &format!("kv = [\"{name}\"]"));
-            // The interface's own word for it has no text, and somebody must be able to tell what is missing.
+            // As in `kv_denied`.
             if let types::Error::Denied(why) = &refusal {
                 self.log_lines("", why);
             }
             return Err(refusal.into());
         }
-        let bucket = keyvalue::Bucket::new(self.tenant()?, name);
-        let store = self.template.services().keyvalue.clone();
+        let tenant = self.tenant()?;
+        let services = self.template.services();
+        let (range, keyvalue) = (services.ranges.get(name), services.keyvalue.clone());
+        let (bucket, store, writes) = match range {
+            None => (keyvalue::Bucket::new(tenant, name), keyvalue, true),
+            Some(range) => {
+                if let Some(why) = not_for(range.jobs, tenant, name) {
+                    return Err(self.kv_denied(why).into());
+                }
+                let tenant = tenant.filter(|_| range.jobs == RangeJobs::OfTenants);
+                (keyvalue::Bucket::new(tenant, name), range.store.clone().or(keyvalue), range.writes)
+            }
+        };
         if store.is_none() && !self.is_played() {
             return Err(missing("a key-value store").into());
         }
-        let open = OpenBucket { store, bucket, name: name.into() };
+        let open = OpenBucket { store, bucket, name: name.into(), writes };
         Ok(self.table().push(open).map_err(full)?)
+    }
+
+    /// A refusal. The interface's own word for it has no text, and somebody must be able to tell what is missing.
+    fn kv_denied(&self, why: String) -> types::Error {
+        self.tell_denied("kv");
+        self.log_lines("", &why);
+        types::Error::Denied(why)
     }
 
     /// A question to a bucket, about a key.
@@ -114,14 +135,14 @@ impl Cell {
         key: &str,
         value: Vec<u8>,
     ) -> Result<(), Error> {
-        let open = self.bucket(bucket, key)?;
+        let open = self.bucket_to_write(bucket, key)?;
         let value = self.written(value)?;
         let call = self.kv_call_with("kv set", Does::Write, &open, key, |ask| ask.bytes(&value));
         Ok(call.answer(async { open.store()?.set(&open.bucket, key, value).await.map_err(kv_error) }).await?)
     }
 
     pub(super) async fn kv_delete(&mut self, bucket: &Resource<OpenBucket>, key: &str) -> Result<(), Error> {
-        let open = self.bucket(bucket, key)?;
+        let open = self.bucket_to_write(bucket, key)?;
         let call = self.kv_call("kv delete", Does::Write, &open, key);
         Ok(call.answer(async { open.store()?.delete(&open.bucket, key).await.map_err(kv_error) }).await?)
     }
@@ -140,7 +161,7 @@ impl Cell {
         key: &str,
         delta: i64,
     ) -> Result<i64, Error> {
-        let open = self.bucket(bucket, key)?;
+        let open = self.bucket_to_write(bucket, key)?;
         self.spend(Budget::CacheKeys, 1)?;
         let call = self
             .kv_call_with("kv increment", Does::Write, &open, key, |ask| ask.number(delta.cast_unsigned()));
@@ -185,6 +206,7 @@ impl Cell {
         self.called(HostCall::KeyValue);
         // The guest gave the handle away, also where it is refused.
         let mut cas = self.table().delete(cas).map_err(gone).map_err(CasError::of)?;
+        self.may_write(&cas.open).map_err(CasError::of)?;
         let value = self.written(value).map_err(CasError::of)?;
         let Cas { open, key, seen } = &cas;
         let call = self.kv_call_with("kv swap", Does::Write, open, key, |ask| ask.bytes(&value));
@@ -206,6 +228,28 @@ impl Cell {
         Ok(self.table().get(bucket).map_err(gone)?.clone())
     }
 
+    /// The same for a call that changes what is there.
+    fn bucket_to_write(
+        &mut self,
+        bucket: &Resource<OpenBucket>,
+        key: &str,
+    ) -> Result<OpenBucket, types::Error> {
+        let open = self.bucket(bucket, key)?;
+        self.may_write(&open)?;
+        Ok(open)
+    }
+
+    fn may_write(&self, open: &OpenBucket) -> Result<(), types::Error> {
+        if open.writes {
+            return Ok(());
+        }
+        let name = &open.name;
+        Err(self.kv_denied(format!(
+            "bucket {name:?} may only be read; write access = \"read-write\" under [buckets.{name}] to let handlers that \
+             are granted it change its keys"
+        )))
+    }
+
     /// A value on its way to a cache or a bucket, when it keeps to its limits.
     pub(in crate::capability) fn written(&mut self, value: Vec<u8>) -> Result<Bytes, types::Error> {
         let (size, limit) = (value.len(), self.template.limits().cache_value);
@@ -213,6 +257,22 @@ impl Cell {
         self.spend(Budget::CacheBytes, size as u64)?;
         self.spend(Budget::CacheKeys, 1)?;
         Ok(Bytes::from(value))
+    }
+}
+
+/// Why jobs of this tenant may not open a bucket over keys that other programs use too.
+fn not_for(jobs: RangeJobs, tenant: Option<&str>, name: &str) -> Option<String> {
+    let of_tenant = tenant.is_some_and(|tenant| !tenant.is_empty());
+    match jobs {
+        RangeJobs::OfTenants if !of_tenant => Some(format!(
+            "bucket {name:?} has keys for each tenant, and this job has none; give the job a tenant, or take {{tenant}} out \
+             of the prefix under [buckets.{name}]"
+        )),
+        RangeJobs::OfNobody if of_tenant => Some(format!(
+            "bucket {name:?} has the same keys for all tenants, and this job is one tenant's; put {{tenant}} into the prefix \
+             under [buckets.{name}], or write shared = true there to let all tenants have them"
+        )),
+        RangeJobs::OfTenants | RangeJobs::OfNobody | RangeJobs::OfAll => None,
     }
 }
 
@@ -244,6 +304,7 @@ fn kv_error(error: KeyValueError) -> types::Error {
         KeyValueError::NotANumber(_) => types::Error::Invalid(
             "the value under this key is not a whole number of 64 bits, or the sum is none".to_owned(),
         ),
+        KeyValueError::Rejected(why) => types::Error::Invalid(why),
         KeyValueError::Other(_) => types::Error::Other(error.to_string()),
     }
 }

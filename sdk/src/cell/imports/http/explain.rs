@@ -23,8 +23,7 @@ pub(super) fn explain(method: Method, url: &str, target: &Target<'_>, code: Erro
         ErrorCode::DestinationIpProhibited => {
             HttpError::Denied(about("its address is not one that a handler may reach"))
         }
-        ErrorCode::ConnectionTimeout
-        | ErrorCode::ConnectionReadTimeout
+        ErrorCode::ConnectionReadTimeout
         | ErrorCode::ConnectionWriteTimeout
         | ErrorCode::HttpResponseTimeout => HttpError::Timeout,
 
@@ -34,10 +33,13 @@ pub(super) fn explain(method: Method, url: &str, target: &Target<'_>, code: Erro
         }
         ErrorCode::DestinationNotFound => dns("there is no such host"),
 
+        ErrorCode::ConnectionTimeout => connect("the host did not take the connection in time"),
         ErrorCode::DestinationUnavailable => connect("the host is not available"),
         ErrorCode::DestinationIpUnroutable => connect("there is no route to the host"),
         ErrorCode::ConnectionRefused => connect("connection refused"),
-        ErrorCode::ConnectionTerminated => connect("the connection broke"),
+        ErrorCode::ConnectionTerminated => {
+            HttpError::Broken(about("it was closed before the answer was there"))
+        }
         ErrorCode::ConnectionLimitReached => connect("too many connections are open"),
 
         ErrorCode::TlsProtocolError => tls("no agreement on an encrypted connection"),

@@ -1,16 +1,9 @@
-//! `[blobs]` and `[trust]`: where blobs lie, and whose handlers are believed.
+//! `[trust]`: whose handlers are believed.
 
-use super::forms::{Form, SWITCH, TEXTS, scheme_of, text};
+use super::forms::{Form, SWITCH, TEXTS};
 use super::node::Node;
 use super::reader::Reader;
 use super::table::{Absent, Key, Section};
-
-/// A blob store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlobsConfig {
-    /// Where it is: `file://`, `memory://`, `s3://`, `gs://`, `az://`.
-    pub url: String,
-}
 
 /// Whose handlers are believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,19 +13,6 @@ pub struct TrustConfig {
     /// Public keys: `ed25519:` and base64.
     pub keys: Vec<String>,
 }
-
-const URL: Key<String> = Key::new(
-    "url",
-    Form {
-        name: "URL",
-        expects: "\"file:///absolute/path\", \"memory://\", \"s3://bucket/prefix\", \"gs://bucket\" or \"az://container\"",
-        read: blobs_url,
-    },
-    Absent::Required,
-    "Where the blobs lie. Credentials come from the usual `AWS_*`, `GOOGLE_*` and `AZURE_*` variables, never from here.",
-);
-pub(super) static BLOBS: Section =
-    Section { about: "Stores for large data, granted to handlers by name.", keys: &[URL.entry()] };
 
 const REQUIRE_SIGNATURE: Key<bool> = Key::value(
     "require-signature",
@@ -51,13 +31,7 @@ const KEYS: Key<Vec<String>> = Key::new(
 pub(super) static TRUST: Section =
     Section { about: "Whose handlers are believed.", keys: &[REQUIRE_SIGNATURE.entry(), KEYS.entry()] };
 
-const BLOB_SCHEMES: [&str; 5] = ["file", "memory", "s3", "gs", "az"];
-
-pub(super) fn read_blobs(reader: &Reader<'_>) -> Option<BlobsConfig> {
-    Some(BlobsConfig { url: reader.get(&URL)? })
-}
-
-pub(super) fn read_trust(reader: &Reader<'_>) -> TrustConfig {
+pub(super) fn read(reader: &Reader<'_>) -> TrustConfig {
     let trust = TrustConfig {
         require_signature: reader.value(&REQUIRE_SIGNATURE),
         keys: reader.get(&KEYS).unwrap_or_default(),
@@ -71,22 +45,6 @@ pub(super) fn read_trust(reader: &Reader<'_>) -> TrustConfig {
         );
     }
     trust
-}
-
-fn blobs_url(node: &Node) -> Result<String, String> {
-    let text = text(node)?;
-    let (scheme, rest) = scheme_of(&text)?;
-    if !BLOB_SCHEMES.contains(&scheme) {
-        return Err(format!("has the unknown scheme {scheme:?}"));
-    }
-    if rest.contains('@') {
-        return Err("holds credentials, which do not belong here".to_owned());
-    }
-    match scheme {
-        "file" if !rest.starts_with('/') => Err("is not an absolute path (three slashes)".to_owned()),
-        "s3" | "gs" | "az" if rest.trim_matches('/').is_empty() => Err("names no bucket".to_owned()),
-        _ => Ok(text),
-    }
 }
 
 fn keys(node: &Node) -> Result<Vec<String>, String> {
