@@ -6,5 +6,6 @@
 local key = P .. 'metrics:' .. ARGV[1]
 local head = call('HMGET', key, 'count', 'prevTS', 'prevCount')
 local data = key .. ':data'
-return { head[1] or '0', head[2] or '0', call('LRANGE', data, ARGV[2], ARGV[3]), call('LLEN', data),
-  head[3] or '0' }
+return {
+  head[1] or '0', head[2] or '0', call('LRANGE', data, ARGV[2], ARGV[3]), call('LLEN', data), head[3] or '0'
+}
