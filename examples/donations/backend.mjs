@@ -3,7 +3,7 @@
 //
 // PORT, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, BACKEND_TOKEN and the storage's AWS_ variables are its .env.local.
 
-import { timingSafeEqual } from 'node:crypto';
+import { randomUUID, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:http';
 import { Database } from './database.mjs';
 import { Overlays } from './overlays.mjs';
@@ -11,7 +11,7 @@ import { Donations, connection } from './producer.mjs';
 import { Uploads } from './uploads.mjs';
 
 const database = new Database(process.env.DATABASE ?? 'donations.jsonl');
-const uploads = Uploads.fromEnv('pressme');
+const uploads = Uploads.fromEnv('uploads');
 const donations = new Donations();
 const checkouts = new Map();
 const outcomes = new Map();
@@ -20,7 +20,7 @@ const outcomes = new Map();
 const routes = {
   // A donor's picture, before paying: what is stored is looked at later, when it is paid for.
   'POST /uploads': async ({ body, headers }) => {
-    const key = `in/${crypto.randomUUID()}`;
+    const key = `in/${randomUUID()}`;
     await uploads.put(`donations/${key}`, body, headers['content-type'] ?? 'application/octet-stream');
     return { status: 201, body: { picture: key } };
   },

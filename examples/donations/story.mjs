@@ -37,7 +37,7 @@ export default async function story(stage) {
 /** Redis, the storage, the team's backend, a host: with the team's own variables. */
 async function place(stage) {
   const redis = await stage.redis({ password: 'story-redis-password' });
-  const storage = await stage.storage({ bucket: 'pressme' });
+  const storage = await stage.storage({ bucket: 'uploads' });
   // What the host asks of the storage and of the backend goes through here, so that the story can see and stop it.
   const toStorage = await stage.gate(storage.url);
   const port = await stage.freePort();

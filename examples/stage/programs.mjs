@@ -8,6 +8,9 @@ import { createInterface } from 'node:readline';
 // Lines kept in memory of each; the files have all.
 const LINES_KEPT = 5_000;
 
+// What the reader's shell says of a Redis, a storage or a Jobcell of their own is nothing for the story.
+const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(REDIS|JOBCELL|AWS)_/.test(name)));
+
 const running = new Set();
 process.on('exit', () => {
   for (const program of running) program.kill();
@@ -22,7 +25,7 @@ export class Program {
 
   constructor(name, file, args, { env = {}, cwd, log, quiet = false } = {}) {
     this.name = name;
-    this.#child = spawn(file, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = spawn(file, args, { cwd, env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     running.add(this);
     const copy = log && createWriteStream(log, { flags: 'a' });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
@@ -89,7 +92,7 @@ export class Program {
 
 /** Runs a program to its end: its exit code and what it printed. */
 export async function output(file, args, { env = {}, cwd } = {}) {
-  const child = spawn(file, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(file, args, { cwd, env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   const texts = [child.stdout, child.stderr].map(async (stream) => {
     let text = '';
     for await (const chunk of stream.setEncoding('utf8')) text += chunk;

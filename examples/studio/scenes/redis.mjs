@@ -16,7 +16,7 @@ export async function startsWithRedis(stage, studio) {
   stage.check('`jobcell check` takes REDIS_HOST, REDIS_PORT, REDIS_USERNAME and REDIS_PASSWORD as they are', checked.code === 0, checked.stdout);
   stage.note(checked.stdout.split('\n').filter((line) => /store/.test(line)).join('\n'));
   const wrong = await stage.jobcell(['check'], studio.hostEnv({ ...env, REDIS_PASSWORD: 'another' }));
-  stage.check('with a wrong password it names the user and the variables', wrong.code !== 0 && /WRONGPASS/.test(wrong.stdout + wrong.stderr), wrong.stdout);
+  stage.check('with a wrong password it names the user and the variables', wrong.code !== 0 && [/WRONGPASS/, /REDIS_PASSWORD/, new RegExp(USER.REDIS_USERNAME)].every((part) => part.test(wrong.stdout + wrong.stderr)), wrong.stdout);
 
   const hosts = [await studio.host(env), await studio.host(env)];
   const warnings = hosts.flatMap((host) => host.lines.filter((line) => / WARN /.test(line) && /no Redis/.test(line)));

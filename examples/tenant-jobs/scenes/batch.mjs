@@ -19,7 +19,7 @@ export async function inTurn(stage, team, host) {
     ratios.push(before / after);
   }
   const done = await Promise.all(['before', 'after'].map((tenant) => team.counts(tenant)));
-  stage.equal('all are done, Jobcell’s each in a cell of its own', done, Array(2).fill({ COMPLETED: ROUNDS * JOBS }));
+  stage.equal('all are done, theirs and ours', done, Array(2).fill({ COMPLETED: ROUNDS * JOBS }));
   const median = ratios.sort((a, b) => a - b)[(ROUNDS - 1) / 2];
   stage.figure('times as fast as their worker, ten at once, median of three', median);
 }
