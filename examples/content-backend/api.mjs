@@ -77,7 +77,8 @@ async function shown(post) {
 
 async function publish(author, { title }) {
   const post = await database('POST', '/posts', { author, title });
-  await add('publish-post', { post: post.id, followers: post.followers });
+  const { followers, ...page } = post;
+  await add('publish-post', { post: post.id, followers, page });
   return post;
 }
 

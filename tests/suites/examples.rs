@@ -15,7 +15,7 @@ fn campaigns() {
 
 #[test]
 fn content_backend() {
-    tells("content-backend", 43);
+    tells("content-backend", 47);
 }
 
 #[test]

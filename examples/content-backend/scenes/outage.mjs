@@ -14,10 +14,11 @@ export async function outage(stage, team) {
   const [before, repeats] = [database.comments.length, database.repeats];
   // One job is in the middle: saved in the database, and nothing of it in Redis yet.
   const hold = database.hold((method, path) => path === '/comments');
-  const asked = [];
+  const [asked, viewed] = [[], []];
   let going = true;
   const writing = (async () => {
     for (let i = 0; going; i += 1) {
+      viewed.push(grace.ask('POST', `/posts/${post}/view`));
       asked.push(grace.ask('POST', `/posts/${post}/comments`, { text: `comment ${i}`, id: `comment-${i}` }));
       await pause(EVERY_MS);
     }
@@ -40,6 +41,7 @@ export async function outage(stage, team) {
 
   for (const line of host.lines.filter((line) => /WARN|INFO.*(redis|store)/i.test(line)).slice(0, 3)) stage.note(`host  ${line}`);
   for (const line of api.program.lines.filter((line) => /^Redis conn/.test(line) && !/error/.test(line)).slice(-2)) stage.note(`api   ${line}`);
+  const views = Math.max(...(await Promise.all(viewed)).filter(({ status }) => status === 200).map(({ body }) => body.views));
   stage.check('people went on writing', during > 50, during);
   stage.equal('every comment was acknowledged', acknowledged, asked.length);
   const queue = stage.closing(new Queue('content', { connection: redis.connection }));
@@ -54,5 +56,10 @@ export async function outage(stage, team) {
   stage.check('one whose job was running came to the database again, under the same key', database.repeats > repeats, database.repeats - repeats);
   stage.equal('every one of them is saved, and saved once', new Set(texts).size, texts.length);
   stage.equal('as many as were acknowledged', texts.length, acknowledged);
+  // A view whose answer was lost may be counted again by the web server's client; none is lost.
+  const counter = `${post}:views`;
+  stage.check('no view that was shown is lost', Number(await keys.get(`post:${counter}`)) >= views, views);
+  await stage.until('the database has every view', async () => (database.totals[counter] ?? 0) >= Number(await keys.get(`post:${counter}`)));
+  stage.equal('and has each once', database.totals[counter], Number(await keys.get(`post:${counter}`)));
   await stage.until('the number is shown', async () => Number(await keys.get(`post:${post}:comments`)) === database.comments.length);
 }

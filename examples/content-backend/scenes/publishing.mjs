@@ -17,5 +17,10 @@ export async function publishing(stage, team) {
   stage.equal('and so does who is not logged in', await titles(passer), ['On compilers']);
   stage.equal('who does not follow her keeps the feed they have', await keys.keys('feed:user:bob:*'), bobs);
   stage.equal('sessions are where they were', (await keys.keys('session:*')).length, sessions);
+  const page = `cache:post:${posted.body.id}`;
+  await stage.until('its page is in the cache', async () => (await keys.exists(page)) === 1);
+  stage.equal('its page is in the cache before anybody asks for it', JSON.parse(await keys.get(page)).title, 'On compilers');
+  const lifetime = await keys.ttl(page);
+  stage.check('for the hour that the bucket says', lifetime > 3000 && lifetime <= 3600, lifetime);
   team.post = posted.body.id;
 }

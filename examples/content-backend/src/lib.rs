@@ -3,7 +3,7 @@
 //! | job name | does |
 //! |---|---|
 //! | `build-feed` | fills `feed:…` from the database, once for all who wait for it |
-//! | `publish-post` | forgets the feeds and cached pages that a new post is missing in |
+//! | `publish-post` | forgets the feeds that a new post is missing in, and caches its page |
 //! | `add-comment` | saves a comment as the user of a session, and shows how many there are |
 //! | `flush-counters` | writes what `post:<id>:likes` and `post:<id>:views` have gained to the database |
 //!

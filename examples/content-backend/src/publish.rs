@@ -1,4 +1,4 @@
-//! Forgetting what a new post is missing in.
+//! A new post: what it is missing in is forgotten, and its page is there before anybody asks for it.
 
 use jobcell_sdk::kv;
 use jobcell_sdk::prelude::*;
@@ -14,6 +14,9 @@ pub struct Published {
     /// Who is shown it in their own feed.
     #[serde(default)]
     pub followers: Vec<String>,
+    /// Its page, as the web server caches it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<serde_json::Value>,
 }
 
 /// What the job answers.
@@ -23,7 +26,8 @@ pub struct Forgotten {
     pub feeds: usize,
 }
 
-/// Forgets the feeds that everybody sees, those of the followers, and the cached page of the post.
+/// Forgets the feeds that everybody sees and those of the followers, and puts the post's page into the cache, for as
+/// long as the bucket says. Without a page, an old one is forgotten.
 ///
 /// # Errors
 /// When the store does not answer.
@@ -47,7 +51,11 @@ pub fn forget(published: &Published) -> Result<Forgotten, Failure> {
             break;
         }
     }
-    cached.delete(&format!("post:{}", published.post))?;
+    let page = format!("post:{}", published.post);
+    match &published.page {
+        Some(shown) => cached.set(&page, shown.to_string())?,
+        None => cached.delete(&page)?,
+    }
     Ok(Forgotten { feeds: forgotten })
 }
 
@@ -65,11 +73,16 @@ mod tests {
             .fold(Host::new().bucket("content"), |host, key| host.kept_value("feeds", key, "[]"))
             .kept_value("cached", "post:42", "old")
             .kept_value("cached", "post:43", "old");
-        let published = Published { post: "42".to_owned(), followers: vec!["7".to_owned()] };
+        let published = Published { post: "42".to_owned(), followers: vec!["7".to_owned()], page: None };
         assert_eq!(host.within(|| forget(&published)), Ok(Forgotten { feeds: 4 }));
         let left: Vec<_> = keys.into_iter().filter(|key| host.kept("feeds", key).is_some()).collect();
         assert_eq!(left, ["user:70:a", "user:8:a"]);
         assert!(host.kept("cached", "post:42").is_none() && host.kept("cached", "post:43").is_some());
         assert_eq!(host.kept("content", GENERATION).as_deref(), Some(&b"1"[..]));
+
+        let page = Some(serde_json::json!({"title": "new"}));
+        let published = Published { post: "43".to_owned(), followers: Vec::new(), page };
+        assert_eq!(host.within(|| forget(&published)), Ok(Forgotten { feeds: 0 }));
+        assert_eq!(host.kept("cached", "post:43").as_deref(), Some(&br#"{"title":"new"}"#[..]));
     }
 }

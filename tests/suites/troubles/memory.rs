@@ -1,6 +1,6 @@
 //! Memory that is short, an eviction policy that deletes jobs, and a Redis that keeps nothing.
 
-use jobcell_tests::{Host, RedisServer, Resp, wait};
+use jobcell_tests::{Host, RedisServer, Resp, Value, wait};
 
 use super::{manual, said, site};
 
@@ -42,6 +42,32 @@ fn evicted() {
     client.run(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     let ran = site.cli(&["check"]).ok();
     manual::quotes("memory::evicted", &said(&ran));
+}
+
+#[test]
+fn nothing_is_cached() {
+    let redis = RedisServer::start();
+    let site = site(&[
+        ("REDIS_URL", &redis.url()),
+        ("JOBCELL_BUCKETS__CACHED__PREFIX", "cache:"),
+        ("JOBCELL_HANDLERS__BASIC__GRANTS__KV", "[\"cached\"]"),
+    ]);
+    let mut client = redis.client();
+    let empty = |what: &str| {
+        let ran = site.cli(&["check"]).ok();
+        assert!(ran.stdout.contains("bucket cached: keys \"cache:…\""), "{what}: {ran}");
+        manual::quotes("memory::nothing_is_cached", &said(&ran));
+    };
+    client.run(&["SET", "Cache:media:456", "under another name"]);
+    empty("another name");
+    client.run(&["SET", "cache:media:456", "here", "PX", "60000"]);
+    let ran = site.cli(&["check"]).ok();
+    assert!(ran.stdout.contains("1 there now"), "{ran}");
+    client.run(&["PEXPIRE", "cache:media:456", "1"]);
+    wait::until("its time is over", || {
+        (client.run(&["EXISTS", "cache:media:456"]) == Value::Int(0)).then_some(())
+    });
+    empty("its time is over");
 }
 
 #[test]
