@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ pub(crate) struct Programs {
     in_targets: bool,
     /// The program whose output this is, as cargo names it.
     program: String,
+    /// Its tests that have been running for long.
+    slow: Vec<String>,
     /// Failed tests by the program that they are in.
     failed_tests: Vec<(String, String)>,
 }
@@ -58,6 +60,8 @@ pub(crate) struct Target {
 const FAILURE_LINES_MAX: usize = 400;
 /// Often enough that a log does not look dead.
 const HEARTBEAT: Duration = Duration::from_secs(60);
+/// A program that ended no test for so long hangs: the longest test takes two minutes where the machine is slow.
+const SILENCE_MAX: Duration = Duration::from_secs(600);
 
 impl Programs {
     /// Runs this `cargo test`, writing all it says into `log`.
@@ -87,9 +91,11 @@ impl Programs {
         });
         let mut all = Self::default();
         let (started, mut next) = (Instant::now(), Instant::now() + HEARTBEAT);
+        let mut heard = Instant::now();
         loop {
             match lines.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
+                    heard = Instant::now();
                     writeln!(file, "{line}").with_context(|| format!("writing {}", log.display()))?;
                     let is_news = all.add(&line);
                     if shown == Shown::Everything || (shown == Shown::Programs && is_news) {
@@ -99,6 +105,10 @@ impl Programs {
                 Err(RecvTimeoutError::Timeout) => {
                     println!("  … {} so far, in {}", step::elapsed(started), all.program);
                     next += HEARTBEAT;
+                    if heard.elapsed() > SILENCE_MAX {
+                        all.hangs(command.get_current_dir(), &mut child)?;
+                        heard = Instant::now();
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -112,17 +122,51 @@ impl Programs {
         Ok(all)
     }
 
-    /// Takes in a line; whether it is one that says how a program or a test ended.
+    /// Ends the program that is running, so that one test which never ends does not keep all the others from their turn.
+    /// Cargo goes on with the next one and counts this one as failed.
+    fn hangs(&mut self, folder: Option<&Path>, cargo: &mut Child) -> anyhow::Result<()> {
+        let what = format!(
+            "error: {} ended no test for {}: it is ended by force; tests that ran for over a minute: {}",
+            self.program,
+            step::spelled(SILENCE_MAX),
+            if self.slow.is_empty() { "not said".to_owned() } else { self.slow.join(", ") },
+        );
+        println!("{what}");
+        self.failures.push(what);
+        self.failed += 1;
+        let file = path_of(&self.program).map(|file| folder.unwrap_or(Path::new(".")).join(file));
+        let found = file.map(|file| processes_of(&file)).unwrap_or_default();
+        for process in &found {
+            let status = Command::new("kill").args(["-KILL", process]).status().context("running kill")?;
+            anyhow::ensure!(status.success(), "cannot end process {process} of {}", self.program);
+        }
+        if found.is_empty() {
+            cargo.kill().context("ending cargo, whose test program hangs")?;
+        }
+        Ok(())
+    }
+
+    /// Takes in a line; whether it is one that says how a program or a test ended, or that one takes long.
     fn add(&mut self, line: &str) -> bool {
         let plain = line.trim();
         if let Some(program) = plain.strip_prefix("Running ").or(plain.strip_prefix("Doc-tests ")) {
             program.clone_into(&mut self.program);
+            self.slow.clear();
             return true;
         }
         if let Some((_, counts)) = line.split_once("test result: ") {
             self.in_failures = false;
             self.count(counts);
             return true;
+        }
+        if let Some(test) =
+            plain.strip_prefix("test ").and_then(|rest| rest.split_once(" has been running for over "))
+        {
+            self.slow.push(test.0.to_owned());
+            return true;
+        }
+        if let Some((test, _)) = plain.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
+            self.slow.retain(|slow| slow != test);
         }
         if self.in_targets
             && let Some(flags) = plain.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'))
@@ -185,6 +229,22 @@ impl Target {
     }
 }
 
+/// The file in what cargo calls a program: `unittests src/lib.rs (target/debug/deps/jobs-0123456789abcdef)`.
+fn path_of(program: &str) -> Option<&Path> {
+    program.split_once('(')?.1.strip_suffix(')').map(Path::new)
+}
+
+/// The numbers of the processes that run this file; none where the system does not list them in `/proc`.
+fn processes_of(file: &Path) -> Vec<String> {
+    let Ok(file) = file.canonicalize() else { return Vec::new() };
+    let Ok(listed) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let runs_it = |entry: &std::fs::DirEntry| {
+        std::fs::read_link(entry.path().join("exe")).is_ok_and(|running| running == file)
+    };
+    let found = listed.filter_map(Result::ok).filter(runs_it);
+    found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +274,30 @@ mod tests {
         lines.extend(said);
         lines.extend(["test result: FAILED. 0 passed; 1 failed", "running 3 tests"]);
         assert_eq!(read(&lines).failures, said);
+    }
+
+    #[test]
+    fn tests_that_take_long_are_known_until_they_end() {
+        let mut all = Programs::default();
+        assert!(!all.add("test a ... ok"));
+        assert!(all.add("test b has been running for over 60 seconds"));
+        assert!(all.add("test c has been running for over 60 seconds"));
+        assert_eq!(all.slow, ["b", "c"]);
+        all.add("test b ... ok");
+        assert_eq!(all.slow, ["c"]);
+        all.add("     Running unittests src/lib.rs (target/debug/deps/other-0123456789abcdef)");
+        assert!(all.slow.is_empty());
+    }
+
+    #[test]
+    fn the_processes_of_a_program_are_found_by_its_file() {
+        assert_eq!(path_of("unittests src/lib.rs (a/b-01)"), Some(Path::new("a/b-01")));
+        assert_eq!(path_of("jobcell_core"), None);
+        let this = std::env::current_exe().unwrap();
+        if Path::new("/proc/self/exe").exists() {
+            assert!(processes_of(&this).contains(&std::process::id().to_string()));
+        }
+        assert!(processes_of(Path::new("/nowhere/b-01")).is_empty());
     }
 
     #[test]

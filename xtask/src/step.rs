@@ -100,7 +100,11 @@ fn cannot_start(command: &Command) -> String {
 
 /// `4.2 s` or `3 min 07 s`.
 pub(crate) fn elapsed(since: Instant) -> String {
-    let took = since.elapsed();
+    spelled(since.elapsed())
+}
+
+/// This length of time, for a person.
+pub(crate) fn spelled(took: Duration) -> String {
     match took.as_secs() {
         0..60 => format!("{:.1} s", took.as_secs_f64()),
         secs => format!("{} min {:02} s", secs / 60, secs % 60),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -209,26 +210,29 @@ pub async fn of_many_makers_one_wins(all: All) {
 }
 
 pub async fn readers_never_see_half_a_write(all: All) {
-    let write = async {
-        for n in 0..60 {
-            let content = n.to_string().repeat(10_000);
-            put(&all, FOLDER, "a", &content).await;
-            put(&all, FOLDER, "b", &content).await;
-        }
-    };
-    let read = async {
-        loop {
-            let a = get(&all, FOLDER, "a").await;
-            let listed = all.list(FOLDER).await.unwrap();
-            for (_, Document { content, .. }) in listed.into_iter().chain(a.map(|a| ("a".to_owned(), a))) {
-                let all = std::str::from_utf8(&content).unwrap();
-                let first = &all[..all.len() / 10_000];
-                assert_eq!(all, first.repeat(10_000), "of one write");
+    let is_over = Arc::new(AtomicBool::new(false));
+    // A task of its own that makes way: documents that never wait, as those in memory, would not let the writer run.
+    let reads = tokio::spawn({
+        let (all, is_over) = (Arc::clone(&all), Arc::clone(&is_over));
+        async move {
+            let mut is_last = false;
+            while !is_last {
+                is_last = is_over.load(Ordering::Acquire);
+                let a = get(&all, FOLDER, "a").await.map(|a| ("a".to_owned(), a));
+                for (_, Document { content, .. }) in all.list(FOLDER).await.unwrap().into_iter().chain(a) {
+                    let content = std::str::from_utf8(&content).unwrap();
+                    let first = &content[..content.len() / 10_000];
+                    assert_eq!(content, first.repeat(10_000), "of one write");
+                }
+                tokio::task::yield_now().await;
             }
         }
-    };
-    tokio::select! {
-        () = write => {}
-        () = read => {}
+    });
+    for n in 0..60 {
+        let content = n.to_string().repeat(10_000);
+        put(&all, FOLDER, "a", &content).await;
+        put(&all, FOLDER, "b", &content).await;
     }
+    is_over.store(true, Ordering::Release);
+    reads.await.unwrap();
 }
