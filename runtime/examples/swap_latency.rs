@@ -1,7 +1,10 @@
 //! How long a deploy, an activation and a rollback take until the first job has run on the other version, and what that
 //! does to the jobs beside it. On the embedded store, one host.
 //!
-//! `cargo run --release --example swap_latency -- target/wasm32-wasip2/guest/basic.wasm`
+//! `cargo run --release --example swap_latency -- target/wasm32-wasip2/guest/basic.wasm [MS]`
+//!
+//! The second argument is the time between two jobs: 2 ms by default, which is 500 jobs a second beside the swaps, with which
+//! compiling shares the cores. 20 shows a host that has little to do.
 //!
 //! It is granted one of each thing, none of which the jobs reach: they are of a name that no handler has, or a no-op. So
 //! any component can be measured, `media.wasm` for one.
@@ -16,8 +19,8 @@ use tokio::time::sleep;
 
 /// How often each step is measured.
 const ROUNDS: u8 = 10;
-/// Between two jobs.
-const PACE: Duration = Duration::from_millis(2);
+/// Milliseconds between two jobs.
+const PACE: u64 = 2;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// When the first attempt of each version ended, and how long attempts took.
@@ -88,6 +91,7 @@ fn main() -> anyhow::Result<()> {
 async fn measure() -> anyhow::Result<()> {
     let file = std::env::args().nth(1).unwrap_or_else(|| "target/wasm32-wasip2/guest/basic.wasm".to_owned());
     let bytes = std::fs::read(&file)?;
+    let pace = Duration::from_millis(std::env::args().nth(2).map_or(Ok(PACE), |ms| ms.parse())?);
     let directory = std::env::temp_dir().join(format!("jobcell-swap-{}", std::process::id()));
     std::fs::create_dir_all(directory.join("files"))?;
     let watch = Arc::new(Watch::default());
@@ -104,19 +108,19 @@ async fn measure() -> anyhow::Result<()> {
     let catalogs = runtime.controller().catalogs();
     let Some(catalogs) = catalogs else { anyhow::bail!("the host has started") };
     let measured = tokio::select! {
-        never = produce(&runtime) => never.map(|()| String::new()),
+        never = produce(&runtime, pace) => never.map(|()| String::new()),
         measured = rounds(&catalogs.shared, &bytes, &watch) => measured,
     };
-    println!("{file}, {} KiB\n{}", bytes.len() / 1024, measured?);
+    println!("{file}, {} KiB, a job each {pace:?}\n{}", bytes.len() / 1024, measured?);
     runtime.shutdown(Duration::from_secs(5)).await;
     std::fs::remove_dir_all(&directory)?;
     Ok(())
 }
 
-async fn produce(runtime: &Runtime) -> anyhow::Result<()> {
+async fn produce(runtime: &Runtime, pace: Duration) -> anyhow::Result<()> {
     loop {
         runtime.enqueue("work", NewJob::new("noop", r#"{"i":7,"amount":1250,"currency":"EUR"}"#)).await?;
-        sleep(PACE).await;
+        sleep(pace).await;
     }
 }
 
