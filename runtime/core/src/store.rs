@@ -166,6 +166,17 @@ pub trait Store: Send + Sync + 'static {
     /// The state a job is in; none when it does not exist or is in no state.
     async fn state(&self, queue: &QueueName, id: &JobId) -> Result<Option<JobState>, StoreError>;
 
+    /// The job and its state, when it exists. The state is read first: the record is never older than it, so that what is
+    /// seen as completed has its result.
+    async fn look_at(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+    ) -> Result<Option<(Job, Option<JobState>)>, StoreError> {
+        let state = self.state(queue, id).await?;
+        Ok(self.get(queue, id).await?.map(|job| (job, state)))
+    }
+
     /// Jobs in a state: those that run next first; finished ones newest first.
     async fn list(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Vec<Job>, StoreError>;
 

@@ -63,14 +63,13 @@ pub async fn tree(
     let mut seen = HashSet::from([(queue.clone(), id.clone())]);
     let mut ahead = VecDeque::from([Ahead { queue, id, above: None, child: None, level: 1 }]);
     while let Some(Ahead { queue, id, above, child, level }) = ahead.pop_front() {
-        let job = store.get(&queue, &id).await?;
-        let state = store.state(&queue, &id).await?;
+        let (job, state) = store.look_at(&queue, &id).await?.unzip();
         let place = found.len();
         let mut shown = Tree {
             id: id.to_string(),
             queue: Some(queue.to_string()),
             name: job.as_ref().map(|job| job.name.clone()),
-            state: state.map(JobState::as_str),
+            state: state.flatten().map(JobState::as_str),
             child,
             failed_reason: job.and_then(|job| job.failed_reason),
             children: Vec::new(),

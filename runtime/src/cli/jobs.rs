@@ -103,8 +103,9 @@ pub(super) async fn missing(store: &dyn Store, queue: &QueueName, id: &JobId) ->
 
 async fn get(store: &dyn Store, place: &JobPlace, console: &mut Console<'_>) -> Result<(), Failure> {
     let (queue, id) = named(place)?;
-    let Some(job) = store.get(&queue, &id).await? else { return Err(missing(store, &queue, &id).await) };
-    let state = store.state(&queue, &id).await?;
+    let Some((job, state)) = store.look_at(&queue, &id).await? else {
+        return Err(missing(store, &queue, &id).await);
+    };
     let receipts = store.receipts(&queue, &id).await?;
     let view = JobView::new(&job, &queue, state).with_attempts(&receipts);
     console.answer(&view, |_| describe(&job, &queue, state, &receipts))

@@ -1,5 +1,7 @@
 //! Reading: single jobs, lists, counts, logs, queues.
 
+use std::sync::Arc;
+
 use super::rig::{Rig, complete, fail, id, ok};
 use crate::job::JobState;
 use crate::store::{Page, Verdict};
@@ -37,6 +39,26 @@ pub async fn every_state_is_told(rig: Rig) {
         assert_eq!(jobs[0].name, state.as_str());
         assert_eq!(rig.state(&jobs[0].id).await, Some(state));
         assert_eq!(rig.job(&jobs[0].id).await.data, jobs[0].data);
+    }
+}
+
+pub async fn what_is_seen_to_have_ended_is_whole(rig: Rig) {
+    for n in 0..40 {
+        rig.add(&format!("j{n}")).await;
+        let claimed = rig.claim_one().await;
+        let (store, queue, id) = (Arc::clone(&rig.store), rig.queue.clone(), claimed.id.clone());
+        let looking = tokio::spawn(async move {
+            loop {
+                let (job, state) = store.look_at(&queue, &id).await.unwrap().expect("nobody removes it");
+                if state == Some(JobState::Completed) {
+                    return job;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        rig.done(&claimed, complete()).await;
+        let job = looking.await.unwrap();
+        assert!(job.result.is_some() && job.finished_on.is_some(), "{job:?}");
     }
 }
 

@@ -175,6 +175,7 @@ macro_rules! store_conformance {
             look {
                 a_missing_job_is_none
                 every_state_is_told
+                what_is_seen_to_have_ended_is_whole
                 lists_come_in_the_order_of_running
                 finished_jobs_come_newest_first
                 lists_are_paged

@@ -97,7 +97,9 @@ pub(crate) async fn get(
     Path((queue, id)): Path<(String, String)>,
 ) -> Result<Json<JobView>, Problem> {
     let (queue, job) = seen(&desk, &caller, &queue, &id).await?;
-    let state = desk.store.state(&queue, &job.id).await?;
+    // A record from before its state would show a job that has ended without its result.
+    let looked_at = desk.store.look_at(&queue, &job.id).await?;
+    let (job, state) = looked_at.ok_or_else(|| missing(&queue, &id))?;
     let receipts = desk.store.receipts(&queue, &job.id).await?;
     Ok(Json(JobView::new(&job, &queue, state).with_attempts(&receipts).redacted(&desk.redaction)))
 }
