@@ -9,9 +9,9 @@ use bytes::Bytes;
 use jobcell_core::attempt::LogLimits;
 use jobcell_core::results::{Results, Shelf};
 use jobcell_core::{Attempt, Report, Runner, StopCause};
-use jobcell_handlers::{Artifact, Blame, LoadError, Loader, Manifest};
+use jobcell_handlers::{Artifact, Blame, LoadError, Loader, Manifest, Wants};
 use jobcell_wasm::{
-    AdmitError, AdmitOptions, Admitted, CompileCache, Engine, HandlerRunner, HandlerSpec, Services,
+    AdmitError, AdmitOptions, Admitted, CompileCache, Engine, HandlerRunner, HandlerSpec, Need, Services,
 };
 
 use crate::handler::Handler;
@@ -77,7 +77,8 @@ impl Loader for WasmLoader {
         };
         let manifest = Manifest::read(&artifact.bytes);
         // A component that does not say what it wants, wants everything that it imports.
-        let grants = match manifest.as_ref().ok().and_then(|manifest| manifest.as_ref()?.wants.as_ref()) {
+        let wants = manifest.as_ref().ok().and_then(|manifest| manifest.as_ref()?.wants.clone());
+        let grants = match &wants {
             Some(wants) => narrowed(&grants, wants).map_err(|fault| refused(fault, Blame::Host))?,
             None => grants,
         };
@@ -85,7 +86,10 @@ impl Loader for WasmLoader {
         let (cache, stack) = (self.cache.clone(), spec.limits.stack);
         let options = AdmitOptions { cache, stack, ..AdmitOptions::new(name, spec.grants.clone()) };
         let admitted = self.admit(name, artifact.bytes, options).await;
-        let admitted = admitted.map_err(|fault| refused(fault.to_string(), blame(&fault)))?;
+        let admitted = admitted.map_err(|fault| {
+            let unwanted = wants.as_ref().and_then(|wants| unwanted(&fault, wants));
+            refused(unwanted.unwrap_or_else(|| fault.to_string()), blame(&fault))
+        })?;
         // Only now: of what is no component at all, admission tells more.
         manifest.map_err(|fault| refused(fault.to_string(), Blame::Bytes))?;
         let runner = HandlerRunner::new(&self.engine, &admitted, spec, self.services.clone())
@@ -106,6 +110,28 @@ impl Loader for WasmLoader {
     fn settings(&self, name: &str) -> String {
         self.handlers.get(name).map(|handler| format!("{handler:?}")).unwrap_or_default()
     }
+}
+
+/// Why no grant would help a version: it imports what its own manifest does not want.
+fn unwanted(fault: &AdmitError, wants: &Wants) -> Option<String> {
+    let AdmitError::NotGranted { needs, .. } = fault else { return None };
+    let is_wanted = |need: &Need| match need {
+        Need::Http => !wants.http.is_empty(),
+        Need::Blobs => !wants.blobs.is_empty(),
+        Need::Cache => wants.cache,
+        Need::Kv => !wants.kv.is_empty(),
+        Need::Enqueue => !wants.enqueue.is_empty(),
+        Need::Publish => !wants.publish.is_empty(),
+        Need::Secrets => !wants.secrets.is_empty(),
+    };
+    let keys: Vec<&str> = needs.iter().filter(|need| !is_wanted(need)).map(|need| need.key()).collect();
+    (!keys.is_empty()).then(|| {
+        format!(
+            "it imports what its own manifest does not want: {}. Add that there (`wants(…)` in its \
+             plugin!, or [package.metadata.jobcell.wants] in its Cargo.toml), and build it again",
+            keys.join(", ")
+        )
+    })
 }
 
 /// Whose fault it is that an artifact is not admitted.
@@ -192,10 +218,19 @@ mod tests {
         let ungranted = AdmitError::NotGranted {
             handler: "a".to_owned(),
             imports: vec!["jobcell:job/cache".to_owned()],
+            needs: vec![Need::Cache],
             toml: "cache = true".to_owned(),
         };
         let told_ungranted = told(ungranted.to_string());
         assert!(told_ungranted.starts_with("handler \"a\" is refused: it imports"), "{told_ungranted}");
+        let wants = |cache, kv: &[&str]| Wants {
+            cache,
+            kv: kv.iter().copied().map(str::to_owned).collect(),
+            ..Wants::default()
+        };
+        let why = unwanted(&ungranted, &wants(false, &["a"])).unwrap();
+        assert!(why.contains("does not want: cache. Add that there"), "{why}");
+        assert_eq!(unwanted(&ungranted, &wants(true, &[])), None, "a grant is what it lacks");
         let faulty =
             WasmError::Handler { handler: "a".to_owned(), faults: vec!["no store \"b\"".to_owned()] };
         assert_eq!(told(faulty.to_string()), "handler \"a\" is refused: no store \"b\"");

@@ -178,6 +178,14 @@ impl Store for RoutedStore {
         self.of(queue).state(queue, id).await
     }
 
+    async fn look_at(
+        &self,
+        queue: &QueueName,
+        id: &JobId,
+    ) -> Result<Option<(Job, Option<JobState>)>, StoreError> {
+        self.of(queue).look_at(queue, id).await
+    }
+
     async fn list(&self, queue: &QueueName, state: JobState, page: Page) -> Result<Vec<Job>, StoreError> {
         self.of(queue).list(queue, state, page).await
     }

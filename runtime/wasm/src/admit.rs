@@ -152,6 +152,8 @@ pub enum AdmitError {
         handler: String,
         /// The imports.
         imports: Vec<String>,
+        /// The grants that they need.
+        needs: Vec<Need>,
         /// The lines for the config file, to be filled in.
         toml: String,
     },
@@ -447,7 +449,7 @@ fn check_grants(handler: &str, grants: &Grants, imports: &[Import]) -> Result<()
     needs.sort_unstable();
     needs.dedup();
     let mut toml = format!("[handlers.{handler}.grants]");
-    for need in needs {
+    for need in &needs {
         toml.push('\n');
         toml.push_str(need.line());
         if need.is_list() {
@@ -455,7 +457,7 @@ fn check_grants(handler: &str, grants: &Grants, imports: &[Import]) -> Result<()
         }
     }
     let imports = missing.into_iter().map(|(import, _)| import.name.clone()).collect();
-    Err(AdmitError::NotGranted { handler: handler.to_owned(), imports, toml })
+    Err(AdmitError::NotGranted { handler: handler.to_owned(), imports, needs, toml })
 }
 
 fn granted(grants: &Grants, need: Need) -> bool {
