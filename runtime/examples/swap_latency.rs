@@ -18,7 +18,10 @@ use jobcell_handlers::{Artifact, Catalog, Command, DeployOptions, Digest};
 use tokio::time::sleep;
 
 /// How often each step is measured.
-const ROUNDS: u8 = 10;
+const ROUNDS: u8 = 20;
+/// How long jobs are looked at before each swap, to hold those beside it against them: what else the machine does then
+/// falls on both alike.
+const CALM: Duration = Duration::from_secs(1);
 /// Milliseconds between two jobs.
 const PACE: u64 = 2;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -60,11 +63,17 @@ impl Watch {
         anyhow::bail!("no job ran on {version}")
     }
 
-    fn p99(&self) -> Duration {
-        let mut took = std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).took_us);
-        took.sort_unstable();
-        Duration::from_micros(took.get(took.len() * 99 / 100).copied().unwrap_or_default())
+    /// How long attempts took since the last time, in microseconds.
+    fn took(&self) -> Vec<u64> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).took_us)
     }
+}
+
+/// The time below which this share of attempts stayed.
+fn quantile(took: &mut [u64], percent: usize) -> Duration {
+    took.sort_unstable();
+    let at = (took.len() * percent / 100).min(took.len().saturating_sub(1));
+    Duration::from_micros(took.get(at).copied().unwrap_or_default())
 }
 
 /// One of everything.
@@ -132,15 +141,18 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
     catalog.deploy("h", base, None, options(true)).await?;
     watch.first(base_digest, Instant::now()).await?;
     watch.clear();
-    sleep(Duration::from_secs(3)).await;
-    let calm = watch.p99();
+    let (mut calm, mut beside) = (Vec::new(), Vec::new());
     let (mut deploys, mut activations, mut rollbacks) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..ROUNDS {
         let (fresh, ahead) = (variant(bytes, 100 + number), variant(bytes, 200 + number));
         let (fresh_digest, ahead_digest) = (fresh.digest, ahead.digest);
+        watch.clear();
+        sleep(CALM).await;
+        calm.extend(watch.took());
         let begin = Instant::now();
         catalog.deploy("h", fresh, None, options(true)).await?;
         deploys.push(watch.first(fresh_digest, begin).await?);
+        beside.extend(watch.took());
 
         catalog.deploy("h", ahead, None, options(false)).await?;
         while catalog.desired("h").await?.and_then(|(_, d)| d.version(&ahead_digest)?.admitted_at).is_none() {
@@ -152,12 +164,10 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
             .await?;
         activations.push(watch.first(ahead_digest, begin).await?);
 
-        let took = std::mem::take(&mut watch.0.lock().unwrap_or_else(PoisonError::into_inner).took_us);
         watch.clear();
         let begin = Instant::now();
         catalog.apply("h", Command::Rollback { why: None }, "example", None).await?;
         rollbacks.push(watch.first(fresh_digest, begin).await?);
-        watch.0.lock().unwrap_or_else(PoisonError::into_inner).took_us.extend(took);
         sleep(Duration::from_millis(200)).await;
     }
     let line = |what: &str, mut took: Vec<Duration>| {
@@ -168,10 +178,14 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
         line("deploy, compiled, to the first job", deploys),
         line("activation of what is compiled, to the first", activations),
         line("rollback, to the first job", rollbacks),
-        format!(
-            "p99 of an attempt: {calm:.1?} while nothing changes, {:.1?} over a swap each second",
-            watch.p99()
-        ),
+        [50, 99]
+            .map(|percent| {
+                let (calm, beside) = (quantile(&mut calm, percent), quantile(&mut beside, percent));
+                let moved = (beside.as_secs_f64() / calm.as_secs_f64() - 1.0) * 100.0;
+                format!("p{percent} of an attempt: {calm:.1?} before a deploy, {beside:.1?} beside it ({moved:+.0} %)\n")
+            })
+            .concat(),
+        format!("of {} and {} attempts", calm.len(), beside.len()),
     ]
     .concat())
 }

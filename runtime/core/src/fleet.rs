@@ -4,6 +4,7 @@
 //! Both are JSON documents ([`crate::documents`]) that hosts of other versions read too: what is unknown is ignored,
 //! what is missing is empty, and nothing is longer than a document may be.
 
+mod breaks;
 mod counts;
 mod orders;
 mod shorten;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
 use crate::shadow::ShadowReport;
+pub use breaks::{VersionBreaks, fault, is_fault};
 pub use counts::{LATENCY_BOUNDS_MS, VersionCounts};
 pub use orders::{Fleet, FleetError, Order, OrderKind, Pending};
 
@@ -118,6 +120,9 @@ pub struct HostHandler {
     /// What became of attempts since the host started, by version.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, VersionCounts>,
+    /// Jobs that broke on versions that take jobs now, and on no other, by version.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub breaks: BTreeMap<String, VersionBreaks>,
     /// How the version does that runs on copies of its jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow: Option<ShadowReport>,

@@ -353,6 +353,7 @@ impl Steps<'_> {
             return Err(Refusal::NeedsApproval { digest: *digest, wider });
         }
         (version.approved_by, version.approved_over) = (Some(who), over);
+        self.note(digest, &format!("approved what it wants beyond the active version: {}", wider.join("; ")));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jobcell_core::Millis;
 use jobcell_core::fleet::HostHandler;
 use tokio::sync::watch;
 
@@ -167,9 +168,9 @@ impl Board {
     }
 
     /// What the host tells the fleet.
-    pub(crate) fn statuses(&self, registry: &Registry) -> BTreeMap<String, HostHandler> {
+    pub(crate) fn statuses(&self, registry: &Registry, now: Millis) -> BTreeMap<String, HostHandler> {
         let handlers = self.handlers();
-        handlers.iter().map(|(name, standing)| (name.clone(), standing.status(name, registry))).collect()
+        handlers.iter().map(|(name, standing)| (name.clone(), standing.status(name, registry, now))).collect()
     }
 }
 
@@ -181,7 +182,7 @@ impl Standing {
         (!told.is_empty()).then(|| told.join("; "))
     }
 
-    fn status(&self, name: &str, registry: &Registry) -> HostHandler {
+    fn status(&self, name: &str, registry: &Registry, now: Millis) -> HostHandler {
         let slots = registry.slots(name).unwrap_or_default();
         let draining = registry.draining(name);
         let Slots { active, canary, previous, .. } = &*slots;
@@ -202,6 +203,7 @@ impl Standing {
                 .filter(|(digest, _)| is_there(digest))
                 .map(|(digest, tally)| (digest.to_string(), tally.counts()))
                 .collect(),
+            breaks: slots.breaks(now),
             ..HostHandler::default()
         }
     }

@@ -215,7 +215,11 @@ impl Catalog {
         let signed_by =
             self.trust.verify(handler, digest, section.unwrap_or_default(), signature.as_ref())?;
         let mut manifest = match section {
-            Some(section) => Manifest::parse(section).map_err(unreadable)?,
+            Some(section) => {
+                let manifest = Manifest::parse(section).map_err(unreadable)?;
+                manifest.check_wit(wit.as_deref()).map_err(unreadable)?;
+                manifest
+            }
             None => Manifest::unsaid(handler, wit),
         };
         let wants = manifest.wants.take().unwrap_or_else(|| Wants::of(&needs));

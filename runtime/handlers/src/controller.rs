@@ -232,7 +232,7 @@ impl Controller {
     /// How this host stands with each handler, for its document in the fleet.
     #[must_use]
     pub fn statuses(&self) -> BTreeMap<String, HostHandler> {
-        let mut statuses = self.stage.board.statuses(&self.stage.registry);
+        let mut statuses = self.stage.board.statuses(&self.stage.registry, self.clock.now());
         if let Some(taps) = self.stage.taps.get() {
             for (name, status) in &mut statuses {
                 status.shadow = taps.shadows.report(name);

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jobcell_core::crash::Crashes;
+use jobcell_core::fleet::VersionBreaks;
 use jobcell_core::{JobId, Millis, Outcome, QueueName, StopCause};
 
 use crate::quarantine::Failures;
@@ -120,6 +121,11 @@ impl Guard {
     /// Why the version is at fault, once it is.
     pub(crate) fn fault(&self) -> Option<String> {
         self.state().fault.clone()
+    }
+
+    /// Jobs that broke on this version alone, for the other hosts; none where there are none.
+    pub(crate) fn breaks(&self, now: Millis) -> Option<VersionBreaks> {
+        self.state().failures.told(now)
     }
 
     /// Takes note of an attempt whose job nobody else could run.

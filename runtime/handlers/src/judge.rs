@@ -1,7 +1,7 @@
-//! Judges canaries by what all hosts say of them, and notes when a version's last job has ended anywhere, and when every
-//! host refuses one.
+//! Judges canaries by what all hosts say of them, quarantines what broke enough jobs on all of them together, and notes
+//! when a version's last job has ended anywhere, and when every host refuses one.
 //!
-//! Every host judges canaries by itself and comes to the same: the first to write its verdict down over the state that it
+//! Every host judges by itself and comes to the same: the first to write its verdict down over the state that it
 //! saw has done it for all. The rest is the matter of one host, the first by its id.
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobcell_core::documents::{Documents, Folder};
-use jobcell_core::fleet::{HEARTBEAT, HostHandler, HostStatus};
+use jobcell_core::fleet::{HEARTBEAT, HostHandler, HostStatus, VersionBreaks};
 use jobcell_core::{Clock, Millis};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -104,8 +104,10 @@ impl Judge {
 
     /// Whether there is something to judge about the handler.
     fn is_due(&self, handler: &str) -> bool {
-        let has_canary = self.stage.registry.slots(handler).is_some_and(|slots| slots.canary.is_some());
-        has_canary || self.stage.board.is_winding_down(handler) || self.stage.board.refuses(handler)
+        let slots = self.stage.registry.slots(handler);
+        let has_something =
+            slots.is_some_and(|slots| slots.canary.is_some() || !slots.breaks(self.clock.now()).is_empty());
+        has_something || self.stage.board.is_winding_down(handler) || self.stage.board.refuses(handler)
     }
 
     /// What every host says of its handlers. None when the store does not tell.
@@ -119,7 +121,7 @@ impl Judge {
                 }
             }
         }
-        hosts.insert(self.host.clone(), self.stage.board.statuses(&self.stage.registry));
+        hosts.insert(self.host.clone(), self.stage.board.statuses(&self.stage.registry, self.clock.now()));
         Some(hosts)
     }
 
@@ -128,6 +130,7 @@ impl Judge {
         let desired = timeout(PATIENCE, catalog.desired(&plan.name)).await;
         let Ok(Ok(Some((generation, desired)))) = desired else { return };
         self.judge(plan, catalog, generation, &desired, hosts, &mut memory.canaries).await;
+        self.quarantine(plan, catalog, generation, &desired, hosts).await;
         if !plan.is_shared() {
             return;
         }
@@ -189,6 +192,34 @@ impl Judge {
             }
         };
         note(name, done.map(drop));
+    }
+
+    /// Quarantines a version that broke enough jobs on all hosts together. One host that has seen enough of them has
+    /// done so already.
+    async fn quarantine(
+        &self,
+        plan: &Plan,
+        catalog: &Catalog,
+        generation: u64,
+        desired: &Desired,
+        hosts: &Hosts,
+    ) {
+        let canary = desired.canary.as_ref().map(|canary| canary.digest);
+        for digest in [desired.active, canary].into_iter().flatten() {
+            let Some(why) = fault_of_all(plan, &digest, hosts) else { continue };
+            let (who, name) = (self.stage.who.as_str(), plan.name.as_str());
+            let command = Command::Quarantine { digest, why: why.clone() };
+            let done = catalog.apply(name, command, who, Some(generation)).await;
+            if done.is_ok() {
+                tracing::error!(
+                    handler = name,
+                    version = digest.short(),
+                    why,
+                    "the version is at fault: it is quarantined, and its jobs go to another one"
+                );
+            }
+            note(name, done.map(drop));
+        }
     }
 
     /// How the hosts stand that have the handler. None when another of them is to look after it.
@@ -262,6 +293,15 @@ impl Judge {
         let done = catalog.apply(&plan.name, refuse, &self.stage.who, Some(generation)).await;
         note(&plan.name, done.map(drop));
     }
+}
+
+/// Why the version is at fault by what all hosts say together.
+fn fault_of_all(plan: &Plan, version: &Digest, hosts: &Hosts) -> Option<String> {
+    let version = version.to_string();
+    let mut all = VersionBreaks::default();
+    let told = hosts.values().filter_map(|handlers| handlers.get(&plan.name)?.breaks.get(&version));
+    told.for_each(|breaks| all.add(breaks));
+    all.fault(plan.quarantine)
 }
 
 /// The version wanted that no host has ever run and that every host refuses, where there is another one to do its work.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jobcell_core::attempt::LogLimits;
-use jobcell_core::fleet::VersionCounts;
-use jobcell_core::{Attempt, JobId, Outcome, QueueName, Report, Runner, StopCause};
+use jobcell_core::fleet::{VersionBreaks, VersionCounts};
+use jobcell_core::{Attempt, JobId, Millis, Outcome, QueueName, Report, Runner, StopCause};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -154,6 +154,12 @@ impl Loaded {
         self.guard.fault()
     }
 
+    /// Jobs that broke on it and on no other version, within the last minutes.
+    #[must_use]
+    pub fn breaks(&self, now: Millis) -> Option<VersionBreaks> {
+        self.guard.breaks(now)
+    }
+
     /// Attempts that run on it now.
     #[must_use]
     pub fn running(&self) -> usize {
@@ -202,7 +208,7 @@ impl Loaded {
                     handler = other.handler(),
                     version = broken,
                     why = other.guard.fault(),
-                    "the version is at fault; its jobs go to another one"
+                    "the version is at fault: it is quarantined, and its jobs go to another one"
                 );
                 other.news.notify_one();
             }
@@ -236,6 +242,14 @@ impl Loaded {
             // The job is not charged for it, but it broke: whoever counts what breaks has to hear of it.
             receipt.stopped_by = Some(stopped.cause);
             let version = Runner::version(self);
+            tracing::warn!(
+                handler = self.handler(),
+                version,
+                queue = %whose.queue,
+                job_id = %whose.id,
+                cause = stopped.cause.as_str(),
+                "a job broke on the version; it is given back without using an attempt, and runs on another version next"
+            );
             whose.io.log(&format!(
                 "[version {version} broke: {}; the job is given back without using an attempt, and runs on another \
                  version next]",
@@ -252,7 +266,7 @@ struct Whose {
     id: JobId,
     io: Arc<jobcell_core::AttemptIo>,
     deadline: Instant,
-    deadline_at: jobcell_core::Millis,
+    deadline_at: Millis,
 }
 
 impl Whose {
@@ -267,7 +281,7 @@ impl Whose {
     }
 
     /// The time of day, from the attempt's own two clocks.
-    fn now(&self) -> jobcell_core::Millis {
+    fn now(&self) -> Millis {
         let left = self.deadline.saturating_duration_since(Instant::now());
         self.deadline_at.saturating_sub(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }

@@ -180,6 +180,27 @@ impl Manifest {
         Ok(())
     }
 
+    /// Holds what it says of the contract against what the component imports of it, where it imports any: compatible
+    /// versions are the same to a host.
+    ///
+    /// # Errors
+    /// When it was written for another one, so that it is not this component's manifest.
+    pub fn check_wit(&self, imported: Option<&str>) -> Result<(), ManifestError> {
+        let parse = |text: &str| semver::Version::parse(text).ok();
+        let versions = (self.wit.as_deref().and_then(parse), imported.and_then(parse));
+        let (Some(said), Some(imported)) = versions else { return Ok(()) };
+        let series =
+            |version: &semver::Version| (version.major, (version.major == 0).then_some(version.minor));
+        if series(&said) == series(&imported) {
+            return Ok(());
+        }
+        let what = format!(
+            "says jobcell:job@{said}, and the component imports jobcell:job@{imported}: it is another component's. Build it \
+             anew, so that both come from one SDK"
+        );
+        Err(ManifestError::Field { field: "wit", what })
+    }
+
     /// The content of the section.
     ///
     /// # Errors

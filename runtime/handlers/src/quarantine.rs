@@ -1,28 +1,35 @@
 //! When a version has broken enough: the same way, on many jobs.
 //!
-//! Every host judges by what it ran itself, and hears only of jobs that broke on this version alone. A single job that
+//! Every host judges by what it ran itself, and hears only of jobs that broke on this version alone. What no host has
+//! seen enough of, they put together ([`Failures::told`], [`crate::judge`]). A single job that
 //! takes a cell down again and again is the poison guard's matter; here different jobs count. Neither do a few broken
 //! ones among thousands: a version that has run for weeks is not to be taken away because five jobs of one tenant hold
 //! something new.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use jobcell_core::Millis;
+use jobcell_core::fleet::{VersionBreaks, fault, is_fault};
+use sha2::{Digest, Sha256};
 
 /// Different ways of breaking that are told apart at most. A version with more of them within a window has its oldest
 /// forgotten.
 const WAYS_MAX: usize = 64;
-/// Of so many of a version's attempts within the window, one at least must have broken that way.
-const ONE_IN: u64 = 4;
 /// The window is counted in this many parts, so that nothing is kept of a single attempt.
 const PARTS: u64 = 30;
 /// Jobs of one way that are remembered, for each one of the limit.
 const JOBS_PER_LIMIT: usize = 64;
+/// Ways that other hosts are told of: those that took the most jobs.
+const WAYS_TOLD: usize = 4;
+/// Jobs of one way that other hosts are told of at least, where there are so many: from the limit on a host judges alone.
+const JOBS_TOLD: usize = 32;
+/// And at most, however high the limit is: a host's status has a longest length.
+const JOBS_TOLD_MAX: usize = 256;
 
 /// How attempts of one version broke on this host within a window.
 #[derive(Debug)]
 pub struct Failures {
-    limit: usize,
+    limit: u32,
     part_ms: u64,
     /// Attempts in each part of the window, the oldest first.
     ended: VecDeque<(Millis, u64)>,
@@ -43,7 +50,7 @@ impl Failures {
     #[must_use]
     pub fn new(limit: u32, window_ms: u64) -> Self {
         let part_ms = (window_ms / PARTS).max(1);
-        Self { limit: limit as usize, part_ms, ended: VecDeque::new(), ways: HashMap::new() }
+        Self { limit, part_ms, ended: VecDeque::new(), ways: HashMap::new() }
     }
 
     /// An attempt ended, in whatever way. To be said before [`Failures::broke`] of the same attempt.
@@ -73,17 +80,38 @@ impl Failures {
         }
         let Way { jobs, last } = self.ways.entry(way.to_owned()).or_default();
         *last = now;
-        let most = limit.saturating_mul(JOBS_PER_LIMIT);
+        let most = (limit as usize).saturating_mul(JOBS_PER_LIMIT);
         if jobs.len() >= most {
             jobs.retain(|_, at| *at >= begin);
         }
         if jobs.len() < most {
             jobs.insert(key(queue, job_id), now);
         }
-        let broken = jobs.values().filter(|at| **at >= begin).count();
-        let ended: u64 = self.ended.iter().map(|(_, count)| count).sum();
-        let is_much = broken >= limit && (broken as u64).saturating_mul(ONE_IN) >= ended;
-        is_much.then(|| format!("{broken} different jobs of {ended} attempts broke in the same way: {way}"))
+        let broken = jobs.values().filter(|at| **at >= begin).count() as u64;
+        let ended = self.attempts(begin);
+        is_fault(broken, ended, limit).then(|| fault(broken, ended, way))
+    }
+
+    /// What the other hosts are told; none where nothing broke within the window.
+    #[must_use]
+    pub fn told(&self, now: Millis) -> Option<VersionBreaks> {
+        let begin = self.begin(now);
+        let most = JOBS_TOLD.max(self.limit as usize).min(JOBS_TOLD_MAX);
+        let jobs = |way: &Way| -> BTreeSet<u64> {
+            way.jobs.iter().filter(|(_, at)| **at >= begin).map(|(job, _)| *job).take(most).collect()
+        };
+        let mut ways: Vec<(String, BTreeSet<u64>)> =
+            self.ways.iter().map(|(name, way)| (name.clone(), jobs(way))).collect();
+        ways.retain(|(_, jobs)| !jobs.is_empty());
+        ways.sort_by(|(one, fewer), (two, more)| more.len().cmp(&fewer.len()).then_with(|| one.cmp(two)));
+        ways.truncate(WAYS_TOLD);
+        let attempts = self.attempts(begin);
+        (!ways.is_empty()).then(|| VersionBreaks { attempts, ways: ways.into_iter().collect() })
+    }
+
+    /// Attempts since then.
+    fn attempts(&self, begin: Millis) -> u64 {
+        self.ended.iter().filter(|(part, _)| *part >= begin).map(|(_, count)| count).sum()
     }
 
     /// From when on things count.
@@ -92,12 +120,11 @@ impl Failures {
     }
 }
 
-/// A job, in few bytes. Two jobs that share a number count as one, which delays a quarantine by one.
+/// A job, in few bytes, the same on every host and exact as a JSON number. Two jobs that share one count as one, which
+/// delays a quarantine by one.
 fn key(queue: &str, job_id: &str) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    (queue, job_id).hash(&mut hasher);
-    hasher.finish()
+    let digest = Sha256::new().chain_update(queue).chain_update([0]).chain_update(job_id).finalize();
+    digest.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte)) >> 11
 }
 
 #[cfg(test)]
@@ -138,5 +165,35 @@ mod tests {
         }
         failures.ended(4_500);
         assert!(failures.broke("a", "q", "x", 4_500).is_some());
+    }
+
+    #[test]
+    fn other_hosts_are_told_what_counts_now_and_no_more_than_they_need() {
+        let mut failures = Failures::new(3, 1_000);
+        assert_eq!(failures.told(5), None);
+        failures.ended(5);
+        assert_eq!(failures.broke("a", "q", "1", 5), None);
+        let told = failures.told(5).unwrap();
+        assert_eq!((told.attempts, told.ways["a"].len()), (1, 1));
+        // Another host that saw the same job names it by the same number.
+        let mut other = Failures::new(3, 1_000);
+        other.ended(5);
+        assert_eq!(other.broke("a", "q", "1", 5), None);
+        assert_eq!(other.told(5), Some(told));
+        assert_eq!(failures.told(5_000), None, "it was long ago");
+
+        let mut many = Failures::new(1_000_000, 1_000);
+        for n in 0..500 {
+            many.ended(5);
+            assert_eq!(many.broke(&format!("way {}", n % 10), "q", &n.to_string(), 5), None);
+        }
+        let told = many.told(5).unwrap();
+        assert_eq!((told.attempts, told.ways.len()), (500, WAYS_TOLD));
+        let mut many = Failures::new(4, 1_000);
+        (0..1_000).for_each(|_| many.ended(5));
+        for n in 0..100 {
+            assert_eq!(many.broke("a", "q", &n.to_string(), 5), None);
+        }
+        assert_eq!(many.told(5).unwrap().ways["a"].len(), JOBS_TOLD);
     }
 }

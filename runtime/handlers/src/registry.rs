@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jobcell_core::{Job, QueueName, Route, Router, Runner};
+use jobcell_core::fleet::VersionBreaks;
+use jobcell_core::{Job, Millis, QueueName, Route, Router, Runner};
 use tokio::sync::Notify;
 
 use crate::canary::{Canary, picks};
@@ -130,6 +131,15 @@ impl Slots {
     #[must_use]
     pub fn find(&self, digest: Digest) -> Option<&Slot> {
         self.iter().map(|(_, slot)| slot).find(|slot| slot.loaded.is(digest))
+    }
+
+    /// Jobs that broke on versions that take jobs, and on no other, by version.
+    pub(crate) fn breaks(&self, now: Millis) -> BTreeMap<String, VersionBreaks> {
+        let canary = self.canary.as_ref().map(|(_, slot)| slot);
+        let slots = self.active.iter().chain(canary);
+        slots
+            .filter_map(|slot| Some((slot.loaded.version()?.to_string(), slot.loaded.breaks(now)?)))
+            .collect()
     }
 
     /// The active version for messages.

@@ -18,8 +18,9 @@ use crate::manifest::Manifest;
 use crate::trust::{KeyId, Signature};
 use crate::wants::Wants;
 
-/// Bytes of a reason that are kept at most: what a person reads in a line or two.
-const WHY_BYTES_MAX: usize = 400;
+/// Bytes of a reason that are kept at most: a few sentences, with the lines that mend it. Fifty of them are in a
+/// handler's document.
+const WHY_BYTES_MAX: usize = 600;
 /// Bytes of a name of who did something that are kept at most.
 const WHO_BYTES_MAX: usize = 128;
 
@@ -261,11 +262,14 @@ pub(crate) fn kept_who(who: &str) -> String {
     kept(who, WHO_BYTES_MAX)
 }
 
+/// One line, cut behind its last whole word where it is too long and has words.
 fn kept(text: &str, bytes_max: usize) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c.is_control());
     let mut kept = String::with_capacity(text.len().min(bytes_max));
-    for c in text.trim_matches(|c: char| c.is_whitespace() || c.is_control()).chars().map(plain) {
+    for c in text.chars().map(plain) {
         if kept.len() + c.len_utf8() > bytes_max - '…'.len_utf8() {
+            kept.truncate(kept.rfind(' ').unwrap_or(kept.len()));
             kept.push('…');
             break;
         }
@@ -314,5 +318,7 @@ mod tests {
         assert_eq!(kept_why(" a\nb\u{7} "), "a b");
         let long = kept_why(&"é".repeat(10_000));
         assert!(long.len() <= WHY_BYTES_MAX && long.ends_with('…'), "{}", long.len());
+        let words = kept_why(&"some words ".repeat(1_000));
+        assert!(words.ends_with("words…") || words.ends_with("some…"), "{words}");
     }
 }

@@ -92,6 +92,8 @@ pub struct HostView {
     pub state: HostState,
     /// Why it does not run what is wanted, or what it is doing about it.
     pub lag: Option<String>,
+    /// Those of the versions wanted that it cannot run until something about it or them is changed.
+    pub refuses: Vec<String>,
 }
 
 /// How a host stands to what is wanted.
@@ -191,7 +193,7 @@ impl VersionView {
 
 impl HostView {
     fn new(host: &HostStatus, runs: &HostHandler, desired: &Desired) -> Self {
-        let HostHandler { active, canary, loading, lag, .. } = runs.clone();
+        let HostHandler { active, canary, loading, lag, refuses, .. } = runs.clone();
         let text = |digest: Option<Digest>| digest.map(|digest| digest.to_string());
         let wanted_canary = desired.canary.as_ref().map(|canary| canary.digest);
         let is_current = active == text(desired.active) && canary == text(wanted_canary);
@@ -206,7 +208,7 @@ impl HostView {
             (None, None) if is_current => None,
             (None, None) => Some("it has not acted on the last change yet".to_owned()),
         };
-        Self { host: host.id.clone(), name: host.name.clone(), active, canary, state, lag }
+        Self { host: host.id.clone(), name: host.name.clone(), active, canary, state, lag, refuses }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `jobcell handler`: handlers and their versions, what they are signed with, and what a component says of itself.
 
 mod change;
+mod doubts;
 mod goal;
 mod inspect;
 mod keys;

@@ -45,6 +45,35 @@ on_both_stores! {
         host.stop();
     }
 
+    fn a_refusal_that_is_known_is_told_as_one_however_short_the_wait(stage: &Stage) {
+        // A first version is not given up: a host that can run it may come.
+        let site = stage.site(DEPLOYED);
+        let host = Host::launch(&site, &[]);
+        host.wait_log(" ready");
+        let capable = artifacts::guest("capable").display().to_string();
+        let told = site.cli(&["handler", "deploy", "basic", &capable, "--approve", "--wait", "3"]).exits(78);
+        let _ = told.says(&["still runs no version", "the grant", "[handlers.basic.grants]"]);
+        host.stop();
+    }
+
+    fn a_manifest_that_does_not_fit_is_told(stage: &Stage) {
+        let site = stage.site(DEPLOYED);
+        let with = |manifest: &str| {
+            let (mut bytes, name) = (build(2), b"jobcell:manifest");
+            let size = 1 + name.len() + manifest.len();
+            assert!(size < 128);
+            bytes.extend([0, size as u8, name.len() as u8]);
+            bytes.extend(name);
+            bytes.extend(manifest.as_bytes());
+            site.write("claims.wasm", bytes).display().to_string()
+        };
+        let other = with(r#"{"name":"basic","wit":"9.0.0"}"#);
+        let _ = site.cli(&["handler", "deploy", "basic", &other]).exits(78).says(&["jobcell:job@9.0.0", "Build it anew"]);
+        let named = with(r#"{"name":"billing","limits":{"memoryBytes":4294967296}}"#);
+        let told = site.cli(&["handler", "deploy", "basic", &named, "--stage"]).ok();
+        let _ = told.says(&["it calls itself \"billing\"", "limits.memory = 4"]);
+    }
+
     fn only_what_a_trusted_key_signed_gets_in(stage: &Stage) {
         let site = stage.site("");
         let keygen = |name: &str| {
@@ -104,7 +133,7 @@ on_both_stores! {
         assert_eq!(standing(&site)["active"], json!(one));
         assert_eq!(ran_on(&host), one);
         let agreed = [&deploy[..], &["--approve", "--why", "totals are asked for"]].concat();
-        let _ = site.cli(&agreed).ok().says(&["approved: it wants"]);
+        let _ = site.cli(&agreed).ok().says(&["approved what", "  + cache\n  + kv totals"]);
         assert_eq!(ran_on(&host), wider);
         let approved = standing(&site)["versions"][0]["approvedBy"].clone();
         assert!(approved.is_string(), "{approved}");
@@ -117,6 +146,22 @@ on_both_stores! {
         assert_eq!((&asked["approved"], &asked["why"]), (&json!(["cache", "kv totals"]), &json!("totals are asked for")));
         assert_eq!((&agreed["before"]["active"], &agreed["after"]["active"]), (&json!(one), &json!(wider)));
         assert!(agreed["via"] == "api" || agreed["who"].as_str().unwrap().starts_with("cli:"), "{agreed}");
+        let history = site.cli(&["handler", "history", "basic"]).ok();
+        let _ = history.answers(&["approved what it wants beyond the active version: cache; kv totals"]);
+        // It stays agreed to: going back and forth asks and tells nothing more.
+        let _ = site.cli(&["handler", "rollback", "basic"]).ok();
+        let again = site.cli(&["handler", "activate", "basic", short(&wider), "--approve"]).ok();
+        assert!(!again.stderr.contains("approved"), "{again}");
+        // What was deployed without being agreed to is agreed to when it is activated.
+        let _ = site.cli(&["handler", "rollback", "basic"]).ok();
+        bytes.extend([0, 2, 1, b'x']);
+        let file = site.write("later.wasm", &bytes).display().to_string();
+        let _ = site.cli(&["handler", "deploy", "basic", &file, "--stage"]).ok().says(&["beyond the active version"]);
+        let later = digest(&bytes);
+        let activate = ["handler", "activate", "basic", short(&later)];
+        let _ = site.cli(&activate).exits(78).says(&["  + cache", "  + kv totals"]);
+        let agreed = site.cli(&[&activate[..], &["--approve"]].concat()).ok();
+        let _ = agreed.says(&[&format!("approved what {} wants", short(&later)), "  + cache\n  + kv totals"]);
         host.stop();
     }
 }

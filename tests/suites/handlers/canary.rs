@@ -14,13 +14,22 @@ fn rules(promote_after_ms: Option<u64>) -> CanaryRules {
     CanaryRules { window_ms: 30_000, min_jobs: 10, promote_after_ms, ..CanaryRules::default() }
 }
 
+/// Gives jobs and waits until all of them have ended, in whatever way.
+#[track_caller]
+fn work(ledger: &Ledger) -> Vec<String> {
+    let ids = ledger.push_noops(20);
+    wait::until("the jobs have ended", || {
+        ids.iter().all(|id| ledger.field(id, "finishedOn").is_some()).then_some(())
+    });
+    ids
+}
+
 /// Gives jobs until the version is in this state.
 #[track_caller]
 fn work_until(operator: &Operator, ledger: &Ledger, guest: &Guest, state: State) -> Vec<String> {
     let mut ids = Vec::new();
     wait::within(Duration::from_secs(60), &format!("the canary is {state}"), || {
-        ids.extend(ledger.push_noops(20));
-        std::thread::sleep(Duration::from_millis(200));
+        ids.extend(work(ledger));
         (operator.state(guest) == Some(state)).then_some(())
     });
     ids
@@ -71,10 +80,8 @@ fn one_that_traps_is_rolled_back() {
     wait::until("the host has the canary", || {
         operator.hosts().values().all(|of| of.canary == Some(new.name())).then_some(())
     });
-    let mut ids = Vec::new();
     wait::within(Duration::from_secs(60), "the canary is rolled back", || {
-        ids.extend(ledger.push_noops(20));
-        std::thread::sleep(Duration::from_millis(200));
+        let _ = work(&ledger);
         operator.desired().canary.is_none().then_some(())
     });
     assert_eq!(operator.desired().active, Some(old.digest()));

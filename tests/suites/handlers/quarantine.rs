@@ -43,9 +43,49 @@ fn jobs_of_a_version_at_fault_run_on_the_one_before_and_use_no_attempt() {
         metrics.contains("jobcell_traps_total{handler=\"mine\",reason=\"trap\"}")
     };
     assert!(hosts.iter().any(counted), "what broke is counted, although no attempt was used");
-    let told =
-        hosts.iter().any(|host| host.log().iter().any(|line| line.contains("the version is at fault")));
+    let told = hosts.iter().any(|host| {
+        host.log().iter().any(|line| line.contains("the version is at fault: it is quarantined"))
+    });
     assert!(told, "one host says so");
+    let warned = |host: &Host| host.log().iter().any(|line| line.contains("a job broke on the version"));
+    assert!(hosts.iter().any(warned), "and it said so from the first one on");
+}
+
+#[test]
+fn hosts_find_a_version_at_fault_together_that_none_of_them_saw_break_enough_jobs() {
+    let redis = RedisServer::start();
+    let operator = Operator::on(&redis);
+    let (good, bad) = (Guest::marked("good"), Guest::new("bad", Does::Trap));
+    operator.activate(&good);
+    // A queue each, so that neither of them sees more than two jobs.
+    let queues = ["work", "other"];
+    let sites = queues.map(|queue| {
+        let stored = STORED.replace("[queues.work]", &format!("[queues.{queue}]"));
+        Site::redis(&redis, &format!("{stored}quarantine = 4\n"))
+    });
+    let _hosts = sites.each_ref().map(Host::start);
+    operator.activate(&bad);
+    wait::until("every host runs the bad version, and has the one before", || {
+        let running = operator.hosts();
+        let is_there = |of: &jobcell_core::fleet::HostHandler| {
+            of.active == Some(bad.name()) && of.previous == Some(good.name())
+        };
+        (running.len() == 2 && running.values().all(is_there)).then_some(())
+    });
+    let ledgers = queues.map(|queue| Ledger::of(&redis, queue));
+    for ledger in &ledgers {
+        let ids = ledger.push_noops(2);
+        ledger.wait_completed(&ids, wait::SOON);
+        ledger.check_completed_once(&ids);
+        for id in &ids {
+            assert_eq!(ended_on(ledger, id), (Some(good.result.clone()), Some(good.name())), "job {id}");
+        }
+    }
+    operator.wait_state(&bad, State::Quarantined);
+    let desired = operator.desired();
+    let why = &desired.version(&bad.digest()).unwrap().why;
+    assert!(why.starts_with("4 different jobs of 4 attempts"), "{why}");
+    assert_eq!(desired.active, Some(good.digest()));
 }
 
 #[test]

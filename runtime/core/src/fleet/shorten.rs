@@ -5,17 +5,19 @@ use bytes::Bytes;
 use super::HostStatus;
 use crate::documents::DOCUMENT_BYTES_MAX;
 
-/// Characters of a text at most: a sentence and a cause.
-const TEXT_CHARS_MAX: usize = 400;
+/// Characters of a text at most: a few sentences, a cause and the lines that mend it.
+const TEXT_CHARS_MAX: usize = 1_000;
+/// Characters of a reason where there are too many of them for whole ones.
+const REASON_CHARS_MAX: usize = 200;
 /// Versions of one handler that are counted at most: active, canary, previous, and one that still drains.
 const VERSIONS_MAX: usize = 4;
 
-/// The document. What is dispensable goes first: the examples of shadows, counts of handlers without a canary, then all counts, then the last
-/// handlers and queues by name.
+/// The document. What is dispensable goes first: the examples of shadows, the ends of reasons, jobs that
+/// broke, counts of handlers without a canary, then all counts, then the last handlers and queues by name.
 pub(super) fn encoded(status: &HostStatus) -> Bytes {
     let mut status = status.clone();
     bound_texts(&mut status);
-    let steps: [fn(&mut HostStatus); 3] = [
+    let steps: [fn(&mut HostStatus); 5] = [
         |status| {
             status
                 .handlers
@@ -23,6 +25,11 @@ pub(super) fn encoded(status: &HostStatus) -> Bytes {
                 .filter_map(|handler| handler.shadow.as_mut())
                 .for_each(|shadow| shadow.examples.clear());
         },
+        |status| {
+            let reasons = status.handlers.values_mut().filter_map(|handler| handler.lag.as_mut());
+            reasons.for_each(|reason| cut(reason, REASON_CHARS_MAX));
+        },
+        |status| status.handlers.values_mut().for_each(|handler| handler.breaks.clear()),
         |status| {
             let without = status.handlers.values_mut().filter(|handler| handler.canary.is_none());
             without.for_each(|handler| handler.counts.clear());
@@ -51,8 +58,8 @@ pub(super) fn encoded(status: &HostStatus) -> Bytes {
 
 fn bound_texts(status: &mut HostStatus) {
     let HostStatus { id, name, version, address, queues, handlers, shortened, .. } = status;
-    [id, name, version].into_iter().chain(address).for_each(cut);
-    queues.iter_mut().for_each(|queue| cut(&mut queue.name));
+    [id, name, version].into_iter().chain(address).for_each(bound);
+    queues.iter_mut().for_each(|queue| bound(&mut queue.name));
     for handler in handlers.values_mut() {
         let texts = [
             &mut handler.active,
@@ -61,7 +68,7 @@ fn bound_texts(status: &mut HostStatus) {
             &mut handler.loading,
             &mut handler.lag,
         ];
-        texts.into_iter().flatten().for_each(cut);
+        texts.into_iter().flatten().for_each(bound);
         if handler.counts.len() > VERSIONS_MAX {
             *shortened = true;
             let named = [&handler.active, &handler.canary, &handler.previous];
@@ -71,9 +78,14 @@ fn bound_texts(status: &mut HostStatus) {
     }
 }
 
-fn cut(text: &mut String) {
-    if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
-        text.truncate(end);
+fn bound(text: &mut String) {
+    cut(text, TEXT_CHARS_MAX);
+}
+
+/// Cuts a text behind its last whole word, where it has words.
+fn cut(text: &mut String, chars_max: usize) {
+    if let Some((end, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(text[..end].rfind(char::is_whitespace).unwrap_or(end));
         text.push('…');
     }
 }

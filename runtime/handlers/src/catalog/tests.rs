@@ -99,9 +99,13 @@ async fn a_deployed_version_is_active_at_once_and_its_history_is_kept() {
         (one.digest, State::Draining, "ann"),
         (two.digest, State::Staged, "ann"),
         (one.digest, State::Active, "ann"),
+        // That it was agreed to, and that it was taken in.
+        (one.digest, State::Staged, "ann"),
         (one.digest, State::Staged, "ann"),
     ];
     assert_eq!(told, expected);
+    let whys: Vec<&str> = history.iter().rev().take(2).map(|entry| entry.change.why.as_str()).collect();
+    assert_eq!(whys, ["deployed", "approved what it wants beyond the active version: kv *"]);
     assert_eq!(history[0].generation, view.generation);
     let older = rig.catalog.history("media", Some(history[4].number), 1).await.unwrap();
     assert_eq!(older, [history[5].clone()]);

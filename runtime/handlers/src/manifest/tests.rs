@@ -202,3 +202,25 @@ fn what_the_sdk_writes_is_read() {
     let (memory_bytes, deadline_ms, stack_bytes) = (Some(64 << 20), Some(30_000), Some(1 << 20));
     assert_eq!(manifest.limits, WantedLimits { memory_bytes, deadline_ms, stack_bytes });
 }
+
+#[test]
+fn a_manifest_of_another_contract_is_not_this_components() {
+    let says =
+        |wit: Option<&str>| Manifest { wit: wit.map(str::to_owned), ..Manifest::unsaid("media", None) };
+    for (said, imported) in [
+        (Some("0.1.0"), Some("0.1.0")),
+        (Some("0.1.3"), Some("0.1.0")),
+        (Some("1.2.0"), Some("1.0.0")),
+        (Some("9.0.0"), None),
+        (None, Some("0.1.0")),
+    ] {
+        assert!(says(said).check_wit(imported).is_ok(), "{said:?} {imported:?}");
+    }
+    for (said, imported) in [("9.0.0", "0.1.0"), ("0.2.0", "0.1.0"), ("2.0.0", "1.0.0")] {
+        let fault = says(Some(said)).check_wit(Some(imported)).unwrap_err().to_string();
+        assert!(
+            fault.contains(said) && fault.contains(imported) && fault.contains("Build it anew"),
+            "{fault}"
+        );
+    }
+}

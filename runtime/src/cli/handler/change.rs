@@ -12,9 +12,10 @@ use jobcell_server::{Author, CanaryLimits, Change, Deployment, HandlersError, Ha
 use jobcell_wasm::screen;
 use serde_json::Value;
 
+use super::doubts::doubts;
 use super::goal::Goal;
 use super::place::Place;
-use super::shown::{Host, Share, Shown, short};
+use super::shown::{Host, Share, Shown, Version, short};
 use super::{failed, keys, read_component, show};
 use crate::cli::args::{CanaryArgs, ChangeArgs, DeployArgs};
 use crate::cli::author::who;
@@ -59,6 +60,9 @@ pub(super) async fn deploy(
         trust.verify(handler, &digest, section, signature.as_ref()).map_err(|error| refused(&error))?;
     }
     tell_version(file, &digest, read.as_ref(), bytes.len(), console);
+    for doubt in read.iter().flat_map(|manifest| doubts(handler, manifest, config)) {
+        console.note(&format!("warning: {doubt}"));
+    }
     let signature = signature.map(|signature| signature.to_string());
     let then = match (stage, canary) {
         (true, _) => Then::Stage,
@@ -78,12 +82,7 @@ pub(super) async fn deploy(
              job runs on this"
         ));
     }
-    if *approve
-        && !console.json
-        && let Some(version) = shown.version(&digest.to_string()).filter(|it| !it.wants.is_empty())
-    {
-        console.note(&format!("approved: it wants {}", list(&version.wants)));
-    }
+    tell_approved(&seen, &shown, shown.version(&digest.to_string()), console);
     if *stage {
         let wider = shown.wider(&digest.to_string());
         if !wider.is_empty() && !console.json {
@@ -126,8 +125,9 @@ pub(super) async fn make(
         _ => failed(error),
     })?;
     let shown = Shown::of(&answer)?;
-    if matches!(asked, Change::Activate { .. } | Change::Canary { .. }) {
+    if let Change::Activate { version, .. } | Change::Canary { version, .. } = &asked {
         tell_ended(&seen, &shown, console);
+        tell_approved(&seen, &shown, shown.meant(version), console);
     }
     if let Some(goal) = Goal::of(&asked, &seen, &shown) {
         return settle(place, handler, answer, &goal, args, started, console).await;
@@ -193,7 +193,7 @@ async fn settle(
             break Exit::Refused;
         }
         if started.elapsed() > Duration::from_secs(args.wait) {
-            break Exit::Failed;
+            break if is_refused(&shown, goal) { Exit::Refused } else { Exit::Failed };
         }
         tokio::time::sleep(LOOK).await;
         answer = place.handlers().get(handler).await.map_err(failed)?;
@@ -230,6 +230,22 @@ fn tell_ended(seen: &Shown, since: &Shown, console: &mut Console<'_>) {
     }
 }
 
+/// Says what was agreed to by the change: what the version wants that the active one did not have.
+fn tell_approved(seen: &Shown, since: &Shown, version: Option<&Version>, console: &mut Console<'_>) {
+    let Some(Version { digest, approved, approved_by: Some(_), .. }) = version else { return };
+    if seen.version(digest).is_some_and(|before| before.approved_by.is_some()) || console.json {
+        return;
+    }
+    let active = seen.active.as_deref().map_or("no version", short);
+    let lines: Vec<String> = approved.iter().map(|line| format!("  + {}", visible(line))).collect();
+    console.note(&format!(
+        "{}: approved what {} wants that {active} does not have:\n{}",
+        visible(&since.name),
+        short(digest),
+        lines.join("\n")
+    ));
+}
+
 /// The hosts that have been told of, and those that lag with the time since.
 #[derive(Default)]
 struct Following {
@@ -259,6 +275,14 @@ impl Following {
             |host: &Host| self.lagging.get(&host.host).is_some_and(|since| since.elapsed() > LAG_PATIENCE);
         shown.hosts.iter().filter(|host| !show::follows(shown, host)).all(is_late)
     }
+}
+
+/// Whether every host that does not follow says that it cannot run the version.
+fn is_refused(shown: &Shown, goal: &Goal) -> bool {
+    let refuses = |host: &Host| {
+        goal.version().map_or(!host.refuses.is_empty(), |digest| host.refuses.iter().any(|of| of == digest))
+    };
+    shown.hosts.iter().filter(|host| !show::follows(shown, host)).all(refuses)
 }
 
 /// The versions that a host gives jobs to.
@@ -339,5 +363,25 @@ fn author(args: &ChangeArgs, seen: &Shown, environment: &Environment) -> Author 
         who: who(environment),
         why: args.why.clone().unwrap_or_default(),
         generation: args.generation.or((!args.force).then_some(seen.generation)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_refuses_is_told_apart_from_what_takes_long() {
+        let of = |refuses: &[&str], active: &str| Host {
+            active: Some(active.to_owned()),
+            refuses: refuses.iter().map(|digest| (*digest).to_owned()).collect(),
+            lag: Some("why".to_owned()).filter(|_| active != "new"),
+            ..Host::default()
+        };
+        let goal = Goal::Active("new".to_owned());
+        let shown = |hosts| Shown { active: Some("new".to_owned()), hosts, ..Shown::default() };
+        assert!(is_refused(&shown(vec![of(&["new"], "old"), of(&[], "new")]), &goal));
+        assert!(!is_refused(&shown(vec![of(&["new"], "old"), of(&[], "old")]), &goal), "one is on its way");
+        assert!(!is_refused(&shown(vec![of(&["other"], "old")]), &goal));
     }
 }

@@ -47,6 +47,9 @@ pub(super) struct Version {
     pub(super) at: u64,
     pub(super) by: String,
     pub(super) why: String,
+    pub(super) approved_by: Option<String>,
+    /// What that was, in lines.
+    pub(super) approved: Vec<String>,
 }
 
 /// What of a manifest is listed.
@@ -66,6 +69,8 @@ pub(super) struct Host {
     /// `current`, `loading` or `lagging`.
     pub(super) state: String,
     pub(super) lag: Option<String>,
+    /// Those of the versions wanted that it cannot run until something is changed.
+    pub(super) refuses: Vec<String>,
 }
 
 /// One change of a handler.
