@@ -60,7 +60,7 @@ pub(super) async fn deploy(
         trust.verify(handler, &digest, section, signature.as_ref()).map_err(|error| refused(&error))?;
     }
     tell_version(file, &digest, read.as_ref(), bytes.len(), console);
-    for doubt in read.iter().flat_map(|manifest| doubts(handler, manifest, config)) {
+    for doubt in read.iter().flat_map(|manifest| doubts(handler, manifest, seen.active_name(), config)) {
         console.note(&format!("warning: {doubt}"));
     }
     let signature = signature.map(|signature| signature.to_string());
@@ -236,12 +236,13 @@ fn tell_approved(seen: &Shown, since: &Shown, version: Option<&Version>, console
     if seen.version(digest).is_some_and(|before| before.approved_by.is_some()) || console.json {
         return;
     }
-    let active = seen.active.as_deref().map_or("no version", short);
+    let beyond = seen.active.as_deref().map(|active| format!(" that {} does not have", short(active)));
     let lines: Vec<String> = approved.iter().map(|line| format!("  + {}", visible(line))).collect();
     console.note(&format!(
-        "{}: approved what {} wants that {active} does not have:\n{}",
+        "{}: approved what {} wants{}:\n{}",
         visible(&since.name),
         short(digest),
+        beyond.unwrap_or_default(),
         lines.join("\n")
     ));
 }

@@ -7,15 +7,20 @@ use jobcell_handlers::Manifest;
 use crate::cli::receipt::size;
 use crate::config::{Config, HandlerConfig};
 
-/// Them in sentences, as far as this configuration knows the handler. None of them keeps the version out: names are
-/// people's, and the operator's limits hold.
-pub(super) fn doubts(handler: &str, manifest: &Manifest, config: &Config) -> Vec<String> {
+/// Them in sentences, as far as this configuration knows the handler; `active` is what its active version calls itself.
+/// None of them keeps the version out: names are people's, and the operator's limits hold.
+pub(super) fn doubts(
+    handler: &str,
+    manifest: &Manifest,
+    active: Option<&str>,
+    config: &Config,
+) -> Vec<String> {
     let Manifest { name, limits, .. } = manifest;
     let mut doubts = Vec::new();
-    if name != handler {
+    if let Some(active) = active.filter(|active| active != name) {
         doubts.push(format!(
-            "it calls itself {name:?} and is deployed as {handler:?}; if that is a slip, go back with `jobcell handler \
-             rollback {handler}`"
+            "it calls itself {name:?}, and the active version of {handler:?} {active:?}; if that is a slip, `jobcell handler \
+             rollback {handler}` goes back"
         ));
     }
     let Some(HandlerConfig { limits: given, .. }) = config.handlers.get(handler) else { return doubts };
@@ -52,11 +57,18 @@ mod tests {
         let limits =
             WantedLimits { memory_bytes: Some(2 << 30), deadline_ms: Some(10_000), stack_bytes: None };
         let manifest = Manifest { limits, ..Manifest::unsaid("media", None) };
-        let told = doubts("media", &manifest, &config);
+        let told = doubts("media", &manifest, Some("media"), &config);
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("limits.memory = 2") && told[0].contains("64"), "{told:?}");
-        let told = doubts("overlay", &manifest, &config);
+        let told = doubts("overlay", &manifest, Some("overlay-plugin"), &config);
         assert_eq!(told.len(), 1, "whose limits are not known: {told:?}");
-        assert!(told[0].contains("calls itself \"media\"") && told[0].contains("\"overlay\""), "{told:?}");
+        assert!(
+            told[0].contains("calls itself \"media\"") && told[0].contains("\"overlay-plugin\""),
+            "{told:?}"
+        );
+        assert!(
+            doubts("overlay", &manifest, None, &config).is_empty(),
+            "a first version is called what it is called"
+        );
     }
 }

@@ -56,6 +56,7 @@ pub(super) struct Version {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Named {
+    pub(super) name: String,
     pub(super) version: Option<String>,
 }
 
@@ -101,6 +102,12 @@ impl Shown {
     /// The version of this digest.
     pub(super) fn version(&self, digest: &str) -> Option<&Version> {
         self.versions.iter().find(|version| version.digest == digest)
+    }
+
+    /// What the active version calls itself.
+    pub(super) fn active_name(&self) -> Option<&str> {
+        let Version { manifest: Named { name, .. }, .. } = self.version(self.active.as_deref()?)?;
+        Some(name).map(String::as_str).filter(|name| !name.is_empty())
     }
 
     /// The version of this digest, or of the only one that begins so.
