@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
 use crate::shadow::ShadowReport;
-pub use breaks::{VersionBreaks, fault, is_fault};
+pub use breaks::{VersionBreaks, is_fault};
 pub use counts::{LATENCY_BOUNDS_MS, VersionCounts};
 pub use orders::{Fleet, FleetError, Order, OrderKind, Pending};
 
@@ -120,7 +120,7 @@ pub struct HostHandler {
     /// What became of attempts since the host started, by version.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, VersionCounts>,
-    /// Jobs that broke on versions that take jobs now, and on no other, by version.
+    /// How versions that take jobs did within the last minutes, with the jobs that broke on them and on no other.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub breaks: BTreeMap<String, VersionBreaks>,
     /// How the version does that runs on copies of its jobs.

@@ -252,6 +252,7 @@ impl Follower {
     async fn bring(&mut self, generation: u64, desired: &Desired) -> Turn {
         let name = self.plan.name.clone();
         self.forget_unknown(desired);
+        self.leave_quarantined(desired);
         let reached = self.load_wanted(desired).await;
         let canary = desired.canary.as_ref().map(|canary| canary.digest);
         let wanted = [desired.active, canary];
@@ -304,6 +305,21 @@ impl Follower {
         if self.missing.len() > MISSING_MAX {
             self.missing.clear();
         }
+    }
+
+    /// What is quarantined is loaded anew when it is used again, also where something holds it until then: nothing counts
+    /// then of how it did before.
+    fn leave_quarantined(&mut self, desired: &Desired) {
+        self.stale.retain(|loaded| loaded.strong_count() > 0);
+        let (name, slots) = (self.name().to_owned(), self.slots());
+        for version in desired.versions.iter().filter(|version| version.state == State::Quarantined) {
+            let in_place = slots.find(version.digest).map(|slot| Arc::clone(&slot.loaded));
+            let still_there = self.stage.registry.still_there(&name, version.digest);
+            let here = in_place.into_iter().chain(still_there).map(|loaded| Arc::downgrade(&loaded));
+            self.stale.extend(here);
+        }
+        self.stale.sort_by_key(Weak::as_ptr);
+        self.stale.dedup_by(|one, other| one.ptr_eq(other));
     }
 
     /// Says why the host does not run what is wanted.

@@ -123,9 +123,19 @@ impl Guard {
         self.state().fault.clone()
     }
 
-    /// Jobs that broke on this version alone, for the other hosts; none where there are none.
-    pub(crate) fn breaks(&self, now: Millis) -> Option<VersionBreaks> {
+    /// How the version did within the last minutes, for the other hosts.
+    pub(crate) fn breaks(&self, now: Millis) -> VersionBreaks {
         self.state().failures.told(now)
+    }
+
+    /// Whether jobs broke on this version alone within the last minutes.
+    pub(crate) fn has_broken(&self, now: Millis) -> bool {
+        self.state().failures.has_broken(now)
+    }
+
+    /// How such jobs broke, by the name that other hosts know it by.
+    pub(crate) fn way(&self, name: &str) -> Option<String> {
+        self.state().failures.way(name).map(str::to_owned)
     }
 
     /// Takes note of an attempt whose job nobody else could run.

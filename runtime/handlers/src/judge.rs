@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobcell_core::documents::{Documents, Folder};
-use jobcell_core::fleet::{HEARTBEAT, HostHandler, HostStatus, VersionBreaks};
+use jobcell_core::fleet::{HEARTBEAT, HostHandler, HostStatus, VersionBreaks, VersionCounts};
 use jobcell_core::{Clock, Millis};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,6 +21,7 @@ use crate::desired::{Command, Desired};
 use crate::digest::Digest;
 use crate::follower::{CANNOT, Stage};
 use crate::plan::Plan;
+use crate::quarantine::fault;
 use crate::version::State;
 
 /// Between two looks: hosts say something new that often.
@@ -52,9 +53,13 @@ struct Memory {
     canaries: HashMap<String, Followed>,
     /// Versions that every host refuses, by handler, and since when.
     refused: HashMap<String, (Digest, Instant)>,
+    /// How many jobs are known to have broken on versions of each handler, by version and way.
+    broken: HashMap<String, Broken>,
     /// Whether this host is not the one to write down what ends, or is refused.
     is_other: bool,
 }
+
+type Broken = HashMap<(Digest, String), usize>;
 
 /// One canary that is followed.
 struct Followed {
@@ -79,6 +84,7 @@ impl Judge {
             let plans: Vec<&Plan> = self.plans.iter().filter(|plan| self.is_due(&plan.name)).collect();
             memory.canaries.retain(|name, _| plans.iter().any(|plan| plan.name == *name));
             memory.refused.retain(|name, _| plans.iter().any(|plan| plan.name == *name));
+            memory.broken.retain(|name, _| plans.iter().any(|plan| plan.name == *name));
             if plans.is_empty() {
                 continue;
             }
@@ -106,7 +112,7 @@ impl Judge {
     fn is_due(&self, handler: &str) -> bool {
         let slots = self.stage.registry.slots(handler);
         let has_something =
-            slots.is_some_and(|slots| slots.canary.is_some() || !slots.breaks(self.clock.now()).is_empty());
+            slots.is_some_and(|slots| slots.canary.is_some() || slots.has_broken(self.clock.now()));
         has_something || self.stage.board.is_winding_down(handler) || self.stage.board.refuses(handler)
     }
 
@@ -130,7 +136,7 @@ impl Judge {
         let desired = timeout(PATIENCE, catalog.desired(&plan.name)).await;
         let Ok(Ok(Some((generation, desired)))) = desired else { return };
         self.judge(plan, catalog, generation, &desired, hosts, &mut memory.canaries).await;
-        self.quarantine(plan, catalog, generation, &desired, hosts).await;
+        self.quarantine(plan, catalog, generation, &desired, hosts, &mut memory.broken).await;
         if !plan.is_shared() {
             return;
         }
@@ -203,23 +209,48 @@ impl Judge {
         generation: u64,
         desired: &Desired,
         hosts: &Hosts,
+        broken: &mut HashMap<String, Broken>,
     ) {
+        let slots = self.stage.registry.slots(&plan.name);
+        let Some(slots) = slots.filter(|slots| slots.has_broken(self.clock.now())) else {
+            // What others have seen they judge themselves.
+            broken.remove(&plan.name);
+            return;
+        };
+        let known = broken.entry(plan.name.clone()).or_default();
         let canary = desired.canary.as_ref().map(|canary| canary.digest);
+        let mut found = Broken::new();
         for digest in [desired.active, canary].into_iter().flatten() {
-            let Some(why) = fault_of_all(plan, &digest, hosts) else { continue };
-            let (who, name) = (self.stage.who.as_str(), plan.name.as_str());
-            let command = Command::Quarantine { digest, why: why.clone() };
-            let done = catalog.apply(name, command, who, Some(generation)).await;
-            if done.is_ok() {
-                tracing::error!(
-                    handler = name,
-                    version = digest.short(),
-                    why,
-                    "the version is at fault: it is quarantined, and its jobs go to another one"
-                );
+            let Some(slot) = slots.find(digest) else { continue };
+            let all = put_together(&plan.name, &digest, generation, hosts);
+            for (name, jobs) in &all.ways {
+                let before = known.get(&(digest, name.clone())).copied().unwrap_or_default();
+                found.insert((digest, name.clone()), jobs.len());
+                // Only another job that broke puts a version at fault, never that what went well is forgotten.
+                let is_more = jobs.len() > before;
+                let Some(way) = slot.loaded.way(name) else { continue };
+                if !is_more || !all.is_fault(name, plan.quarantine) {
+                    continue;
+                }
+                let why = fault(jobs.len() as u64, all.attempts, &way);
+                let command = Command::Quarantine { digest, why: why.clone() };
+                let done = catalog.apply(&plan.name, command, &self.stage.who, Some(generation)).await;
+                if done.is_ok() {
+                    tracing::error!(
+                        handler = plan.name,
+                        version = digest.short(),
+                        why,
+                        "the version is at fault: it is quarantined, and its jobs go to another one"
+                    );
+                }
+                if matches!(done, Err(CatalogError::Store(_) | CatalogError::Conflict { .. })) {
+                    // To be tried again.
+                    found.remove(&(digest, name.clone()));
+                }
+                note(&plan.name, done.map(drop));
             }
-            note(name, done.map(drop));
         }
+        *known = found;
     }
 
     /// How the hosts stand that have the handler. None when another of them is to look after it.
@@ -295,13 +326,28 @@ impl Judge {
     }
 }
 
-/// Why the version is at fault by what all hosts say together.
-fn fault_of_all(plan: &Plan, version: &Digest, hosts: &Hosts) -> Option<String> {
+/// How the version did on all hosts. Of one that has not acted on what is wanted now only the attempts count: what broke
+/// there may be from before the version was released.
+fn put_together(handler: &str, version: &Digest, generation: u64, hosts: &Hosts) -> VersionBreaks {
     let version = version.to_string();
     let mut all = VersionBreaks::default();
-    let told = hosts.values().filter_map(|handlers| handlers.get(&plan.name)?.breaks.get(&version));
-    told.for_each(|breaks| all.add(breaks));
-    all.fault(plan.quarantine)
+    for of in hosts.values().filter_map(|handlers| handlers.get(handler)) {
+        let runs = [&of.active, &of.canary].into_iter().any(|runs| runs.as_ref() == Some(&version));
+        match of.breaks.get(&version) {
+            Some(breaks) if of.generation >= generation => all.add(breaks),
+            Some(VersionBreaks { attempts, .. }) => {
+                all.add(&VersionBreaks { attempts: *attempts, ..VersionBreaks::default() });
+            }
+            // A host of an older release does not tell. All that it has counted is more than what lies within the window: that
+            // may delay a quarantine, and puts no version at fault.
+            None if runs => {
+                let attempts = of.counts.get(&version).map_or(0, VersionCounts::attempts);
+                all.add(&VersionBreaks { attempts, ..VersionBreaks::default() });
+            }
+            None => {}
+        }
+    }
+    all
 }
 
 /// The version wanted that no host has ever run and that every host refuses, where there is another one to do its work.
@@ -328,5 +374,50 @@ async fn soon_after(changes: &mut watch::Receiver<u64>) {
 fn note(handler: &str, done: Result<(), CatalogError>) {
     if let Err(fault) = done {
         tracing::debug!(handler, %fault, "not written down");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One host that runs the version and has acted on this generation, with the jobs that broke on it.
+    fn host(version: &Digest, generation: u64, attempts: u64, jobs: &[u64]) -> BTreeMap<String, HostHandler> {
+        let mut breaks = VersionBreaks { attempts, ..VersionBreaks::default() };
+        if !jobs.is_empty() {
+            breaks.ways.insert("f".to_owned(), jobs.iter().copied().collect());
+        }
+        let (active, breaks) = (Some(version.to_string()), [(version.to_string(), breaks)].into());
+        [("media".to_owned(), HostHandler { active, generation, breaks, ..HostHandler::default() })].into()
+    }
+
+    #[test]
+    fn what_all_hosts_ran_is_held_against_what_broke_on_some() {
+        let (version, other) = (Digest::of(b"1"), Digest::of(b"2"));
+        let is_fault = |hosts: &Hosts, of: &Digest| put_together("media", of, 7, hosts).is_fault("f", 4);
+        let mut hosts = Hosts::from([
+            ("a".to_owned(), host(&version, 7, 4, &[1, 2, 3])),
+            ("b".to_owned(), host(&version, 7, 2, &[3, 4])),
+        ]);
+        assert!(is_fault(&hosts, &version), "four jobs of six attempts");
+        assert!(!is_fault(&hosts, &other));
+        assert!(!put_together("overlay", &version, 7, &hosts).is_fault("f", 4));
+
+        hosts.insert("c".to_owned(), host(&version, 7, 11, &[]));
+        assert!(!is_fault(&hosts, &version), "4 of 17 are less than one in four");
+        // A host of an older release tells only what it has counted, and counts only while it runs the version.
+        let mut older = host(&version, 7, 0, &[]);
+        let of = older.get_mut("media").unwrap();
+        of.breaks.clear();
+        of.counts = [(version.to_string(), VersionCounts { done: 11, ..VersionCounts::default() })].into();
+        hosts.insert("c".to_owned(), older.clone());
+        assert!(!is_fault(&hosts, &version));
+        older.get_mut("media").unwrap().active = None;
+        hosts.insert("c".to_owned(), older);
+        assert!(is_fault(&hosts, &version));
+        // What a host says that has not heard of the last decision may be from before it.
+        hosts.insert("b".to_owned(), host(&version, 6, 2, &[3, 4]));
+        assert!(!is_fault(&hosts, &version));
+        assert_eq!(put_together("media", &version, 7, &hosts).attempts, 6);
     }
 }

@@ -154,10 +154,21 @@ impl Loaded {
         self.guard.fault()
     }
 
-    /// Jobs that broke on it and on no other version, within the last minutes.
+    /// How it did within the last minutes, with the jobs that broke on it and on no other version.
     #[must_use]
-    pub fn breaks(&self, now: Millis) -> Option<VersionBreaks> {
+    pub fn breaks(&self, now: Millis) -> VersionBreaks {
         self.guard.breaks(now)
+    }
+
+    /// Whether jobs broke on it and on no other version within the last minutes.
+    #[must_use]
+    pub fn has_broken(&self, now: Millis) -> bool {
+        self.guard.has_broken(now)
+    }
+
+    /// How such jobs broke, by the name under which [`Loaded::breaks`] tells of it.
+    pub(crate) fn way(&self, name: &str) -> Option<String> {
+        self.guard.way(name)
     }
 
     /// Attempts that run on it now.

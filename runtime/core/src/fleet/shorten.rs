@@ -9,6 +9,8 @@ use crate::documents::DOCUMENT_BYTES_MAX;
 const TEXT_CHARS_MAX: usize = 1_000;
 /// Characters of a reason where there are too many of them for whole ones.
 const REASON_CHARS_MAX: usize = 200;
+/// Bytes of a word that is left out rather than cut.
+const WORD_BYTES_MAX: usize = 40;
 /// Versions of one handler that are counted at most: active, canary, previous, and one that still drains.
 const VERSIONS_MAX: usize = 4;
 
@@ -29,7 +31,11 @@ pub(super) fn encoded(status: &HostStatus) -> Bytes {
             let reasons = status.handlers.values_mut().filter_map(|handler| handler.lag.as_mut());
             reasons.for_each(|reason| cut(reason, REASON_CHARS_MAX));
         },
-        |status| status.handlers.values_mut().for_each(|handler| handler.breaks.clear()),
+        |status| {
+            // How many attempts there were is kept: without it the jobs that other hosts name would weigh more.
+            let breaks = status.handlers.values_mut().flat_map(|handler| handler.breaks.values_mut());
+            breaks.for_each(|breaks| breaks.ways.clear());
+        },
         |status| {
             let without = status.handlers.values_mut().filter(|handler| handler.canary.is_none());
             without.for_each(|handler| handler.counts.clear());
@@ -82,10 +88,11 @@ fn bound(text: &mut String) {
     cut(text, TEXT_CHARS_MAX);
 }
 
-/// Cuts a text behind its last whole word, where it has words.
+/// Cuts a text, behind a whole word where one ends nearby.
 fn cut(text: &mut String, chars_max: usize) {
     if let Some((end, _)) = text.char_indices().nth(chars_max) {
-        text.truncate(text[..end].rfind(char::is_whitespace).unwrap_or(end));
+        let word = text[..end].rfind(char::is_whitespace).filter(|word| end - word <= WORD_BYTES_MAX);
+        text.truncate(word.unwrap_or(end));
         text.push('…');
     }
 }

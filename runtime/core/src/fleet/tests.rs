@@ -17,6 +17,11 @@ fn a_status_reads_back_and_what_is_unknown_or_missing_does_no_harm() {
     let of_handler = HostHandler {
         active: Some("sha256:aa".to_owned()),
         counts: [("sha256:aa".to_owned(), counts)].into(),
+        breaks: [(
+            "sha256:aa".to_owned(),
+            VersionBreaks { attempts: 9, ways: [("f".to_owned(), [1, 2].into())].into() },
+        )]
+        .into(),
         ..HostHandler::default()
     };
     status.handlers.insert("h".to_owned(), of_handler);
@@ -39,9 +44,11 @@ fn a_status_fits_into_a_document_whatever_it_holds() {
         counts.took(100_000);
         let versions = (0..9).map(|v| (format!("sha256:{v:064}"), counts.clone())).collect();
         let lag = Some("x".repeat(10_000));
-        status
-            .handlers
-            .insert(format!("h{n}"), HostHandler { lag, counts: versions, ..HostHandler::default() });
+        let ways =
+            (0..4).map(|way| (format!("way {way}"), (0..256).map(|job| u64::MAX - job).collect())).collect();
+        let breaks = [(format!("sha256:{n:064}"), VersionBreaks { attempts: 1, ways })].into();
+        let handler = HostHandler { lag, counts: versions, breaks, ..HostHandler::default() };
+        status.handlers.insert(format!("h{n}"), handler);
     }
     let json = status.encode();
     assert!(json.len() <= DOCUMENT_BYTES_MAX, "{}", json.len());

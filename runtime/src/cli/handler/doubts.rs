@@ -19,8 +19,7 @@ pub(super) fn doubts(
     let mut doubts = Vec::new();
     if let Some(active) = active.filter(|active| active != name) {
         doubts.push(format!(
-            "it calls itself {name:?}, and the active version of {handler:?} {active:?}; if that is a slip, `jobcell handler \
-             rollback {handler}` goes back"
+            "it calls itself {name:?}, and the active version of {handler:?} {active:?}; see that this is the file that was meant"
         ));
     }
     let Some(HandlerConfig { limits: given, .. }) = config.handlers.get(handler) else { return doubts };
