@@ -107,7 +107,7 @@ impl Shown {
     /// What the active version calls itself.
     pub(super) fn active_name(&self) -> Option<&str> {
         let Version { manifest: Named { name, .. }, .. } = self.version(self.active.as_deref()?)?;
-        Some(name).map(String::as_str).filter(|name| !name.is_empty())
+        Some(name.as_str()).filter(|name| !name.is_empty())
     }
 
     /// The version of this digest, or of the only one that begins so.
