@@ -3,8 +3,8 @@
 //!
 //! `cargo run --release --example swap_latency -- target/wasm32-wasip2/guest/basic.wasm [MS]`
 //!
-//! The second argument is the time between two jobs: 2 ms by default, which is 500 jobs a second beside the swaps, with which
-//! compiling shares the cores. 20 shows a host that has little to do.
+//! The second argument is the time between two jobs: 2 ms by default, which is up to 500 jobs a second beside the swaps, with
+//! which compiling shares the cores. 20 shows a host that has little to do.
 //!
 //! It is granted one of each thing, none of which the jobs reach: they are of a name that no handler has, or a no-op. So
 //! any component can be measured, `media.wasm` for one.
