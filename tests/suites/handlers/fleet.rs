@@ -105,6 +105,17 @@ impl Operator {
         wait::until(&format!("the version is {state}"), || (self.state(guest) == Some(state)).then_some(()));
     }
 
+    /// Waits until so many hosts, which are all of them, run the second version and can go back to the first.
+    #[track_caller]
+    pub(super) fn wait_swapped(&self, hosts: usize, from: &Guest, to: &Guest) {
+        wait::until("every host runs the new version, and has the one before", || {
+            let running = self.hosts();
+            let is_there =
+                |of: &HostHandler| of.active == Some(to.name()) && of.previous == Some(from.name());
+            (running.len() == hosts && running.values().all(is_there)).then_some(())
+        });
+    }
+
     /// What each living host runs, by its process.
     pub(super) fn hosts(&self) -> BTreeMap<u32, HostHandler> {
         let listed = self.runtime.block_on(self.documents.list(Folder::Hosts)).unwrap_or_default();

@@ -67,13 +67,7 @@ fn hosts_find_a_version_at_fault_together_that_none_of_them_saw_break_enough_job
     });
     let _hosts = sites.each_ref().map(Host::start);
     operator.activate(&bad);
-    wait::until("every host runs the bad version, and has the one before", || {
-        let running = operator.hosts();
-        let is_there = |of: &jobcell_core::fleet::HostHandler| {
-            of.active == Some(bad.name()) && of.previous == Some(good.name())
-        };
-        (running.len() == 2 && running.values().all(is_there)).then_some(())
-    });
+    operator.wait_swapped(2, &good, &bad);
     let ledgers = queues.map(|queue| Ledger::of(&redis, queue));
     for ledger in &ledgers {
         let ids = ledger.push_noops(2);
@@ -112,13 +106,7 @@ fn jobs_that_break_every_version_put_none_at_fault() {
     let sites: Vec<Site> = (0..2).map(|_| Site::redis(&redis, STORED)).collect();
     let hosts: Vec<Host> = sites.iter().map(Host::start).collect();
     operator.activate(&new);
-    wait::until("every host runs the new version, and has the one before", || {
-        let running = operator.hosts();
-        let is_there = |of: &jobcell_core::fleet::HostHandler| {
-            of.active == Some(new.name()) && of.previous == Some(old.name())
-        };
-        (running.len() == 2 && running.values().all(is_there)).then_some(())
-    });
+    operator.wait_swapped(2, &old, &new);
     let ledger = Ledger::of(&redis, "work");
     // Deeper than any stack: a producer's fault, whatever version runs them. No others hide them.
     let poison = ledger.push("dive", (0..30).map(|_| json!(100_000_000)));
