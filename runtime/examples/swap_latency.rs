@@ -1,10 +1,10 @@
 //! How long a deploy, an activation and a rollback take until the first job has run on the other version, and what that
 //! does to the jobs beside it. On the embedded store, one host.
 //!
-//! `cargo run --release --example swap_latency -- target/wasm32-wasip2/guest/basic.wasm [MS]`
+//! `cargo run --release --example swap_latency -- target/wasm32-wasip2/guest/basic.wasm [MS [baseline]]`
 //!
 //! The second argument is the time between two jobs: 2 ms by default, which is up to 500 jobs a second beside the swaps, with
-//! which compiling shares the cores. 20 shows a host that has little to do.
+//! which compiling shares the cores. 20 shows a host that has little to do. With the third, versions begin on baseline code.
 //!
 //! It is granted one of each thing, none of which the jobs reach: they are of a name that no handler has, or a no-op. So
 //! any component can be measured, `media.wasm` for one.
@@ -13,15 +13,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jobcell::{Builder, Event, Grants, Handler, NewJob, Observer, Queue, Runtime};
+use jobcell::{Builder, EngineConfig, Event, Grants, Handler, NewJob, Observer, Queue, Runtime};
 use jobcell_handlers::{Artifact, Catalog, Command, DeployOptions, Digest};
 use tokio::time::sleep;
 
 /// How often each step is measured.
 const ROUNDS: u8 = 20;
-/// How long jobs are looked at before each swap, to hold those beside it against them: what else the machine does then
-/// falls on both alike.
-const CALM: Duration = Duration::from_secs(1);
+/// How long jobs are looked at before each deploy, and from then on: what else the machine does falls on both alike.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between the end of a round and the next: the versions before it are cleared away by then, and what they left to compile
+/// is compiled.
+const SETTLE: Duration = Duration::from_secs(2);
 /// Milliseconds between two jobs.
 const PACE: u64 = 2;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -101,12 +103,14 @@ async fn measure() -> anyhow::Result<()> {
     let file = std::env::args().nth(1).unwrap_or_else(|| "target/wasm32-wasip2/guest/basic.wasm".to_owned());
     let bytes = std::fs::read(&file)?;
     let pace = Duration::from_millis(std::env::args().nth(2).map_or(Ok(PACE), |ms| ms.parse())?);
+    let baseline = std::env::args().nth(3).is_some_and(|word| word == "baseline");
     let directory = std::env::temp_dir().join(format!("jobcell-swap-{}", std::process::id()));
     std::fs::create_dir_all(directory.join("files"))?;
     let watch = Arc::new(Watch::default());
     let runtime = Builder::new()
         .embedded(directory.join("store"))
         .compiled(directory.join("compiled"))
+        .engine(EngineConfig { baseline, ..EngineConfig::default() })
         .blobs("files", format!("file://{}", directory.join("files").display()))
         .secret("any", "of no value")
         .handler(Handler::stored("h").grants(grants()?).quarantine(0))
@@ -120,7 +124,8 @@ async fn measure() -> anyhow::Result<()> {
         never = produce(&runtime, pace) => never.map(|()| String::new()),
         measured = rounds(&catalogs.shared, &bytes, &watch) => measured,
     };
-    println!("{file}, {} KiB, a job each {pace:?}\n{}", bytes.len() / 1024, measured?);
+    let code = if baseline { "baseline code first" } else { "optimised code only" };
+    println!("{file}, {} KiB, {code}, a job each {pace:?}\n{}", bytes.len() / 1024, measured?);
     runtime.shutdown(Duration::from_secs(5)).await;
     std::fs::remove_dir_all(&directory)?;
     Ok(())
@@ -146,12 +151,14 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
     for number in 0..ROUNDS {
         let (fresh, ahead) = (variant(bytes, 100 + number), variant(bytes, 200 + number));
         let (fresh_digest, ahead_digest) = (fresh.digest, ahead.digest);
+        sleep(SETTLE).await;
         watch.clear();
-        sleep(CALM).await;
+        sleep(LOOK).await;
         calm.extend(watch.took());
         let begin = Instant::now();
         catalog.deploy("h", fresh, None, options(true)).await?;
         deploys.push(watch.first(fresh_digest, begin).await?);
+        sleep(LOOK.saturating_sub(begin.elapsed())).await;
         beside.extend(watch.took());
 
         catalog.deploy("h", ahead, None, options(false)).await?;
@@ -168,7 +175,6 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
         let begin = Instant::now();
         catalog.apply("h", Command::Rollback { why: None }, "example", None).await?;
         rollbacks.push(watch.first(fresh_digest, begin).await?);
-        sleep(Duration::from_millis(200)).await;
     }
     let line = |what: &str, mut took: Vec<Duration>| {
         took.sort_unstable();

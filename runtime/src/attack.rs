@@ -84,7 +84,7 @@ pub struct AttackReport {
 /// One profile that was attacked.
 #[derive(Debug, Clone, Serialize)]
 pub struct Attacked {
-    /// The handler's name.
+    /// The handler's name, and whether this is about its first code.
     pub name: String,
     /// Other handlers with the same limits and grants.
     pub also: Vec<String>,
@@ -149,6 +149,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const ADMISSION_MAX: Duration = Duration::from_secs(60);
 /// The profile of defaults.
 const DEFAULTS: &str = "defaults";
+/// Behind the name of a profile whose guests run baseline code.
+const ON_BASELINE: &str = " on baseline code";
 
 /// Runs the attack. Cancel safety: dropping the future ends it; its temporary folder is removed.
 ///
@@ -166,13 +168,18 @@ pub async fn attack(
         .map_err(|fault| AttackError::Folder(fault.to_string()))?;
     let store: Arc<dyn Store> = Arc::new(store);
     let arena = Arena::open(engine.clone(), Some(Arc::clone(&store)), GRACE, ADMISSION_MAX).await?;
-    let profiles = profiles(config, attack, &arena);
+    let mut profiles = profiles(config, attack, &arena);
+    if engine.report().baseline {
+        let again: Vec<_> = profiles.iter().map(on_baseline).collect();
+        profiles.extend(again);
+    }
+    let is_first_of_code = |n: usize| n == 0 || profiles[n].0.baseline != profiles[n - 1].0.baseline;
     let (started, before) = (Instant::now(), Vitals::now());
     let due: Vec<_> = profiles
         .iter()
         .enumerate()
         .flat_map(|(n, (profile, _))| guests.iter().map(move |guest| (n, profile, guest)))
-        .filter(|(n, _, guest)| *n == 0 || !is_alike_under_all(guest))
+        .filter(|(n, _, guest)| is_first_of_code(*n) || !is_alike_under_all(guest))
         .collect();
     let mut bouts: Vec<Bout> = Vec::with_capacity(due.len());
     for (_, profile, guest) in &due {
@@ -224,6 +231,7 @@ fn profiles(config: &Config, attack: &Attack, arena: &Arena) -> Vec<(Profile, At
         name: handler.name.clone(),
         limits: handler.limits.clone(),
         grants: handler.grants.clone(),
+        baseline: false,
     });
     let engine = configured::engine(config);
     let mut defaults = Limits::default();
@@ -256,7 +264,14 @@ fn profiles(config: &Config, attack: &Attack, arena: &Arena) -> Vec<(Profile, At
     profiles
 }
 
-/// Whether a guest meets the same under every profile: what is compiled, or refused before, knows neither limits nor
+/// The same on the code that versions begin with.
+fn on_baseline((profile, attacked): &(Profile, Attacked)) -> (Profile, Attacked) {
+    let name = format!("{}{ON_BASELINE}", profile.name);
+    let attacked = Attacked { name: name.clone(), ..attacked.clone() };
+    (Profile { name, baseline: true, ..profile.clone() }, attacked)
+}
+
+/// Whether a guest meets the same under every profile of one code: what is compiled, or refused before, knows neither limits nor
 /// grants.
 fn is_alike_under_all(guest: &Guest) -> bool {
     const ADMISSION: [&str; 7] = ["C1", "C2", "C3", "C4", "C5", "C6", "F6"];
@@ -330,6 +345,8 @@ fn ms(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use jobcell_wasm::Grants;
+
     use super::*;
 
     #[test]
@@ -348,7 +365,12 @@ mod tests {
     #[test]
     fn a_crowd_fits_into_the_pool() {
         let crowd = catalogue().into_iter().find(|guest| guest.at_once > 100).unwrap();
-        let profile = Profile { name: "x".to_owned(), limits: Limits::default(), grants: Default::default() };
+        let profile = Profile {
+            name: "x".to_owned(),
+            limits: Limits::default(),
+            grants: Grants::default(),
+            baseline: false,
+        };
         assert_eq!(sized(&crowd, &profile, 10).at_once, 9);
         assert_eq!(sized(&crowd, &profile, 1).at_once, 1);
     }

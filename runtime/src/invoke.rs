@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jobcell_core::{Attempt, AttemptIo, Clock, Job, JobId, Outcome, QueueName, Receipt, Report, SystemClock};
-use jobcell_handlers::{Artifact, ArtifactError, LoadError, Loader, Source, file};
+use jobcell_handlers::{Artifact, ArtifactError, Haste, LoadError, Loader, Source, file};
 use jobcell_wasm::{Engine, EngineConfig, WasmError};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -137,7 +137,7 @@ pub async fn invoke(
     let stack = handler.limits.stack;
     let engine = Engine::new(EngineConfig { cells: 1, stack, ..configured::engine(config) })?;
     let loader = WasmLoader::new(engine, None, services, vec![handler]);
-    let runner = loader.load(&name, Artifact::new(artifact.bytes)).await?;
+    let runner = loader.load(&name, Artifact::new(artifact.bytes), Haste::Later).await?;
 
     let (io, now) = (Arc::new(AttemptIo::default()), SystemClock.now());
     io.limit(runner.log_limits());

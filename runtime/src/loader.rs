@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::attempt::LogLimits;
 use jobcell_core::results::{Results, Shelf};
 use jobcell_core::{Attempt, Report, Runner, StopCause};
-use jobcell_handlers::{Artifact, Blame, LoadError, Loader, Manifest, Wants};
+use jobcell_handlers::{Artifact, Blame, Haste, LoadError, Loader, Manifest, Wants};
 use jobcell_wasm::{
-    AdmitError, AdmitOptions, Admitted, CompileCache, Engine, HandlerRunner, HandlerSpec, Need, Services,
+    AdmitError, AdmitOptions, Admitted, CompileCache, Engine, HandlerRunner, HandlerSpec, Need,
+    OptimiseError, Services, Tier,
 };
 
 use crate::handler::Handler;
@@ -65,7 +66,7 @@ impl WasmLoader {
 
 #[async_trait]
 impl Loader for WasmLoader {
-    async fn load(&self, name: &str, artifact: Artifact) -> Result<Arc<dyn Runner>, LoadError> {
+    async fn load(&self, name: &str, artifact: Artifact, haste: Haste) -> Result<Arc<dyn Runner>, LoadError> {
         let refused = |reason: String, blame| LoadError::Refused {
             handler: name.to_owned(),
             reason: without_name(name, &reason),
@@ -84,8 +85,9 @@ impl Loader for WasmLoader {
         };
         let spec = HandlerSpec { name: name.to_owned(), limits, grants };
         let (cache, stack) = (self.cache.clone(), spec.limits.stack);
-        let options = AdmitOptions { cache, stack, ..AdmitOptions::new(name, spec.grants.clone()) };
-        let admitted = self.admit(name, artifact.bytes, options).await;
+        let baseline = haste == Haste::Now;
+        let options = AdmitOptions { cache, stack, baseline, ..AdmitOptions::new(name, spec.grants.clone()) };
+        let admitted = self.admit(name, artifact.bytes.clone(), options.clone()).await;
         let admitted = admitted.map_err(|fault| {
             let unwanted = wants.as_ref().and_then(|wants| unwanted(&fault, wants));
             refused(unwanted.unwrap_or_else(|| fault.to_string()), blame(&fault))
@@ -99,6 +101,9 @@ impl Loader for WasmLoader {
                 format!("it breaks before its first job, while its cell is made: {}", stopped.reason);
             refused(reason, blame_of_start(stopped.cause))
         })?;
+        if runner.tier() == Tier::Baseline {
+            tokio::spawn(optimise(&runner, &artifact.bytes, &options));
+        }
         let runner: Arc<dyn Runner> =
             if names.is_empty() { Arc::new(runner) } else { Arc::new(Renaming { inner: runner, names }) };
         Ok(match result_cache.zip(self.shelf()) {
@@ -109,6 +114,39 @@ impl Loader for WasmLoader {
 
     fn settings(&self, name: &str) -> String {
         self.handlers.get(name).map(|handler| format!("{handler:?}")).unwrap_or_default()
+    }
+}
+
+/// Brings a version that began on baseline code onto optimised code. Holds the runner from nothing: it ends with it.
+fn optimise(
+    runner: &HandlerRunner,
+    bytes: &Bytes,
+    options: &AdmitOptions,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (handler, version) = (options.handler.clone(), Runner::version(runner).to_owned());
+    let tries = [(); TRIES as usize].map(|()| runner.optimise(bytes.clone(), options.clone()));
+    let since = Instant::now();
+    tracing::info!(handler, version, "begins on baseline code; optimised code follows");
+    async move {
+        let mut ended = Ok(false);
+        for attempt in tries {
+            ended = attempt.await;
+            if !ended.as_ref().is_err_and(OptimiseError::is_transient) {
+                break;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        match ended {
+            Ok(true) => {
+                let after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(handler, version, after_ms, "goes on with optimised code");
+            }
+            Ok(false) => {}
+            Err(fault) => tracing::warn!(
+                handler, version, %fault,
+                "there is no optimised code for it: it stays on baseline code, which is slower"
+            ),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use jobcell_core::{
     Attempt, AttemptIo, Documents, Job, JobId, Millis, Outcome, QueueName, Receipt, Report, Runner,
     StoreError,
 };
-use jobcell_handlers::{Artifact, LoadError, Loader, file};
+use jobcell_handlers::{Artifact, Haste, LoadError, Loader, file};
 use jobcell_wasm::{Engine, EngineConfig, Services, WasmError};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -239,7 +239,8 @@ async fn load(
         Services { key_prefix: prefix.to_owned(), ..configured::services(config, &handler.grants)? };
     let stack = handler.limits.stack;
     let engine = Engine::new(EngineConfig { cells: 1, stack, ..configured::engine(config) })?;
-    Ok(WasmLoader::new(engine, None, services, vec![handler]).load(&name, artifact).await?)
+    let loader = WasmLoader::new(engine, None, services, vec![handler]);
+    Ok(loader.load(&name, artifact, Haste::Later).await?)
 }
 
 async fn run(queue: QueueName, job: Job, kept: Kept, runner: &dyn Runner) -> Replayed {

@@ -1,5 +1,6 @@
 //! Handlers that change while the queue runs: versions, swaps, canaries, rollbacks, quarantine.
 
+mod baseline;
 mod canary;
 mod files;
 mod fleet;

@@ -23,7 +23,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::desired::Desired;
 use crate::digest::Digest;
 use crate::loaded::Loaded;
-use crate::loader::{Blame, LoadError, Loader};
+use crate::loader::{Blame, Haste, LoadError, Loader};
 use crate::manifest::section;
 use crate::plan::Plan;
 use crate::registry::{Registry, Slot, Slots};
@@ -222,13 +222,13 @@ impl Follower {
     pub(crate) async fn load_anew(&mut self, generation: u64, desired: &Desired) -> Result<Slots, LoadError> {
         let mut slots = self.empty(desired);
         if let Some(active) = desired.active {
-            slots.active = Some(match self.load(active, desired).await {
+            slots.active = Some(match self.load(active, desired, Haste::Now).await {
                 Ok(loaded) => Slot::plain(loaded),
                 Err(fault) => self.stand_in(active, desired, &fault).await.ok_or(fault)?,
             });
         }
         if let Some(canary) = &desired.canary
-            && let Ok(loaded) = self.load(canary.digest, desired).await
+            && let Ok(loaded) = self.load(canary.digest, desired, Haste::Later).await
         {
             slots.canary = Some((canary.clone(), Slot::plain(loaded)));
         }
@@ -351,7 +351,7 @@ impl Follower {
         next.same_version = self.plan.same_version;
         next.barred = self.barred(desired);
         if let Some(active) = self.trusted(desired.active, desired.previous) {
-            match self.have_or_load(active, desired).await {
+            match self.have_or_load(active, desired, Haste::Now).await {
                 Ok(slot) => {
                     let before = next.active.replace(slot);
                     next.previous = self.previous_of(desired, before.as_ref());
@@ -371,7 +371,7 @@ impl Follower {
         self.place_taps(&mut next);
         self.flip(next);
         if let Some(canary) = canary.filter(|_| is_canary_missing) {
-            match self.have_or_load(canary.digest, desired).await {
+            match self.have_or_load(canary.digest, desired, Haste::Later).await {
                 Ok(slot) => {
                     let mut next = self.slots();
                     next.canary = Some((canary, slot));
@@ -410,12 +410,17 @@ impl Follower {
         in_place.filter(is_sound).or_else(|| still_there().filter(is_sound))
     }
 
-    async fn have_or_load(&mut self, digest: Digest, desired: &Desired) -> Result<Slot, LoadError> {
+    async fn have_or_load(
+        &mut self,
+        digest: Digest,
+        desired: &Desired,
+        haste: Haste,
+    ) -> Result<Slot, LoadError> {
         if let Some(slot) = self.have(digest) {
             self.unable.remove(&digest);
             return Ok(slot);
         }
-        let loaded = self.load(digest, desired).await;
+        let loaded = self.load(digest, desired, haste).await;
         match &loaded {
             Ok(_) => _ = self.unable.remove(&digest),
             Err(fault) => {
@@ -440,7 +445,7 @@ impl Follower {
             if self.is_faulty(digest) {
                 continue;
             }
-            match self.load(digest, desired).await {
+            match self.load(digest, desired, Haste::Now).await {
                 Ok(loaded) => {
                     let lag = instead(digest, active, fault);
                     if self.stage.board.set_lag(self.name(), Some(lag)) {
@@ -466,22 +471,32 @@ impl Follower {
     }
 
     /// Verify → admit → compile → link → warm.
-    async fn load(&mut self, digest: Digest, desired: &Desired) -> Result<Arc<Loaded>, LoadError> {
+    async fn load(
+        &mut self,
+        digest: Digest,
+        desired: &Desired,
+        haste: Haste,
+    ) -> Result<Arc<Loaded>, LoadError> {
         if let Some(reason) = self.refused.get(&digest) {
             return Err(self.refusal(reason.clone(), Blame::Host));
         }
-        let runner = self.load_runner(digest, desired).await?;
+        let runner = self.load_runner(digest, desired, haste).await?;
         Ok(self.loaded(runner, digest))
     }
 
-    async fn load_runner(&mut self, digest: Digest, desired: &Desired) -> Result<Arc<dyn Runner>, LoadError> {
+    async fn load_runner(
+        &mut self,
+        digest: Digest,
+        desired: &Desired,
+        haste: Haste,
+    ) -> Result<Arc<dyn Runner>, LoadError> {
         let name = self.plan.name.clone();
         self.stage.board.set_loading(&name, Some(digest));
         let artifact = self.catalog.artifact(&digest).await.map_err(|fault| self.of_catalog(&fault))?;
         let signature = desired.version(&digest).and_then(|version| version.signature.as_ref());
         let verified = verify(self.catalog.trust(), &name, &artifact, signature);
         verified.map_err(|reason| self.refusal(reason, Blame::Host))?;
-        match self.loader.load(&name, artifact).await {
+        match self.loader.load(&name, artifact, haste).await {
             Ok(runner) => Ok(runner),
             Err(fault) => {
                 if fault.blame() != Blame::Passing {

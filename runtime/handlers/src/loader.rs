@@ -12,14 +12,30 @@ use crate::artifact::{Artifact, ArtifactError};
 pub trait Loader: Send + Sync + 'static {
     /// Loads this version of this handler.
     ///
+    /// What it returns may go on getting faster by itself where it was made in haste; it is the same version throughout.
+    ///
     /// Cancel safety: nothing is left of a dropped future but what it has put into a cache.
     ///
     /// # Errors
     /// When it is refused; nothing of it stays behind.
-    async fn load(&self, handler: &str, artifact: Artifact) -> Result<Arc<dyn Runner>, LoadError>;
+    async fn load(
+        &self,
+        handler: &str,
+        artifact: Artifact,
+        haste: Haste,
+    ) -> Result<Arc<dyn Runner>, LoadError>;
 
     /// What it was told of this handler, as a text that is another one whenever that is. To be compared, not to be shown.
     fn settings(&self, handler: &str) -> String;
+}
+
+/// How soon a version is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// Jobs are to run on it: the sooner the better, be it slower at first.
+    Now,
+    /// It is held against another one, or kept ready: as it is to stay.
+    Later,
 }
 
 /// Whose fault it is that a version cannot be loaded, which says what to do next.

@@ -121,16 +121,19 @@ fn describe(report: &Report) -> String {
     let mut shown = String::new();
     if let Some(Machine { jobcell, wasmtime, system, cores, engine, engine_fault }) = &report.environment {
         let engine = match engine {
-            Some(EngineReport { cells, memory_max, clearing, tick_ms, compiles_apart, .. }) => format!(
-                "{cells} cells, memory up to {} MiB, cleared by {}, interrupts every {tick_ms} ms, \
-                 compiles in {}",
-                memory_max >> 20,
-                match clearing {
-                    Clearing::PagemapScan => "the kernel's page map".to_owned(),
-                    Clearing::Remapping(why) => format!("mapping anew ({why})"),
-                },
-                if *compiles_apart { "a process of its own" } else { "this process" },
-            ),
+            Some(EngineReport { cells, memory_max, clearing, tick_ms, compiles_apart, baseline, .. }) => {
+                format!(
+                    "{cells} cells, memory up to {} MiB, cleared by {}, interrupts every {tick_ms} ms, \
+                 compiles in {}{}",
+                    memory_max >> 20,
+                    match clearing {
+                        Clearing::PagemapScan => "the kernel's page map".to_owned(),
+                        Clearing::Remapping(why) => format!("mapping anew ({why})"),
+                    },
+                    if *compiles_apart { "a process of its own" } else { "this process" },
+                    if *baseline { ", baseline code first" } else { "" },
+                )
+            }
             None => format!("does not start: {}", engine_fault.as_deref().unwrap_or("unknown")),
         };
         shown += &format!(

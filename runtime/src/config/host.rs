@@ -11,7 +11,7 @@ use jobcell_server::{ConnectionBounds, DashboardOptions, Redaction, Role};
 
 use super::environment::Environment;
 use super::forms::{
-    self, ADDRESS, BYTES, COUNT, DURATION, DURATION_OR_NONE, Form, PATH, TEXT, TEXTS, choice, text,
+    self, ADDRESS, BYTES, COUNT, DURATION, DURATION_OR_NONE, Form, PATH, SWITCH, TEXT, TEXTS, choice, text,
 };
 use super::limits;
 use super::node::Node;
@@ -86,6 +86,8 @@ pub struct CellsConfig {
     pub cache: PathBuf,
     /// Who compiles them.
     pub compiler: Compiler,
+    /// Whether versions that are wanted at once begin on code of the baseline compiler. None: as the command has it.
+    pub baseline: Option<bool>,
 }
 
 /// What the host says.
@@ -297,6 +299,17 @@ const COMPILE_TIME: Key<Duration> = Key::value(
     "From the start of a compiler process to its end. Two thirds of it, in whole seconds, are the processor time it may \
      use: the rest is for a machine that is busy.",
 );
+const BASELINE: Key<bool> = Key::new(
+    "baseline",
+    SWITCH,
+    Absent::Means("`false`, but `true` for `jobcell dev`"),
+    "Whether a version that is to take jobs at once begins on code of the engine's baseline compiler, which is there six \
+     times as soon, until the optimised code is there as well: of a component of 1 MiB, a second later. Attempts that \
+     begin until then compute for up to three times as long, and have four times the `limits.cpu` and `limits.stack` for \
+     it. It is off because whoever hands in a handler could choose which of two compilers to find a bug in: turn it on \
+     where you trust the handlers' authors and want their changes sooner. Canaries, shadows and versions that were \
+     compiled before run optimised code always. Only on x86-64.",
+);
 pub(super) static CELLS: Section = Section {
     about: "The engine that runs handlers.",
     keys: &[
@@ -310,6 +323,7 @@ pub(super) static CELLS: Section = Section {
         COMPILER.entry(),
         COMPILE_MEMORY.entry(),
         COMPILE_TIME.entry(),
+        BASELINE.entry(),
         Entry::section(limits::CEILINGS_NAME, &limits::CEILINGS),
     ],
 };
@@ -378,6 +392,7 @@ pub(super) fn read_cells(
         stack: reader.value(&STACK),
         cache: reader.get(&CACHE).unwrap_or_else(|| default_cache(embedded, environment)),
         compiler: read_compiler(reader),
+        baseline: reader.get(&BASELINE),
     }
 }
 

@@ -5,16 +5,18 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use wasmtime::component::Component;
 
 use crate::cell::Cell;
 use crate::compile::{self, Abandoned, CompileBound};
 use crate::compile_cache::CompileCache;
-use crate::engine::{Engine, Pool};
+use crate::engine::{Engine, Pool, Tier};
 use crate::grants::Grants;
-use crate::inspect::{Description, Import, describe, validate};
+use crate::inspect::{Description, Import, describe};
 use crate::interface::{Everything, Need, Standing, WIT_VERSION, standing};
 use crate::limits::STACK_BYTES;
 use crate::stop::bytes as in_bytes;
+use crate::validate::validate;
 use crate::world::HandlerPre;
 
 /// The most bytes that an artifact may have whatever is asked for: components that carry a language's engine have
@@ -34,6 +36,10 @@ pub struct AdmitOptions {
     pub stack: usize,
     /// Where compiled components are kept. None compiles anew each time.
     pub cache: Option<CompileCache>,
+    /// Whether code of the baseline compiler will do for the beginning: where the engine offers it
+    /// ([`EngineConfig::baseline`](crate::EngineConfig::baseline)) and optimised code is not kept already. Default
+    /// false. See [`HandlerRunner::optimise`](crate::HandlerRunner::optimise).
+    pub baseline: bool,
 }
 
 impl AdmitOptions {
@@ -41,7 +47,7 @@ impl AdmitOptions {
     #[must_use]
     pub fn new(handler: impl Into<String>, grants: Grants) -> Self {
         let size_max = ARTIFACT_BYTES_CEILING;
-        Self { handler: handler.into(), grants, size_max, stack: STACK_BYTES, cache: None }
+        Self { handler: handler.into(), grants, size_max, stack: STACK_BYTES, cache: None, baseline: false }
     }
 }
 
@@ -310,6 +316,12 @@ impl Admitted {
         &self.version
     }
 
+    /// What code its cells run.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.pool.tier()
+    }
+
     /// Whether the compiled component came from the cache.
     #[must_use]
     pub fn was_cached(&self) -> bool {
@@ -329,8 +341,10 @@ impl Admitted {
 impl std::fmt::Debug for Admitted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { pre: _, pool, description, version: _, cached } = self;
+        let (stack, tier) = (pool.stack(), pool.tier());
         let mut told = f.debug_struct("Admitted");
-        told.field("description", description).field("stack", &pool.stack()).field("cached", cached).finish()
+        told.field("description", description).field("stack", &stack).field("tier", &tier);
+        told.field("cached", cached).finish()
     }
 }
 
@@ -371,7 +385,7 @@ impl Engine {
         options: &AdmitOptions,
         abandoned: &Abandoned,
     ) -> Result<Admitted, AdmitError> {
-        let AdmitOptions { handler, grants, size_max, stack, cache } = options;
+        let AdmitOptions { handler, grants, size_max, .. } = options;
         let limit = (*size_max).min(self.artifact_max()).min(ARTIFACT_BYTES_CEILING);
         if bytes.len() > limit {
             return Err(AdmitError::TooLarge { size: bytes.len(), limit });
@@ -381,9 +395,8 @@ impl Engine {
         check_versions(&description.imports)?;
         check_grants(handler, grants, &description.imports)?;
         validate(bytes)?;
-        let pool = self.pool(*stack)?;
-        let (component, cached) =
-            compile::component(self, &pool, bytes, &description.digest, cache.as_ref(), abandoned)?;
+        let Compiled { component, pool, cached } =
+            self.compiled(bytes, &description.digest, options, abandoned)?;
         let instance =
             pool.linker().instantiate_pre(&component).map_err(|error| unlinked(&error, &description))?;
         let pre = HandlerPre::new(instance).map_err(|error| AdmitError::OtherWorld {
@@ -393,6 +406,57 @@ impl Engine {
         let version = description.digest[..VERSION_DIGITS].to_owned();
         Ok(Admitted { pre, pool, description, version, cached })
     }
+
+    /// Kept code, or else that of the compiler that is asked for.
+    fn compiled(
+        &self,
+        bytes: &[u8],
+        digest: &str,
+        options: &AdmitOptions,
+        abandoned: &Abandoned,
+    ) -> Result<Compiled, AdmitError> {
+        let AdmitOptions { handler, stack, cache, baseline, .. } = options;
+        let (pool, cache) = (self.pool(Tier::Optimised, *stack)?, cache.as_ref());
+        if let Some(component) = cache.and_then(|cache| compile::kept(&pool, digest, cache)) {
+            return Ok(Compiled { component, pool, cached: true });
+        }
+        if *baseline && self.report().baseline {
+            let pool = self.pool(Tier::Baseline, *stack)?;
+            // Not kept: the next start finds the optimised code.
+            match compile::made(self, &pool, bytes, digest, None, abandoned) {
+                Ok(component) if self.has_room(&component) => {
+                    return Ok(Compiled { component, pool, cached: false });
+                }
+                // What no pool has room for is refused there.
+                Ok(_) => {}
+                Err(fault) if fault.is_transient() => return Err(fault),
+                // It does not know everything that the other one knows, who has the last word.
+                Err(fault) => tracing::info!(handler, %fault, "no baseline code; waiting for the optimised"),
+            }
+        }
+        let component = compile::made(self, &pool, bytes, digest, cache, abandoned)?;
+        Ok(Compiled { component, pool, cached: false })
+    }
+
+    /// Whether a cell of any pool has what this component begins with.
+    fn has_room(&self, component: &Component) -> bool {
+        let within = |count: Option<u64>, most: usize| count.is_none_or(|count| count <= most as u64);
+        component.resources_required().is_none_or(|needs| {
+            within(needs.max_initial_memory_size, self.memory_max() / PAGE_BYTES)
+                && within(needs.max_initial_table_size, self.table_elements_max())
+        })
+    }
+}
+
+/// What memories are counted in: other sizes of pages are switched off.
+const PAGE_BYTES: usize = 64 << 10;
+
+/// Code, and where cells of it come from.
+struct Compiled {
+    component: Component,
+    pool: Arc<Pool>,
+    /// Whether it was compiled before.
+    cached: bool,
 }
 
 /// Describes a component after refusing what [`Engine::admit`] refuses whatever is granted: bytes that are no component,

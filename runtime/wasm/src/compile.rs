@@ -22,7 +22,7 @@ use wasmtime::component::Component;
 use crate::admit::AdmitError;
 use crate::code::Code;
 use crate::compile_cache::{CompileCache, Entry};
-use crate::engine::{Engine, Pool};
+use crate::engine::{Engine, Pool, Tier};
 use crate::strip::stripped;
 
 /// Who compiles artifacts.
@@ -92,6 +92,9 @@ pub(crate) struct Workshop {
     compiler: Compiler,
     /// One process at a time: two would share the memory that one may take.
     turn: Semaphore,
+    /// Of those that make baseline code too, but beside the others: a version that is wanted at once is not to wait for
+    /// the optimised code of another one.
+    baseline_turn: Semaphore,
     /// Those that compile or wait for it.
     places: Semaphore,
     has_said: AtomicBool,
@@ -109,8 +112,9 @@ pub(crate) type Abandoned = CancellationToken;
 
 impl Workshop {
     pub(crate) fn new(compiler: Compiler) -> Self {
-        let (turn, places) = (Semaphore::new(1), Semaphore::new(1 + WAITING_MAX));
-        Self { compiler, turn, places, has_said: AtomicBool::new(false) }
+        let [turn, baseline_turn] = [1, 1].map(Semaphore::new);
+        let places = Semaphore::new(1 + WAITING_MAX);
+        Self { compiler, turn, baseline_turn, places, has_said: AtomicBool::new(false) }
     }
 
     /// Who compiles, as things are in this program.
@@ -123,11 +127,11 @@ impl Workshop {
         program.filter(|_| confine::IS_SUPPORTED).map(|program| (process, program))
     }
 
-    fn compile(&self, engine: &Engine, wasm: Vec<u8>, abandoned: &Abandoned) -> Result<Code, AdmitError> {
+    fn compile(&self, pool: &Pool, wasm: Vec<u8>, abandoned: &Abandoned) -> Result<Code, AdmitError> {
         let Some((process, program)) = self.compiler() else {
             self.say_once();
             // Bytes that break the compiler are refused for good, as the process does it.
-            let made = catch_unwind(AssertUnwindSafe(|| engine.wasmtime().precompile_component(&wasm)));
+            let made = catch_unwind(AssertUnwindSafe(|| pool.wasmtime().precompile_component(&wasm)));
             return match made {
                 Ok(made) => made.map(Code::compiled).map_err(|error| failed(&error)),
                 Err(_) => Err(AdmitError::Compile { cause: BROKE_OFF.to_owned() }),
@@ -139,14 +143,17 @@ impl Workshop {
                 "{WAITING_MAX} artifacts wait to be compiled already, one at a time; try again later"
             )));
         };
+        let turn = match pool.tier() {
+            Tier::Baseline => &self.baseline_turn,
+            Tier::Optimised => &self.turn,
+        };
         let _turn = futures::executor::block_on(async {
             tokio::select! {
-                turn = self.turn.acquire() => turn.map_err(|_| interrupted("the host is stopping")),
+                turn = turn.acquire() => turn.map_err(|_| interrupted("the host is stopping")),
                 () = abandoned.cancelled() => Err(interrupted("nobody waits for it any more")),
             }
         })?;
-        process::compile(process, program, Arc::from(wasm), engine.fingerprint(), abandoned)
-            .map(Code::compiled)
+        process::compile(process, program, Arc::from(wasm), pool, abandoned).map(Code::compiled)
     }
 
     fn say_once(&self) {
@@ -160,26 +167,27 @@ impl Workshop {
     }
 }
 
-/// The component for these bytes, which have been validated, as cells of the pool are made of it, and whether it came
-/// from the cache.
-pub(crate) fn component(
+/// The component of this digest as cells of the pool are made of it, where it was compiled before.
+pub(crate) fn kept(pool: &Pool, digest: &str, cache: &CompileCache) -> Option<Component> {
+    cache.entry(pool, digest).load(pool.wasmtime())
+}
+
+/// The component for these bytes, which have been validated, as cells of the pool are made of it. It is kept in the
+/// cache.
+pub(crate) fn made(
     engine: &Engine,
     pool: &Pool,
     bytes: &[u8],
     digest: &str,
     cache: Option<&CompileCache>,
     abandoned: &Abandoned,
-) -> Result<(Component, bool), AdmitError> {
-    let entry = cache.map(|cache| cache.entry(engine, digest));
-    if let Some(component) = entry.as_ref().and_then(|entry| entry.load(pool.wasmtime())) {
-        return Ok((component, true));
-    }
-    let code = engine.workshop().compile(engine, stripped(bytes)?, abandoned)?;
+) -> Result<Component, AdmitError> {
+    let code = engine.workshop().compile(pool, stripped(bytes)?, abandoned)?;
     // A full disk must not keep a handler from running.
-    if let Some(component) = entry.and_then(|entry| stored(&entry, &code, pool)) {
-        return Ok((component, false));
+    if let Some(component) = cache.and_then(|cache| stored(&cache.entry(pool, digest), &code, pool)) {
+        return Ok(component);
     }
-    code.load(pool.wasmtime()).map(|component| (component, false)).map_err(|error| failed(&error))
+    code.load(pool.wasmtime()).map_err(|error| failed(&error))
 }
 
 fn stored(entry: &Entry<'_>, code: &Code, pool: &Pool) -> Option<Component> {

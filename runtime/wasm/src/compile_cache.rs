@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use wasmtime::component::Component;
 
 use crate::code::Code;
-use crate::engine::Engine;
+use crate::engine::Pool;
 use crate::error::WasmError;
 use crate::secret::keyed;
 use crate::shape::CAPS;
@@ -89,11 +89,11 @@ impl CompileCache {
         &self.0.folder
     }
 
-    /// The place for this artifact as this engine compiles it under today's rules of admission. Entries of other engines
+    /// The place for this artifact as it is compiled for this pool under today's rules of admission. Entries of other engines
     /// and rules have other names, and so other keyed hashes.
-    pub(crate) fn entry(&self, engine: &Engine, digest: &str) -> Entry<'_> {
+    pub(crate) fn entry(&self, pool: &Pool, digest: &str) -> Entry<'_> {
         let mut settings = Sha256::new();
-        settings.update(engine.fingerprint());
+        settings.update(pool.fingerprint());
         settings.update(profile());
         let settings = hex::encode(&settings.finalize()[..8]);
         Entry { cache: &self.0, name: format!("{digest}-{settings}.{ENDING}") }

@@ -3,6 +3,7 @@
 mod fingerprint;
 mod pool;
 mod settings;
+mod tier;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub(crate) use pool::Pool;
 use pool::Pools;
 pub use settings::{EngineConfig, WASMTIME_VERSION};
 pub(crate) use settings::{PROPOSALS, compiler_config};
+pub use tier::Tier;
 
 /// Makes cells. Cheap to clone; the last clone to go ends the ticker.
 #[derive(Clone)]
@@ -34,7 +36,6 @@ struct Inner {
     cells: Arc<Semaphore>,
     config: EngineConfig,
     workshop: Workshop,
-    fingerprint: String,
     report: EngineReport,
 }
 
@@ -53,6 +54,8 @@ pub struct EngineReport {
     pub tick_ms: u64,
     /// Whether artifacts are compiled in a process of their own.
     pub compiles_apart: bool,
+    /// Whether versions that are wanted at once begin on code of the baseline compiler.
+    pub baseline: bool,
 }
 
 /// How the memory of ended cells is cleared.
@@ -85,10 +88,10 @@ impl Engine {
             clearing,
             tick_ms: u64::try_from(config.tick.as_millis()).unwrap_or(u64::MAX),
             compiles_apart: workshop.compiler().is_some(),
+            baseline: config.baseline && Tier::Baseline.is_available(),
         };
         let cells = Arc::new(Semaphore::new(config.cells as usize));
-        let fingerprint = fingerprint(pools.first().wasmtime());
-        Ok(Self(Arc::new(Inner { ticker, pools, cells, config, workshop, fingerprint, report })))
+        Ok(Self(Arc::new(Inner { ticker, pools, cells, config, workshop, report })))
     }
 
     /// How the engine runs on this machine.
@@ -109,33 +112,23 @@ impl Engine {
         self.0.config.cells as usize
     }
 
-    /// Pools of cells in use: one for each size of stacks.
+    /// Pools of cells in use that reserve places: one for each size of stacks.
     #[must_use]
     pub fn pools(&self) -> usize {
         self.0.pools.len()
     }
 
-    /// Where cells with stacks of this size come from.
+    /// Where cells with this code and stacks of this size come from.
     ///
     /// # Errors
     /// When there are too many sizes, or address space is short.
-    pub(crate) fn pool(&self, stack: usize) -> Result<Arc<Pool>, AdmitError> {
+    pub(crate) fn pool(&self, tier: Tier, stack: usize) -> Result<Arc<Pool>, AdmitError> {
         let Inner { pools, config, report, ticker, .. } = &*self.0;
-        pools.of(stack, config, &report.clearing, ticker)
-    }
-
-    /// What compiles where no process of its own does: code is the same in every pool.
-    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
-        self.0.pools.first().wasmtime()
+        pools.of((tier, stack), config, &report.clearing, ticker)
     }
 
     pub(crate) fn workshop(&self) -> &Workshop {
         &self.0.workshop
-    }
-
-    /// What code must fit to run here.
-    pub(crate) fn fingerprint(&self) -> &str {
-        &self.0.fingerprint
     }
 
     pub(crate) fn cells(&self) -> &Semaphore {

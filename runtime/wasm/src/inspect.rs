@@ -2,16 +2,13 @@
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use wasmparser::{
-    ComponentExternalKind, ComponentTypeRef, FuncValidatorAllocations, Parser, Payload, ValidPayload,
-    Validator, WasmFeatures,
-};
+use wasmparser::{ComponentExternalKind, ComponentTypeRef, Parser, Payload, WasmFeatures};
 
 use crate::admit::AdmitError;
 use crate::engine::PROPOSALS;
 use crate::interface::{Need, Standing, standing};
 use crate::shape::Shape;
-use crate::shape::types::Measures;
+use crate::validate::{valid, validate};
 
 /// What a component says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,40 +49,6 @@ const TOLD: [(&str, WasmFeatures); 6] = [
     ("sign-extension", WasmFeatures::SIGN_EXTENSION),
     ("saturating-float-to-int", WasmFeatures::SATURATING_FLOAT_TO_INT),
 ];
-
-/// Proposals that the engine refuses, by the name of the refusal.
-const REFUSED: [(&str, WasmFeatures); 20] = [
-    ("threads", WasmFeatures::THREADS),
-    ("shared-everything threads", WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS)),
-    ("exceptions", WasmFeatures::EXCEPTIONS.union(WasmFeatures::GC_TYPES)),
-    ("legacy exceptions", WasmFeatures::LEGACY_EXCEPTIONS),
-    ("function references", WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::GC_TYPES)),
-    ("gc", WasmFeatures::GC.union(WasmFeatures::GC_TYPES).union(WasmFeatures::FUNCTION_REFERENCES)),
-    ("memory64", WasmFeatures::MEMORY64),
-    ("multi-memory", WasmFeatures::MULTI_MEMORY),
-    ("tail calls", WasmFeatures::TAIL_CALL),
-    ("relaxed simd", WasmFeatures::RELAXED_SIMD),
-    ("wide arithmetic", WasmFeatures::WIDE_ARITHMETIC),
-    ("custom page sizes", WasmFeatures::CUSTOM_PAGE_SIZES),
-    ("memory control", WasmFeatures::MEMORY_CONTROL),
-    (
-        "stack switching",
-        WasmFeatures::STACK_SWITCHING
-            .union(WasmFeatures::EXCEPTIONS)
-            .union(WasmFeatures::FUNCTION_REFERENCES)
-            .union(WasmFeatures::GC_TYPES),
-    ),
-    ("component-model async", ASYNC),
-    ("component-model threading", WasmFeatures::CM_THREADING.union(ASYNC)),
-    ("component-model error contexts", WasmFeatures::CM_ERROR_CONTEXT.union(ASYNC)),
-    ("component-model values", WasmFeatures::CM_VALUES),
-    ("component-model fixed-length lists", WasmFeatures::CM_FIXED_LENGTH_LISTS),
-    ("component-model maps", WasmFeatures::CM_MAP),
-];
-
-/// Async components with what extends them.
-const ASYNC: WasmFeatures =
-    WasmFeatures::CM_ASYNC.union(WasmFeatures::CM_ASYNC_STACKFUL).union(WasmFeatures::CM_MORE_ASYNC_BUILTINS);
 
 /// Describes a component without compiling it. Works offline and needs no engine.
 ///
@@ -137,53 +100,6 @@ pub(crate) fn describe(bytes: &[u8]) -> Result<Description, AdmitError> {
         exports,
         features: Vec::new(),
     })
-}
-
-/// Checks the whole binary as the engine would, and the size of its types, before any of it is compiled.
-pub(crate) fn validate(bytes: &[u8]) -> Result<(), AdmitError> {
-    let error = match validate_all(bytes) {
-        Ok(()) => return Ok(()),
-        Err(Invalid::Capped(error)) => return Err(error),
-        Err(Invalid::Binary(error)) => error,
-    };
-    let proposal = REFUSED.into_iter().find(|(_, feature)| valid(bytes, PROPOSALS.union(*feature)));
-    Err(match proposal {
-        Some((proposal, _)) => AdmitError::Proposal { proposal, at: error.offset() },
-        None => error.into(),
-    })
-}
-
-/// Why a binary does not pass.
-enum Invalid {
-    Binary(wasmparser::BinaryReaderError),
-    Capped(AdmitError),
-}
-
-impl From<wasmparser::BinaryReaderError> for Invalid {
-    fn from(error: wasmparser::BinaryReaderError) -> Self {
-        Self::Binary(error)
-    }
-}
-
-fn validate_all(bytes: &[u8]) -> Result<(), Invalid> {
-    let mut validator = Validator::new_with_features(PROPOSALS);
-    let (mut measures, mut spare) = (Measures::default(), FuncValidatorAllocations::default());
-    for payload in Parser::new(0).parse_all(bytes) {
-        match validator.payload(&payload?)? {
-            ValidPayload::Func(function, body) => {
-                let mut function = function.into_validator(spare);
-                function.validate(&body)?;
-                spare = function.into_allocations();
-            }
-            ValidPayload::End(types) => measures.hold(types.as_ref()).map_err(Invalid::Capped)?,
-            ValidPayload::Ok | ValidPayload::Parser(_) => {}
-        }
-    }
-    Ok(())
-}
-
-fn valid(bytes: &[u8], features: WasmFeatures) -> bool {
-    Validator::new_with_features(features).validate_all(bytes).is_ok()
 }
 
 /// Walks through a component and all that is nested in it.

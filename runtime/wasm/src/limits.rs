@@ -139,6 +139,12 @@ impl Limits {
     pub const HANDLES_MAX: usize = 100_000;
     /// The highest `resources`. Each takes some hundred bytes to some KiB of the host's memory.
     pub const RESOURCES_MAX: usize = 100_000;
+
+    /// The same with so many times the processor time and the stack.
+    pub(crate) fn eased(self, times: u32) -> Self {
+        let (cpu, stack) = (self.cpu.saturating_mul(times), self.stack.saturating_mul(times as usize));
+        Self { cpu, stack, ..self }
+    }
 }
 
 impl Default for HttpLimits {

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -12,6 +13,7 @@ use jobcell_core::effects::Tape;
 use jobcell_core::runner::{Receipt, Report};
 use jobcell_core::{Attempt, Outcome, Runner, StopCause};
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime::Store;
 
 use crate::admit::Admitted;
@@ -30,7 +32,19 @@ use crate::world::Failure;
 /// Cancel safety: dropping the future of [`Runner::run`] ends its cell at once; what the attempt did outside of it, such
 /// as a request on its way, may or may not have happened.
 #[derive(Clone)]
-pub struct HandlerRunner(Arc<Template>);
+pub struct HandlerRunner(pub(crate) Arc<Handler>);
+
+/// A version of a handler, on whichever code its attempts run.
+pub(crate) struct Handler {
+    pub(crate) spec: HandlerSpec,
+    pub(crate) services: Services,
+    version: String,
+    /// What new attempts run on. Those that run stay on what they began on.
+    pub(crate) template: ArcSwap<Template>,
+    /// Cancelled when nobody can run it any more.
+    pub(crate) gone: CancellationToken,
+    _goes: DropGuard,
+}
 
 // === impl HandlerRunner ===
 
@@ -46,36 +60,46 @@ impl HandlerRunner {
         spec: HandlerSpec,
         services: Services,
     ) -> Result<Self, WasmError> {
-        Template::new(engine, admitted, spec, services).map(|template| Self(Arc::new(template)))
+        let template = Template::new(engine, admitted, spec.clone(), services.clone())?;
+        let gone = CancellationToken::new();
+        Ok(Self(Arc::new(Handler {
+            spec,
+            services,
+            version: admitted.version().to_owned(),
+            template: ArcSwap::from_pointee(template),
+            _goes: gone.clone().drop_guard(),
+            gone,
+        })))
     }
 
-    pub(crate) fn template(&self) -> &Arc<Template> {
-        &self.0
+    /// What new attempts run on.
+    pub(crate) fn template(&self) -> Arc<Template> {
+        self.0.template.load_full()
     }
 }
 
 #[async_trait]
 impl Runner for HandlerRunner {
     fn handler(&self) -> &str {
-        self.0.name()
+        &self.0.spec.name
     }
 
     fn version(&self) -> &str {
-        self.0.version()
+        &self.0.version
     }
 
     fn deadline(&self) -> Duration {
-        self.0.limits().deadline
+        self.0.spec.limits.deadline
     }
 
     fn log_limits(&self) -> LogLimits {
-        self.0.limits().log
+        self.0.spec.limits.log
     }
 
     async fn run(&self, attempt: Attempt) -> Report {
-        let started = Instant::now();
+        let (started, template) = (Instant::now(), self.template());
         let tape = attempt.io.take_tape();
-        let (size, limit) = (attempt.job.data.len(), self.0.limits().payload);
+        let (size, limit) = (attempt.job.data.len(), template.limits().payload);
         if size > limit {
             let reason =
                 format!("the payload of {size} bytes is over the handler's limit of {}", bytes(limit));
@@ -84,13 +108,13 @@ impl Runner for HandlerRunner {
             return report;
         }
         if let Some(Tape::Play(player)) = &tape {
-            let Some(_place) = self.spare_place() else { return not_run(Outcome::Requeue, started) };
+            let Some(_place) = spare_place(&template) else { return not_run(Outcome::Requeue, started) };
             player.begin();
-            return run_in_cell(self.0.sealed(), attempt, tape, started).await;
+            return run_in_cell(template.sealed(), attempt, tape, started).await;
         }
         let place = tokio::select! {
             biased;
-            place = self.0.engine().cells().acquire() => place,
+            place = template.engine().cells().acquire() => place,
             // The job has not run, so it has not used an attempt.
             () = tokio::time::sleep_until(attempt.deadline) => return not_run(Outcome::Requeue, started),
             () = attempt.cancel.cancelled() => {
@@ -99,7 +123,7 @@ impl Runner for HandlerRunner {
             }
         };
         let Ok(_place) = place else { return not_run(Outcome::Requeue, started) };
-        run_in_cell(&self.0, attempt, tape, started).await
+        run_in_cell(&template, attempt, tape, started).await
     }
 
     fn plays(&self) -> bool {
@@ -107,13 +131,11 @@ impl Runner for HandlerRunner {
     }
 }
 
-impl HandlerRunner {
-    /// A place for an attempt that nobody waits for: only while a quarter of all places is free, and never by waiting.
-    fn spare_place(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        let engine = self.0.engine();
-        let is_calm = engine.cells().available_permits() > engine.cells_max() / 4;
-        if is_calm { engine.cells().try_acquire().ok() } else { None }
-    }
+/// A place for an attempt that nobody waits for: only while a quarter of all places is free, and never by waiting.
+fn spare_place(template: &Template) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    let engine = template.engine();
+    let is_calm = engine.cells().available_permits() > engine.cells_max() / 4;
+    if is_calm { engine.cells().try_acquire().ok() } else { None }
 }
 
 /// The report of an attempt that got no cell.

@@ -10,7 +10,7 @@ use wasmtime::Store;
 
 use crate::admit::Admitted;
 use crate::cell::Cell;
-use crate::engine::{Engine, Pool};
+use crate::engine::{Engine, Pool, Tier};
 use crate::error::WasmError;
 use crate::grants::Grants;
 use crate::http::send::Connections;
@@ -37,6 +37,7 @@ pub(crate) struct Template {
     engine: Engine,
     pool: Arc<Pool>,
     pre: HandlerPre<Cell>,
+    /// With the limits as they are for this code.
     spec: HandlerSpec,
     version: String,
     services: Services,
@@ -84,6 +85,8 @@ impl Template {
         if !faults.is_empty() {
             return Err(WasmError::Handler { handler: spec.name, faults });
         }
+        let limits = spec.limits.eased(admitted.tier().allowance());
+        let spec = HandlerSpec { limits, ..spec };
         let HandlerSpec { limits, grants, .. } = &spec;
         let blob = if grants.blobs.is_empty() { 0 } else { limits.blob.saturating_add(BLOB_MARGIN) };
         // The result comes out by the same way and must fit even where it is allowed to be large.
@@ -138,6 +141,10 @@ impl Template {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    pub(crate) fn tier(&self) -> Tier {
+        self.pool.tier()
     }
 
     pub(crate) fn pre(&self) -> &HandlerPre<Cell> {

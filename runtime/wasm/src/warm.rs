@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cell::Cell;
 use crate::runner::HandlerRunner;
 use crate::stop::{Circumstances, Phase, classify};
+use crate::template::Template;
 
 /// How long a first cell may take whatever an attempt may: deploying waits for it.
 const WARM_MAX: Duration = Duration::from_secs(10);
@@ -25,7 +26,16 @@ impl HandlerRunner {
     /// # Errors
     /// How the cell broke while it was made.
     pub async fn warm(&self) -> Result<(), Stopped> {
-        let template = self.template().sealed();
+        self.template().warm().await
+    }
+}
+
+// === impl Template ===
+
+impl Template {
+    /// See [`HandlerRunner::warm`].
+    pub(crate) async fn warm(&self) -> Result<(), Stopped> {
+        let template = self.sealed();
         let (limits, started) = (template.limits(), Instant::now());
         let deadline = started + limits.deadline.min(WARM_MAX);
         // The names are ours and valid; whatever they were, there would be nothing wrong with the handler.

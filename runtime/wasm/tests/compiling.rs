@@ -211,6 +211,10 @@ async fn it_has_nothing_of_the_host_but_three_pipes() {
     for thread in threads {
         let status = of_process(pid, &format!("task/{thread}/status"));
         assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
+        // Those that compile come behind the jobs, not only the one that waits for them.
+        let stat = of_process(pid, &format!("task/{thread}/stat"));
+        let nice = stat.rsplit_once(") ").and_then(|(_, fields)| fields.split(' ').nth(16));
+        assert_eq!(nice, Some("5"), "{stat}");
     }
     let limits = of_process(pid, "limits");
     let limit = |name: &str| {
@@ -333,6 +337,6 @@ fn a_compiler_starts_for_a_host_only() {
     assert_eq!(code, Some(2));
     assert!(said.contains("how a host of this version starts its compiler"), "{said}");
     // As if the host had died meanwhile.
-    let (code, said) = status(&["__jobcell-compile", "1", "1073741824", "20", "abc"]);
+    let (code, said) = status(&["__jobcell-compile", "1", "1073741824", "20", "optimised", "abc"]);
     assert!(code == Some(2) && said.contains("is gone"), "{said}");
 }

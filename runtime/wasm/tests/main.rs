@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed, wherever in its helpers")]
 
 mod admission;
+mod baseline;
 mod capabilities;
 mod compile_cache;
 mod compiling;

@@ -8,7 +8,7 @@ use jobcell_wasm::{
 use crate::support::{attempt, by_hand, handle, job, run, spec, stopped};
 
 /// Calls itself as often as its payload says, four bytes with the lowest first.
-fn diver() -> Vec<u8> {
+pub(crate) fn diver() -> Vec<u8> {
     let dive = "(func $dive (param i32) (result i32)
       (if (result i32) (local.get 0)
         (then (i32.add (i32.const 1) (call $dive (i32.sub (local.get 0) (i32.const 1)))))
@@ -41,7 +41,7 @@ async fn dive(runner: &HandlerRunner, depth: u32) -> Report {
 }
 
 /// The deepest that it gets.
-async fn depth(runner: &HandlerRunner) -> u32 {
+pub(crate) async fn depth(runner: &HandlerRunner) -> u32 {
     let (mut gets, mut fails) = (0, 1 << 22);
     while fails - gets > 1 {
         let middle = gets + (fails - gets) / 2;

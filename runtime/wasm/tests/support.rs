@@ -23,7 +23,7 @@ use jobcell_core::runner::Report;
 use jobcell_core::{Attempt, AttemptIo, Job, JobId, Outcome, QueueName, Runner, StopCause, Stopped};
 use jobcell_wasm::{
     AdmitError, AdmitOptions, Admitted, Engine, EngineConfig, Grants, HandlerRunner, HandlerSpec, Limits,
-    Services,
+    Services, Tier,
 };
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -31,9 +31,14 @@ use tokio_util::sync::CancellationToken;
 /// No test waits longer than this for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Whether the whole binary runs its guests on code of the baseline compiler: what holds for one has to hold for both.
+pub(crate) static IS_BASELINE: LazyLock<bool> =
+    LazyLock::new(|| std::env::var_os("JOBCELL_TESTED_CODE").is_some_and(|code| code == "baseline"));
+
 /// One engine for the whole binary: its pool reserves much address space.
-pub(crate) static ENGINE: LazyLock<Engine> =
-    LazyLock::new(|| Engine::new(EngineConfig { cells: 200, ..EngineConfig::default() }).unwrap());
+pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    Engine::new(EngineConfig { cells: 200, baseline: true, ..EngineConfig::default() }).unwrap()
+});
 
 static ADMITTED: LazyLock<Mutex<HashMap<&'static str, Admitted>>> = LazyLock::new(Mutex::default);
 
@@ -63,7 +68,10 @@ pub(crate) fn all_grants() -> Grants {
 }
 
 pub(crate) fn admit(bytes: &[u8], grants: Grants) -> Result<Admitted, AdmitError> {
-    ENGINE.admit_blocking(bytes, &AdmitOptions::new("tested", grants))
+    let options = AdmitOptions { baseline: *IS_BASELINE, ..AdmitOptions::new("tested", grants) };
+    let admitted = ENGINE.admit_blocking(bytes, &options)?;
+    assert_eq!(admitted.tier() == Tier::Baseline, *IS_BASELINE, "the other compiler's code would be tested");
+    Ok(admitted)
 }
 
 /// A guest of ours, admitted once.

@@ -16,6 +16,7 @@ use jobcell_redis::{ConnectOptions, Redis, RedisDocuments};
 use jobcell_tests::{Host, Ledger, RedisServer, Site, wait};
 use rustix::process::Signal;
 
+use super::baseline::BASELINE;
 use super::guest::{Does, Guest};
 
 /// A queue of a handler that is deployed, and one of another that is there.
@@ -318,7 +319,9 @@ fn swaps_under_load_lose_nothing_and_mix_nothing() {
     let ledger = Ledger::of(&redis, "work");
     let mut guests = vec![Guest::marked("0")];
     operator.activate(&guests[0]);
-    let sites: Vec<Site> = (0..3).map(|_| Site::redis(&redis, STORED)).collect();
+    // One of them changes the code of each version while its jobs run.
+    let baseline = format!("{STORED}{BASELINE}");
+    let sites = [STORED, STORED, baseline.as_str()].map(|config| Site::redis(&redis, config));
     let mut hosts: Vec<Host> = sites.iter().map(Host::start).collect();
     let mut pids: BTreeSet<u32> = hosts.iter_mut().map(Host::id).collect();
     let (mut ids, mut converged) = (Vec::new(), Vec::new());

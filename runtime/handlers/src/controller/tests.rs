@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::canary::CanaryRules;
 use crate::catalog::{Applied, DeployOptions, HistoryEntry, Inspected};
 use crate::desired::Command;
 use crate::digest::Digest;
@@ -59,16 +60,21 @@ impl Drop for Version {
 /// `bad…` is refused for its bytes, `here…` by this host, `busy…` by bad luck, `slow…` waits for the gate.
 struct Fake {
     settings: StdMutex<String>,
-    loads: StdMutex<Vec<String>>,
+    loads: StdMutex<Vec<(String, Haste)>>,
     gate: Semaphore,
     alive: Arc<AtomicUsize>,
 }
 
 #[async_trait]
 impl Loader for Fake {
-    async fn load(&self, handler: &str, artifact: Artifact) -> Result<Arc<dyn Runner>, LoadError> {
+    async fn load(
+        &self,
+        handler: &str,
+        artifact: Artifact,
+        haste: Haste,
+    ) -> Result<Arc<dyn Runner>, LoadError> {
         let text = String::from_utf8_lossy(&artifact.bytes[12..]).into_owned();
-        self.loads.lock().unwrap().push(text.clone());
+        self.loads.lock().unwrap().push((text.clone(), haste));
         let refused = |blame| LoadError::Refused { handler: handler.to_owned(), reason: text.clone(), blame };
         if text.starts_with("slow") {
             self.gate.acquire().await.unwrap().forget();
@@ -76,7 +82,7 @@ impl Loader for Fake {
         match text.split_whitespace().next() {
             Some("bad") => Err(refused(Blame::Bytes)),
             Some("here") => Err(refused(Blame::Host)),
-            Some("busy") if self.loads.lock().unwrap().iter().filter(|of| **of == text).count() < 3 => {
+            Some("busy") if self.loads.lock().unwrap().iter().filter(|(of, _)| *of == text).count() < 3 => {
                 Err(refused(Blame::Passing))
             }
             _ => {
@@ -164,9 +170,18 @@ impl Host {
     }
 
     async fn deploy(&self, text: &str) -> Digest {
+        self.hand_in_as(text, true).await
+    }
+
+    /// Without activating it.
+    async fn hand_in(&self, text: &str) -> Digest {
+        self.hand_in_as(text, false).await
+    }
+
+    async fn hand_in_as(&self, text: &str, activate: bool) -> Digest {
         let catalog = self.controller.catalogs().unwrap().shared;
         let options =
-            DeployOptions { activate: true, approve: true, who: "t".to_owned(), ..DeployOptions::default() };
+            DeployOptions { activate, approve: true, who: "t".to_owned(), ..DeployOptions::default() };
         let artifact = Artifact::new(component(text));
         let digest = artifact.digest;
         catalog.deploy("a", artifact, None, options).await.unwrap();
@@ -184,7 +199,7 @@ impl Host {
     }
 
     fn loads(&self, text: &str) -> usize {
-        self.loader.loads.lock().unwrap().iter().filter(|of| *of == text).count()
+        self.loader.loads.lock().unwrap().iter().filter(|(of, _)| *of == text).count()
     }
 
     fn route(&self, id: &str) -> Route {
@@ -251,6 +266,30 @@ async fn a_version_is_loaded_before_it_takes_jobs_and_a_rollback_loads_nothing()
     assert_eq!((host.loads("one"), host.loads("slow two")), (1, 1));
     let desired = host.desired().await;
     assert!(desired.version(&one).unwrap().admitted_at.is_some());
+}
+
+#[tokio::test]
+async fn only_what_is_to_take_jobs_at_once_is_loaded_in_haste() {
+    let host = Host::stored().await;
+    let one = host.deploy("one").await;
+    host.wait_runs(one).await;
+    // Held against the active version, it has to be as fast as it is going to be.
+    let two = host.hand_in("two").await;
+    let rules = CanaryRules::default();
+    host.apply(Command::Canary { digest: two, percent: 50, rules, approve: true }).await;
+    until("the canary is loaded", || host.registry.slots("a").is_some_and(|slots| slots.canary.is_some()))
+        .await;
+    let three = host.hand_in("three").await;
+    until("it is tried", || host.loads("three") == 1).await;
+    host.apply(Command::Activate { digest: three, approve: true }).await;
+    host.wait_runs(three).await;
+    let loads = host.loader.loads.lock().unwrap().clone();
+    let of = |text: &str| -> Vec<Haste> {
+        loads.iter().filter(|(of, _)| of == text).map(|(_, haste)| *haste).collect()
+    };
+    assert_eq!(of("one"), [Haste::Now]);
+    assert_eq!(of("three"), [Haste::Later, Haste::Now], "once to see whether it can be, then for its jobs");
+    assert!(!of("two").is_empty() && of("two").iter().all(|haste| *haste == Haste::Later), "{loads:?}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::desired::{Command, Desired};
 use crate::digest::Digest;
 use crate::loaded::Loaded;
-use crate::loader::{Blame, LoadError};
+use crate::loader::{Blame, Haste, LoadError};
 use crate::registry::{Slot, Slots};
 use crate::version::State;
 
@@ -21,7 +21,7 @@ impl Follower {
         if !self.tapped.shadows(wanted) {
             let mut running = None;
             if let Some(key) = wanted {
-                match self.load_runner(key.0, desired).await {
+                match self.load_runner(key.0, desired, Haste::Later).await {
                     Ok(candidate) => {
                         // With counts of its own: what copies do says nothing about a version that takes jobs.
                         let candidate = Loaded::new(candidate, key.0, Arc::default(), 0, Arc::default());
@@ -78,7 +78,7 @@ impl Follower {
     ) -> Result<Slot, LoadError> {
         match self.have(digest) {
             Some(slot) => Ok(slot),
-            None => self.load(digest, desired).await.map(Slot::plain),
+            None => self.load(digest, desired, Haste::Later).await.map(Slot::plain),
         }
     }
 
@@ -131,7 +131,7 @@ impl Follower {
         });
         let Some(digest) = newest.map(|version| version.digest) else { return };
         self.tried.insert(digest);
-        match self.load(digest, desired).await {
+        match self.load(digest, desired, Haste::Later).await {
             Ok(_) => {
                 if desired.version(&digest).is_some_and(|version| version.admitted_at.is_none()) {
                     self.tell(Command::Admitted { digest }).await;

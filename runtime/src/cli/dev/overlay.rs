@@ -50,6 +50,8 @@ pub(super) fn config(request: &Request, places: &[(String, PathBuf)]) -> Result<
             handler.source = HandlerSource::Path(place.clone());
         }
     }
+    // Who waits for a change to show is the author of the code.
+    config.cells.baseline.get_or_insert(true);
     if config.trust.require_signature {
         told.push("[trust] require-signature is not asked of what is built here".to_owned());
         config.trust.require_signature = false;

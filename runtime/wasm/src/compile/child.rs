@@ -1,6 +1,7 @@
 //! The compiler process: what this program is when a host starts it to compile one artifact. It reads the artifact from
 //! its input, writes one answer to its output, and ends.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use super::confine::{Bounds, confine};
 use crate::admit::ARTIFACT_BYTES_CEILING;
-use crate::engine::{compiler_config, fingerprint};
+use crate::engine::{Tier, compiler_config, fingerprint};
+use crate::priority;
 
 /// The first argument of a program that is started to compile.
 pub(super) const WORD: &str = "__jobcell-compile";
@@ -45,12 +47,14 @@ pub fn compiler_entry() {
         IS_OFFERED.store(true, Ordering::Relaxed);
         return;
     }
-    let ended = serve(arguments);
-    if let Err(error) = &ended {
-        // Nobody may be reading.
-        let _ = writeln!(io::stderr(), "{error}");
+    match serve(arguments) {
+        Ok(never) => match never {},
+        Err(error) => {
+            // Nobody may be reading.
+            let _ = writeln!(io::stderr(), "{error}");
+            std::process::exit(UNUSABLE);
+        }
     }
-    std::process::exit(if ended.is_ok() { 0 } else { UNUSABLE });
 }
 
 /// This very program, also when its file has been replaced meanwhile.
@@ -62,34 +66,40 @@ pub(super) fn this_program() -> Option<&'static Path> {
 pub(super) struct Order<'a> {
     pub(super) memory: u64,
     pub(super) cpu: Duration,
+    pub(super) tier: Tier,
     pub(super) fingerprint: &'a str,
 }
 
 impl Order<'_> {
     /// As arguments, the word included. The host is the calling process.
-    pub(super) fn arguments(&self) -> [String; 5] {
-        let Self { memory, cpu, fingerprint } = self;
-        let (host, cpu) = (std::process::id(), cpu.as_secs().max(1));
-        [WORD.to_owned(), host.to_string(), memory.to_string(), cpu.to_string(), (*fingerprint).to_owned()]
+    pub(super) fn arguments(&self) -> [String; 6] {
+        let Self { memory, cpu, tier, fingerprint } = self;
+        let (host, cpu) = (std::process::id().to_string(), cpu.as_secs().max(1).to_string());
+        let (word, tier) = (WORD.to_owned(), tier.word().to_owned());
+        [word, host, memory.to_string(), cpu, tier, (*fingerprint).to_owned()]
     }
 }
 
-fn serve(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
+fn serve(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Infallible> {
     let wrong = || io::Error::other(format!("{WORD} is how a host of this version starts its compiler"));
     let mut next = || arguments.next().and_then(|argument| argument.into_string().ok()).ok_or_else(wrong);
     let host = next()?.parse().map_err(|_| wrong())?;
     let memory = next()?.parse().map_err(|_| wrong())?;
     let cpu = Duration::from_secs(next()?.parse().map_err(|_| wrong())?);
+    let tier = Tier::of_word(&next()?).ok_or_else(wrong)?;
     let asked = next()?;
+    priority::step_back();
     let is_parallel = start_threads(memory);
     confine(&Bounds { memory, cpu, host })?;
     let mut wasm = Vec::new();
     io::stdin().lock().take(ARTIFACT_BYTES_CEILING as u64 + 1).read_to_end(&mut wasm)?;
-    let (kind, body) = answer(&wasm, &asked, is_parallel);
+    let (kind, body) = answer(&wasm, tier, &asked, is_parallel);
     let mut out = io::stdout().lock();
     out.write_all(&[kind])?;
     out.write_all(&body)?;
-    out.flush()
+    out.flush()?;
+    // At once: the host waits for it, and taking apart what it holds would take longer than what the kernel does with it.
+    std::process::exit(0)
 }
 
 /// Starts the threads that compile, since none can be started later. False where one has to do: on one core, with
@@ -101,12 +111,12 @@ fn start_threads(memory: u64) -> bool {
     threads > 1 && rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().is_ok()
 }
 
-fn answer(wasm: &[u8], asked: &str, is_parallel: bool) -> (u8, Vec<u8>) {
+fn answer(wasm: &[u8], tier: Tier, asked: &str, is_parallel: bool) -> (u8, Vec<u8>) {
     let refused = |error: wasmtime::Error| {
         let kind = if error.is::<wasmtime::OutOfMemory>() { NO_MEMORY } else { REFUSED };
         (kind, format!("{error:#}").into_bytes())
     };
-    let engine = match wasmtime::Engine::new(compiler_config().parallel_compilation(is_parallel)) {
+    let engine = match wasmtime::Engine::new(compiler_config(tier).parallel_compilation(is_parallel)) {
         Ok(engine) => engine,
         Err(error) => return refused(error),
     };

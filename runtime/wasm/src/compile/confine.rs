@@ -29,8 +29,6 @@ pub(super) fn confine(bounds: &Bounds) -> io::Result<()> {
     }
     // Where the machine runs out of memory, this is what can go. Without /proc it is no worse than anything else.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    // Jobs that run come first; where nothing else wants the cores, it makes no difference.
-    let _ = rustix::process::nice(NICE);
     close_inherited();
     nix::sys::prctl::set_no_new_privs()?;
     let cpu = bounds.cpu.as_secs().max(1);
@@ -112,10 +110,6 @@ fn filter_calls() {}
 pub(super) fn confine(_: &Bounds) -> io::Result<()> {
     Err(io::Error::other("compiler processes need Linux"))
 }
-
-/// How far behind the host's own threads: with all cores busy a third of what one of those gets.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 5;
 
 /// Input, output and errors.
 #[cfg(target_os = "linux")]

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::child::{self, Order};
 use super::{Abandoned, CompileBound, CompilerProcess};
 use crate::admit::AdmitError;
+use crate::engine::Pool;
 
 /// How late an admission that nobody waits for any more is noticed.
 const PULSE: Duration = Duration::from_millis(10);
@@ -36,11 +37,12 @@ pub(super) fn compile(
     process: &CompilerProcess,
     program: &Path,
     wasm: Arc<[u8]>,
-    fingerprint: &str,
+    pool: &Pool,
     abandoned: &Abandoned,
 ) -> Result<Vec<u8>, AdmitError> {
     let until = Instant::now() + process.wall;
-    let order = Order { memory: process.memory, cpu: process.cpu, fingerprint };
+    let (tier, fingerprint) = (pool.tier(), pool.fingerprint());
+    let order = Order { memory: process.memory, cpu: process.cpu, tier, fingerprint };
     let mut running = Running::start(program, &order).map_err(|error| not_started(program, &error))?;
     let Heard { answers, complaints } = running.attend(wasm).map_err(|error| not_started(program, &error))?;
     let answer = listen(&answers, until, abandoned).map_err(|silence| match silence {

@@ -30,12 +30,12 @@ impl Hasher for Sha256Hasher {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Tier;
     use super::super::settings::{EngineConfig, clearing, compiler_config, wasmtime_config};
     use super::*;
 
     #[test]
     fn a_compiler_without_a_pool_makes_code_for_every_pool() {
-        let made = fingerprint(&wasmtime::Engine::new(&compiler_config()).unwrap());
         let small = EngineConfig { cells: 1, ..EngineConfig::default() };
         let other = EngineConfig {
             memory_max: 128 << 20,
@@ -45,12 +45,17 @@ mod tests {
             pagemap_scan: false,
             ..small.clone()
         };
-        for (config, stack) in [(&small, 512 << 10), (&small, 64 << 10), (&other, 1 << 20)] {
-            let config = wasmtime_config(config, &clearing(config), stack);
-            assert_eq!(fingerprint(&wasmtime::Engine::new(&config).unwrap()), made);
-        }
-        let mut config = compiler_config();
-        config.epoch_interruption(false);
-        assert_ne!(fingerprint(&wasmtime::Engine::new(&config).unwrap()), made);
+        let made = [Tier::Baseline, Tier::Optimised].map(|tier| {
+            let made = fingerprint(&wasmtime::Engine::new(&compiler_config(tier)).unwrap());
+            for (config, stack) in [(&small, 512 << 10), (&small, 64 << 10), (&other, 1 << 20)] {
+                let config = wasmtime_config(config, &clearing(config), stack, tier);
+                assert_eq!(fingerprint(&wasmtime::Engine::new(&config).unwrap()), made);
+            }
+            let mut config = compiler_config(tier);
+            config.epoch_interruption(false);
+            assert_ne!(fingerprint(&wasmtime::Engine::new(&config).unwrap()), made);
+            made
+        });
+        assert_ne!(made[0], made[1], "code of one compiler does not stand in for the other's");
     }
 }

@@ -1,9 +1,10 @@
-//! Where cells come from: a pool of places for them, all with stacks of one size.
+//! Where cells come from: a pool of places for them, all with stacks of one size and code of one compiler.
 //!
 //! Wasmtime takes the size of a guest's stack with its engine and not with a call, so handlers with stacks of different
 //! sizes run in different engines. They make and take the same code, are ticked by one ticker, and share the bound on
 //! cells; what each has of its own is the address space of its places. One is made when the first version that needs it
-//! is admitted, and goes with the last.
+//! is admitted, and goes with the last. Code of the baseline compiler runs in engines of its own too, which reserve nothing:
+//! their cells take what they need when they are made.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use wasmtime::component::Linker;
 
-use super::Clearing;
 use super::settings::{self, EngineConfig};
+use super::{Clearing, Tier, fingerprint};
 use crate::admit::AdmitError;
 use crate::cell::Cell;
 use crate::error::WasmError;
@@ -20,7 +21,7 @@ use crate::limits::Limits;
 use crate::stop::bytes;
 use crate::ticker::Ticker;
 
-/// Pools at once: those of a configuration, and those of the one that takes its place.
+/// Pools with places of their own at once: those of a configuration, and those of the one that takes its place.
 const POOLS_MAX: usize = 2 * Limits::STACKS_MAX;
 
 /// Places for cells with stacks of one size.
@@ -29,14 +30,16 @@ pub(crate) struct Pool {
     /// Everything the host offers. Whether a handler may use it is decided at admission and again at each call.
     linker: Linker<Cell>,
     stack: usize,
+    tier: Tier,
+    fingerprint: String,
 }
 
 /// The pools in use.
 pub(crate) struct Pools {
     /// Made at the start, and there as long as the host runs.
     first: Arc<Pool>,
-    /// By the size of their stacks: as long as a version needs them.
-    others: Mutex<BTreeMap<usize, Weak<Pool>>>,
+    /// By what runs in them: as long as a version needs them.
+    others: Mutex<BTreeMap<(Tier, usize), Weak<Pool>>>,
 }
 
 // === impl Pool ===
@@ -46,15 +49,16 @@ impl Pool {
         config: &EngineConfig,
         clearing: &Clearing,
         ticker: &Ticker,
-        stack: usize,
+        (tier, stack): (Tier, usize),
     ) -> wasmtime::Result<Self> {
         if !(Limits::STACK_MIN..=Limits::STACK_MAX).contains(&stack) {
             return Err(wasmtime::Error::msg("a guest's stack has from 64 KiB to 64 MiB"));
         }
-        let engine = wasmtime::Engine::new(&settings::wasmtime_config(config, clearing, stack))?;
+        let engine = wasmtime::Engine::new(&settings::wasmtime_config(config, clearing, stack, tier))?;
         let linker = crate::capability::linker(&engine)?;
         ticker.add(&engine);
-        Ok(Self { engine, linker, stack })
+        let fingerprint = fingerprint(&engine);
+        Ok(Self { engine, linker, stack, tier, fingerprint })
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
@@ -65,9 +69,19 @@ impl Pool {
         &self.linker
     }
 
-    /// Bytes that a guest has of its stack.
+    /// Bytes that a guest has of its stack, on optimised code.
     pub(crate) fn stack(&self) -> usize {
         self.stack
+    }
+
+    /// What code it runs.
+    pub(crate) fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// What code must fit to run here.
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 }
 
@@ -80,47 +94,49 @@ impl Pools {
         clearing: &Clearing,
         ticker: &Ticker,
     ) -> Result<Self, WasmError> {
-        let first = Pool::new(config, clearing, ticker, config.stack).map_err(WasmError::Engine)?;
+        let kind = (Tier::Optimised, config.stack);
+        let first = Pool::new(config, clearing, ticker, kind).map_err(WasmError::Engine)?;
         Ok(Self { first: Arc::new(first), others: Mutex::default() })
     }
 
-    pub(super) fn first(&self) -> &Pool {
-        &self.first
-    }
-
-    /// The pool with stacks of this size, made where there is none.
+    /// The pool for this code with stacks of this size, made where there is none.
     pub(super) fn of(
         &self,
-        stack: usize,
+        (tier, stack): (Tier, usize),
         config: &EngineConfig,
         clearing: &Clearing,
         ticker: &Ticker,
     ) -> Result<Arc<Pool>, AdmitError> {
-        if stack == self.first.stack {
+        if (tier, stack) == (self.first.tier, self.first.stack) {
             return Ok(Arc::clone(&self.first));
         }
         // Held while one is made: two at once would both reserve their places.
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.retain(|_, pool| pool.strong_count() > 0);
-        if let Some(pool) = others.get(&stack).and_then(Weak::upgrade) {
+        if let Some(pool) = others.get(&(tier, stack)).and_then(Weak::upgrade) {
             return Ok(pool);
         }
-        if others.len() + 1 >= POOLS_MAX {
+        if tier == Tier::Optimised && reserving(&others).count() + 1 >= POOLS_MAX {
             let mut used = bytes(self.first.stack);
-            others.keys().for_each(|stack| {
-                let _ = write!(used, ", {}", bytes(*stack));
+            reserving(&others).for_each(|stack| {
+                let _ = write!(used, ", {}", bytes(stack));
             });
             return Err(AdmitError::Stacks { stack, used });
         }
-        let made = Pool::new(config, clearing, ticker, stack);
+        let made = Pool::new(config, clearing, ticker, (tier, stack));
         let pool = Arc::new(made.map_err(|error| AdmitError::Pool { stack, cause: format!("{error:#}") })?);
-        others.insert(stack, Arc::downgrade(&pool));
+        others.insert((tier, stack), Arc::downgrade(&pool));
         Ok(pool)
     }
 
-    /// How many there are.
+    /// How many there are that reserve places.
     pub(super) fn len(&self) -> usize {
-        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        1 + others.values().filter(|pool| pool.strong_count() > 0).count()
+        1 + reserving(&self.others.lock().unwrap_or_else(PoisonError::into_inner)).count()
     }
+}
+
+/// The stacks of those in use that reserve places.
+fn reserving(others: &BTreeMap<(Tier, usize), Weak<Pool>>) -> impl Iterator<Item = usize> {
+    let in_use = others.iter().filter(|(_, pool)| pool.strong_count() > 0);
+    in_use.filter(|((tier, _), _)| *tier == Tier::Optimised).map(|((_, stack), _)| *stack)
 }

@@ -9,7 +9,7 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
-use super::Clearing;
+use super::{Clearing, Tier};
 use crate::compile::Compiler;
 use crate::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, STACK_BYTES, TABLES_MAX};
 
@@ -36,6 +36,10 @@ pub struct EngineConfig {
     pub tick: Duration,
     /// Who compiles artifacts. Default: a process of its own.
     pub compiler: Compiler,
+    /// Let a version that is wanted at once ([`AdmitOptions::baseline`](crate::AdmitOptions::baseline)) begin on code of
+    /// the baseline compiler. Default false: whoever may hand in a version could pick either of two compilers to find a
+    /// bug in, and attempts that begin within the first second or so compute for longer.
+    pub baseline: bool,
     /// Compile on all cores where this process compiles itself. Default true; turn it off where compiling must not
     /// disturb running jobs. A compiler process uses up to four, behind whatever else wants them.
     pub parallel_compilation: bool,
@@ -56,6 +60,7 @@ impl Default for EngineConfig {
             stack: STACK_BYTES,
             tick: Duration::from_millis(2),
             compiler: Compiler::default(),
+            baseline: false,
             parallel_compilation: true,
             stack_zeroing: true,
             pagemap_scan: true,
@@ -86,8 +91,15 @@ pub(super) fn clearing(config: &EngineConfig) -> Clearing {
     Clearing::Remapping(format!("this kernel, {kernel}, has no PAGEMAP_SCAN; Linux 6.7 and newer have"))
 }
 
-pub(super) fn wasmtime_config(config: &EngineConfig, clearing: &Clearing, stack: usize) -> Config {
-    let mut wasm = code_config();
+/// For an engine that runs cells with stacks of this size.
+pub(super) fn wasmtime_config(
+    config: &EngineConfig,
+    clearing: &Clearing,
+    stack: usize,
+    tier: Tier,
+) -> Config {
+    let mut wasm = code_config(tier);
+    let stack = stack.saturating_mul(tier.allowance() as usize);
     // A host function that was called at the end of the guest's part may have the guest allocate room for its answer,
     // and the engine counts anew for that call: the guest's part has to be there twice.
     let whole = stack.saturating_mul(2).saturating_add(HOST_STACK_BYTES);
@@ -96,25 +108,40 @@ pub(super) fn wasmtime_config(config: &EngineConfig, clearing: &Clearing, stack:
         .async_stack_size(whole)
         .async_stack_zeroing(config.stack_zeroing)
         .wasm_backtrace_max_frames(Some(FRAMES_MAX))
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, clearing)));
+        .allocation_strategy(match tier {
+            Tier::Optimised => InstanceAllocationStrategy::Pooling(pool(config, clearing)),
+            // For a second or so of each version: not worth places that are reserved for all cells once more. Each cell has
+            // its memory and stack from the kernel and gives them back, which takes some tens of microseconds.
+            Tier::Baseline => InstanceAllocationStrategy::OnDemand,
+        });
     wasm
 }
 
 /// For an engine that makes code for [`wasmtime_config`]'s and runs none: it reserves no memory for cells, and reads
 /// no file, so that it fits into a confined process.
-pub(crate) fn compiler_config() -> Config {
-    let mut wasm = code_config();
+pub(crate) fn compiler_config(tier: Tier) -> Config {
+    let mut wasm = code_config(tier);
     wasm.parallel_compilation(false).allocation_strategy(InstanceAllocationStrategy::OnDemand);
     wasm
 }
 
-/// What decides which code is made. Nothing of it can be chosen, so that code which one process made fits every other
+/// What decides which code is made. Nothing else of it can be chosen, so that code which one process made fits every other
 /// one of the same version on the same kind of processor.
-fn code_config() -> Config {
+fn code_config(tier: Tier) -> Config {
     let mut wasm = Config::new();
-    wasm.strategy(Strategy::Cranelift)
-        .cranelift_opt_level(OptLevel::Speed)
-        .epoch_interruption(true)
+    match tier {
+        // What it has the other compiler make, the ways in and out of the guest, is made quickly too; and what only
+        // debuggers and profilers read is left out.
+        Tier::Baseline => wasm
+            .strategy(Strategy::Winch)
+            .cranelift_opt_level(OptLevel::None)
+            .generate_address_map(false)
+            .native_unwind_info(false),
+        Tier::Optimised => wasm.strategy(Strategy::Cranelift).cranelift_opt_level(OptLevel::Speed),
+    };
+    // In both: the configuration's own word on it, that the baseline compiler has no such interrupts, is older than they
+    // are (upstream's #9737).
+    wasm.epoch_interruption(true)
         // Guests' debug sections are parsed by a library that is not hardened; names are enough.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable);
     proposals(&mut wasm);
@@ -181,9 +208,11 @@ mod tests {
     #[test]
     fn the_engine_runs_these_proposals_and_no_other() {
         let config = EngineConfig { cells: 1, ..EngineConfig::default() };
-        let wasm = wasmtime_config(&config, &clearing(&config), STACK_BYTES);
-        let engine = wasmtime::Engine::new(&wasm).unwrap();
-        assert_eq!(engine.get_wasm_features(), ENGINE);
+        for tier in [Tier::Baseline, Tier::Optimised] {
+            let wasm = wasmtime_config(&config, &clearing(&config), STACK_BYTES, tier);
+            let engine = wasmtime::Engine::new(&wasm).unwrap();
+            assert_eq!(engine.get_wasm_features(), ENGINE, "{tier:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobcell_core::{Attempt, AttemptIo, Clock, Job, JobId, QueueName, Runner, Store, SystemClock};
-use jobcell_wasm::{AdmitOptions, Admitted, Engine, Grants, HandlerRunner, HandlerSpec, Limits, WasmError};
+use jobcell_wasm::{
+    AdmitOptions, Admitted, Engine, Grants, HandlerRunner, HandlerSpec, Limits, Tier, WasmError,
+};
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -66,6 +68,8 @@ pub struct Bout {
     pub guest: &'static str,
     /// The profile.
     pub profile: String,
+    /// What its code was made by: `baseline` or `optimised`. None where it was refused.
+    pub code: Option<&'static str>,
     /// Whether the host held.
     #[serde(flatten)]
     pub verdict: Verdict,
@@ -137,7 +141,7 @@ impl Arena {
     /// The profile with these limits and every grant there is.
     #[must_use]
     pub fn everything(&self, name: &str, limits: Limits) -> Profile {
-        Profile { name: name.to_owned(), limits, grants: self.grants.clone() }
+        Profile { name: name.to_owned(), limits, grants: self.grants.clone(), baseline: false }
     }
 
     /// Lets one guest loose under one profile, and judges.
@@ -149,14 +153,16 @@ impl Arena {
         Vitals::forget_peak();
         let before = Vitals::now();
         let started = Instant::now();
-        let stack = profile.limits.stack;
-        let options = AdmitOptions { stack, ..AdmitOptions::new(&profile.name, profile.grants.clone()) };
+        let Profile { name, limits, grants, baseline } = profile;
+        let (stack, baseline) = (limits.stack, *baseline);
+        let options = AdmitOptions { stack, baseline, ..AdmitOptions::new(name, grants.clone()) };
         let admitted = self.engine.admit(guest.wasm.bytes().into_owned(), options).await;
         let admission = started.elapsed();
         let mut bout = Bout {
             row: guest.row,
             guest: guest.name,
             profile: profile.name.clone(),
+            code: admitted.as_ref().ok().map(|admitted| code(admitted.tier())),
             verdict: Verdict::Held,
             end: "",
             reason: String::new(),
@@ -196,7 +202,7 @@ impl Arena {
         bout: &mut Bout,
         findings: &mut Findings,
     ) -> Result<(), ArenaError> {
-        let Profile { name, limits, grants } = profile;
+        let Profile { name, limits, grants, baseline: _ } = profile;
         let services = services::services(&self.memory, self.store.clone(), self.files.path(), grants)?;
         let spec = HandlerSpec { name: name.clone(), limits: limits.clone(), grants: grants.clone() };
         let runner = HandlerRunner::new(&self.engine, admitted, spec, services)?;
@@ -288,6 +294,14 @@ impl Arena {
                 let _ = store.drain(&queue, true).await;
             }
         }
+    }
+}
+
+/// As it is told.
+fn code(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Baseline => "baseline",
+        Tier::Optimised => "optimised",
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Profile {
     pub limits: Limits,
     /// What it may touch.
     pub grants: Grants,
+    /// Whether its guests run code of the baseline compiler, where the engine offers it.
+    pub baseline: bool,
 }
 
 impl Profile {

@@ -74,8 +74,8 @@ impl World {
             wall: Duration::from_secs(8),
             ..CompilerProcess::default()
         };
-        let config =
-            EngineConfig { cells: 400, compiler: Compiler::Process(bounds), ..EngineConfig::default() };
+        let compiler = Compiler::Process(bounds);
+        let config = EngineConfig { cells: 400, compiler, baseline: true, ..EngineConfig::default() };
         let engine = Engine::new(config).unwrap();
         let arena = Arena::open(engine.clone(), Some(store), GRACE, ADMISSION_MAX).await.unwrap();
         Self { engine, arena, filters, _folder: folder }

@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep};
 use crate::{Ended, World};
 
 const MIB: usize = 1 << 20;
+/// The profile of the defaults on code of the baseline compiler.
+const BASELINE: &str = "baseline";
 /// What a bout may leave resident: the allocator keeps what it was given, and so does the pool of cells.
 const RESIDENT_SLACK: u64 = 96 << 20;
 /// Threads for blocking work come and go.
@@ -17,8 +19,9 @@ const THREADS_SLACK: usize = 8;
 /// Connections that the other side has yet to see closed.
 const SETTLE: Duration = Duration::from_secs(20);
 
-/// The limits that guests meet. Deadlines are short, so that the suite ends; they are held to like any other.
-fn profiles(world: &World) -> [Profile; 3] {
+/// The limits that guests meet, and the code that they run. Deadlines are short, so that the suite ends; they are held to
+/// like any other.
+fn profiles(world: &World) -> [Profile; 4] {
     let tight = Limits {
         memory: 2 * MIB,
         deadline: Duration::from_millis(120),
@@ -40,8 +43,9 @@ fn profiles(world: &World) -> [Profile; 3] {
         stack: 4 * MIB,
         ..Limits::default()
     };
-    [("tight", tight), ("default", default), ("large", large)]
-        .map(|(name, limits)| world.arena.everything(name, limits))
+    let baseline = (BASELINE, default.clone());
+    [("tight", tight), ("default", default), ("large", large), baseline]
+        .map(|(name, limits)| Profile { baseline: name == BASELINE, ..world.arena.everything(name, limits) })
 }
 
 pub(crate) async fn run(world: &World) -> Ended {
@@ -62,6 +66,7 @@ pub(crate) async fn run(world: &World) -> Ended {
                 Verdict::NotReached(why) => Some(format!("not reached: {}", why.join("; "))),
                 Verdict::Failed(faults) => Some(faults.join("; ")),
             };
+            let fault = fault.or_else(|| other_code(&bout, &profile));
             ended.check(&format!("{}_{}_under_{}", bout.row, bout.guest, bout.profile), fault);
         }
         let now = Vitals::now();
@@ -78,6 +83,13 @@ pub(crate) async fn run(world: &World) -> Ended {
     }
     println!("latest end: {latest} ms after its deadline; longest pause of other work: {longest_pause} ms");
     ended
+}
+
+/// A profile shows nothing of a compiler whose code did not run.
+fn other_code(bout: &Bout, profile: &Profile) -> Option<String> {
+    let wanted = if profile.baseline { "baseline" } else { "optimised" };
+    let code = bout.code.filter(|code| *code != wanted)?;
+    Some(format!("it ran {code} code"))
 }
 
 fn say(bout: &Bout) {

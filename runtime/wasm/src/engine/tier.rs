@@ -1,0 +1,52 @@
+//! Which of the engine's two compilers made the code that a cell runs.
+
+/// How far the code of a handler is optimised. Both kinds do the same and are bounded by the same limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Made in one pass: there about six times as soon, and slower by a few times where a guest computes.
+    Baseline,
+    /// What stays.
+    Optimised,
+}
+
+/// How many times the processor time and the stack that a guest may use are there for it on baseline code. What keeps to
+/// its limits on optimised code is not to break them for having been early: such code computes up to three times as long,
+/// and keeps in its frames what optimised code has in registers.
+const BASELINE_ALLOWANCE: u32 = 4;
+
+/// What a compiler process is told.
+const BASELINE: &str = "baseline";
+const OPTIMISED: &str = "optimised";
+
+// === impl Tier ===
+
+impl Tier {
+    /// Whether this machine has it. Upstream vouches for its baseline compiler on x86-64 (tier 1 in wasmtime's "Tiers of
+    /// Support"); on other processors it is newer than that.
+    pub(crate) fn is_available(self) -> bool {
+        match self {
+            Self::Baseline => cfg!(all(target_arch = "x86_64", target_os = "linux")),
+            Self::Optimised => true,
+        }
+    }
+
+    /// How many times a guest's processor time and stack are there for it.
+    pub(crate) fn allowance(self) -> u32 {
+        match self {
+            Self::Baseline => BASELINE_ALLOWANCE,
+            Self::Optimised => 1,
+        }
+    }
+
+    /// In a word, for the compiler process.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Baseline => BASELINE,
+            Self::Optimised => OPTIMISED,
+        }
+    }
+
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
+        [Self::Baseline, Self::Optimised].into_iter().find(|tier| tier.word() == word)
+    }
+}

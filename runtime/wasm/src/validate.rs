@@ -1,0 +1,166 @@
+//! Whether a whole binary is valid as the engine would have it, before any of it is compiled.
+
+use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use wasmparser::{
+    BinaryReaderError, FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser, ValidPayload,
+    Validator, ValidatorResources, WasmFeatures,
+};
+
+use crate::admit::AdmitError;
+use crate::engine::PROPOSALS;
+use crate::priority;
+use crate::shape::types::Measures;
+
+/// Proposals that the engine refuses, by the name of the refusal.
+const REFUSED: [(&str, WasmFeatures); 20] = [
+    ("threads", WasmFeatures::THREADS),
+    ("shared-everything threads", WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS)),
+    ("exceptions", WasmFeatures::EXCEPTIONS.union(WasmFeatures::GC_TYPES)),
+    ("legacy exceptions", WasmFeatures::LEGACY_EXCEPTIONS),
+    ("function references", WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::GC_TYPES)),
+    ("gc", WasmFeatures::GC.union(WasmFeatures::GC_TYPES).union(WasmFeatures::FUNCTION_REFERENCES)),
+    ("memory64", WasmFeatures::MEMORY64),
+    ("multi-memory", WasmFeatures::MULTI_MEMORY),
+    ("tail calls", WasmFeatures::TAIL_CALL),
+    ("relaxed simd", WasmFeatures::RELAXED_SIMD),
+    ("wide arithmetic", WasmFeatures::WIDE_ARITHMETIC),
+    ("custom page sizes", WasmFeatures::CUSTOM_PAGE_SIZES),
+    ("memory control", WasmFeatures::MEMORY_CONTROL),
+    (
+        "stack switching",
+        WasmFeatures::STACK_SWITCHING
+            .union(WasmFeatures::EXCEPTIONS)
+            .union(WasmFeatures::FUNCTION_REFERENCES)
+            .union(WasmFeatures::GC_TYPES),
+    ),
+    ("component-model async", ASYNC),
+    ("component-model threading", WasmFeatures::CM_THREADING.union(ASYNC)),
+    ("component-model error contexts", WasmFeatures::CM_ERROR_CONTEXT.union(ASYNC)),
+    ("component-model values", WasmFeatures::CM_VALUES),
+    ("component-model fixed-length lists", WasmFeatures::CM_FIXED_LENGTH_LISTS),
+    ("component-model maps", WasmFeatures::CM_MAP),
+];
+
+/// Async components with what extends them.
+const ASYNC: WasmFeatures =
+    WasmFeatures::CM_ASYNC.union(WasmFeatures::CM_ASYNC_STACKFUL).union(WasmFeatures::CM_MORE_ASYNC_BUILTINS);
+
+/// Threads that look at functions: most of the work, and easily shared.
+const THREADS_MAX: usize = 4;
+/// Functions for which one more thread is worth its start.
+const FUNCTIONS_EACH: usize = 256;
+
+/// Checks the whole binary as the engine would, and the size of its types.
+pub(crate) fn validate(bytes: &[u8]) -> Result<(), AdmitError> {
+    let error = match validate_all(bytes) {
+        Ok(()) => return Ok(()),
+        Err(Invalid::Capped(error)) => return Err(error),
+        Err(Invalid::Binary(error)) => error,
+    };
+    let proposal = REFUSED.into_iter().find(|(_, feature)| valid(bytes, PROPOSALS.union(*feature)));
+    Err(match proposal {
+        Some((proposal, _)) => AdmitError::Proposal { proposal, at: error.offset() },
+        None => error.into(),
+    })
+}
+
+/// Whether a binary is valid where these parts of WebAssembly are on.
+pub(crate) fn valid(bytes: &[u8], features: WasmFeatures) -> bool {
+    Validator::new_with_features(features).validate_all(bytes).is_ok()
+}
+
+/// Why a binary does not pass.
+enum Invalid {
+    Binary(BinaryReaderError),
+    Capped(AdmitError),
+}
+
+impl From<BinaryReaderError> for Invalid {
+    fn from(error: BinaryReaderError) -> Self {
+        Self::Binary(error)
+    }
+}
+
+/// A function, once everything around it has been found valid.
+type Function<'a> = (FuncToValidate<ValidatorResources>, FunctionBody<'a>);
+
+fn validate_all(bytes: &[u8]) -> Result<(), Invalid> {
+    let mut validator = Validator::new_with_features(PROPOSALS);
+    let (mut measures, mut functions) = (Measures::default(), Vec::new());
+    for payload in Parser::new(0).parse_all(bytes) {
+        match validator.payload(&payload?)? {
+            ValidPayload::Func(function, body) => functions.push((function, body)),
+            ValidPayload::End(types) => measures.hold(types.as_ref()).map_err(Invalid::Capped)?,
+            ValidPayload::Ok | ValidPayload::Parser(_) => {}
+        }
+    }
+    Ok(validate_functions(functions)?)
+}
+
+/// On several threads, behind the jobs that run.
+///
+/// # Errors
+/// What is wrong with the first function that is not valid, whichever thread looked at it.
+fn validate_functions(functions: Vec<Function<'_>>) -> Result<(), BinaryReaderError> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = functions.len().div_ceil(FUNCTIONS_EACH).min(cores).min(THREADS_MAX);
+    // Handed out in their order, so that every function before one that is not valid is looked at as well.
+    let functions = Mutex::new(functions.into_iter().enumerate());
+    let next = || functions.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let look = || -> Result<(), (usize, BinaryReaderError)> {
+        let mut spare = FuncValidatorAllocations::default();
+        while let Some((at, (function, body))) = next() {
+            let mut validator = function.into_validator(spare);
+            validator.validate(&body).map_err(|error| (at, error))?;
+            spare = validator.into_allocations();
+        }
+        Ok(())
+    };
+    let found = thread::scope(|scope| {
+        let look = &look;
+        let behind = move || {
+            priority::step_back();
+            look()
+        };
+        let helpers: Vec<_> =
+            (0..threads).map_while(|_| thread::Builder::new().spawn_scoped(scope, behind).ok()).collect();
+        // Where no thread can be had, this one does it.
+        let own = if helpers.is_empty() { look() } else { Ok(()) };
+        let joined = |helper: thread::ScopedJoinHandle<'_, _>| match helper.join() {
+            Ok(found) => found,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        helpers.into_iter().map(joined).chain([own]).filter_map(Result::err).min_by_key(|(at, _)| *at)
+    });
+    found.map_or(Ok(()), |(_, error)| Err(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many functions, of which these are not valid.
+    fn module(functions: usize, broken: &[usize]) -> Vec<u8> {
+        let body = |at| if broken.contains(&at) { "(i64.const 1)" } else { "(i32.const 1)" };
+        let functions: String =
+            (0..functions).map(|at| format!("(func (result i32) {})", body(at))).collect();
+        wat::parse_str(format!("(module {functions})")).unwrap()
+    }
+
+    #[test]
+    fn the_first_function_that_is_not_valid_is_told_however_many_look() {
+        assert!(validate(&module(3000, &[])).is_ok());
+        let offset = |bytes: &[u8]| match validate(bytes) {
+            Err(AdmitError::Malformed { at, .. }) => at,
+            other => panic!("{other:?}"),
+        };
+        let first = offset(&module(3000, &[700]));
+        for _ in 0..50 {
+            assert_eq!(offset(&module(3000, &[700, 701, 1400, 2999])), first);
+        }
+        assert!(offset(&module(3000, &[699])) < first && offset(&module(1, &[0])) < first);
+    }
+}
