@@ -427,6 +427,11 @@ impl Follower {
                 if fault.blame() != Blame::Passing {
                     self.unable.insert(digest);
                 }
+                if fault.blame() == Blame::Bytes {
+                    // Said here: once it is refused something else is wanted, and this turn ends.
+                    let (handler, version) = (self.name(), digest.short());
+                    tracing::error!(handler, version, %fault, "no host can run the version; what runs goes on");
+                }
                 self.tell_refused(digest, desired, fault).await;
             }
         }

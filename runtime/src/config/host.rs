@@ -308,7 +308,8 @@ const BASELINE: Key<bool> = Key::new(
      begin until then compute for up to three times as long, and have four times the `limits.cpu` and `limits.stack` for \
      it. It is off because whoever hands in a handler could choose which of two compilers to find a bug in: turn it on \
      where you trust the handlers' authors and want their changes sooner. Canaries, shadows and versions that were \
-     compiled before run optimised code always. Only on x86-64.",
+     compiled before run optimised code always. The address space of `max` \
+     is reserved twice with it. Only on x86-64.",
 );
 pub(super) static CELLS: Section = Section {
     about: "The engine that runs handlers.",

@@ -417,39 +417,26 @@ impl Engine {
     ) -> Result<Compiled, AdmitError> {
         let AdmitOptions { handler, stack, cache, baseline, .. } = options;
         let (pool, cache) = (self.pool(Tier::Optimised, *stack)?, cache.as_ref());
+        let made = |pool: Arc<Pool>, cache| {
+            let component = compile::made(self, &pool, bytes, digest, cache, abandoned)?;
+            Ok(Compiled { component, pool, cached: false })
+        };
         if let Some(component) = cache.and_then(|cache| compile::kept(&pool, digest, cache)) {
             return Ok(Compiled { component, pool, cached: true });
         }
         if *baseline && self.report().baseline {
-            let pool = self.pool(Tier::Baseline, *stack)?;
             // Not kept: the next start finds the optimised code.
-            match compile::made(self, &pool, bytes, digest, None, abandoned) {
-                Ok(component) if self.has_room(&component) => {
-                    return Ok(Compiled { component, pool, cached: false });
+            match self.pool(Tier::Baseline, *stack).and_then(|pool| made(pool, None)) {
+                Err(fault) if !fault.is_transient() => {
+                    // The other compiler has the last word: it knows more, and its pools are those that count.
+                    tracing::info!(handler, %fault, "no baseline code; waiting for the optimised");
                 }
-                // What no pool has room for is refused there.
-                Ok(_) => {}
-                Err(fault) if fault.is_transient() => return Err(fault),
-                // It does not know everything that the other one knows, who has the last word.
-                Err(fault) => tracing::info!(handler, %fault, "no baseline code; waiting for the optimised"),
+                ended => return ended,
             }
         }
-        let component = compile::made(self, &pool, bytes, digest, cache, abandoned)?;
-        Ok(Compiled { component, pool, cached: false })
-    }
-
-    /// Whether a cell of any pool has what this component begins with.
-    fn has_room(&self, component: &Component) -> bool {
-        let within = |count: Option<u64>, most: usize| count.is_none_or(|count| count <= most as u64);
-        component.resources_required().is_none_or(|needs| {
-            within(needs.max_initial_memory_size, self.memory_max() / PAGE_BYTES)
-                && within(needs.max_initial_table_size, self.table_elements_max())
-        })
+        made(pool, cache)
     }
 }
-
-/// What memories are counted in: other sizes of pages are switched off.
-const PAGE_BYTES: usize = 64 << 10;
 
 /// Code, and where cells of it come from.
 struct Compiled {

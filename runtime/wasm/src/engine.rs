@@ -88,7 +88,7 @@ impl Engine {
             clearing,
             tick_ms: u64::try_from(config.tick.as_millis()).unwrap_or(u64::MAX),
             compiles_apart: workshop.compiler().is_some(),
-            baseline: config.baseline && Tier::Baseline.is_available(),
+            baseline: Tier::baseline(&config).is_some(),
         };
         let cells = Arc::new(Semaphore::new(config.cells as usize));
         Ok(Self(Arc::new(Inner { ticker, pools, cells, config, workshop, report })))
@@ -112,7 +112,7 @@ impl Engine {
         self.0.config.cells as usize
     }
 
-    /// Pools of cells in use that reserve places: one for each size of stacks.
+    /// Pools of cells in use: one for each size of stacks, and for each compiler whose code runs on it.
     #[must_use]
     pub fn pools(&self) -> usize {
         self.0.pools.len()

@@ -68,6 +68,7 @@ fn what_breaks_before_its_first_job_is_refused_on_it_too() {
     check_runs(&ledger, &good);
     operator.activate(&bad);
     operator.wait_state(&bad, State::Refused);
+    host.wait_log("no host can run the version; what runs goes on");
     let why = operator.desired().version(&bad.digest()).unwrap().why.clone();
     assert!(why.contains("it breaks before its first job"), "{why}");
     check_runs(&ledger, &good);

@@ -120,6 +120,13 @@ mod tests {
     }
 
     #[test]
+    fn changes_show_on_baseline_code_unless_that_is_switched_off() {
+        assert_eq!(overlaid("", None, &["greeter"]).config.cells.baseline, Some(true));
+        let off = overlaid("[cells]\nbaseline = false\n", None, &["greeter"]);
+        assert_eq!(off.config.cells.baseline, Some(false));
+    }
+
+    #[test]
     fn what_is_configured_stays_but_for_the_source() {
         let toml = "[queues.mail]\nhandler = \"greeter\"\n[handlers.greeter]\nsource = \"x.wasm\"\n\
                     limits = { deadline = \"7s\" }\n";

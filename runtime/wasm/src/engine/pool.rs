@@ -3,11 +3,10 @@
 //! Wasmtime takes the size of a guest's stack with its engine and not with a call, so handlers with stacks of different
 //! sizes run in different engines. They make and take the same code, are ticked by one ticker, and share the bound on
 //! cells; what each has of its own is the address space of its places. One is made when the first version that needs it
-//! is admitted, and goes with the last. Code of the baseline compiler runs in engines of its own too, which reserve nothing:
-//! their cells take what they need when they are made.
+//! is admitted, and goes with the last. Code of the baseline compiler runs in engines of its own too, since an engine runs
+//! that of one compiler.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use wasmtime::component::Linker;
@@ -21,7 +20,7 @@ use crate::limits::Limits;
 use crate::stop::bytes;
 use crate::ticker::Ticker;
 
-/// Pools with places of their own at once: those of a configuration, and those of the one that takes its place.
+/// Pools for code of one compiler at once: those of a configuration, and those of the one that takes its place.
 const POOLS_MAX: usize = 2 * Limits::STACKS_MAX;
 
 /// Places for cells with stacks of one size.
@@ -36,8 +35,8 @@ pub(crate) struct Pool {
 
 /// The pools in use.
 pub(crate) struct Pools {
-    /// Made at the start, and there as long as the host runs.
-    first: Arc<Pool>,
+    /// Those for the usual stack: made at the start, and there as long as the host runs.
+    usual: Vec<Arc<Pool>>,
     /// By what runs in them: as long as a version needs them.
     others: Mutex<BTreeMap<(Tier, usize), Weak<Pool>>>,
 }
@@ -88,15 +87,16 @@ impl Pool {
 // === impl Pools ===
 
 impl Pools {
-    /// With the first one.
+    /// With the usual ones.
     pub(super) fn new(
         config: &EngineConfig,
         clearing: &Clearing,
         ticker: &Ticker,
     ) -> Result<Self, WasmError> {
-        let kind = (Tier::Optimised, config.stack);
-        let first = Pool::new(config, clearing, ticker, kind).map_err(WasmError::Engine)?;
-        Ok(Self { first: Arc::new(first), others: Mutex::default() })
+        let tiers = [Some(Tier::Optimised), Tier::baseline(config)];
+        let make = |tier| Pool::new(config, clearing, ticker, (tier, config.stack)).map(Arc::new);
+        let usual = tiers.into_iter().flatten().map(make).collect::<Result<_, _>>();
+        Ok(Self { usual: usual.map_err(WasmError::Engine)?, others: Mutex::default() })
     }
 
     /// The pool for this code with stacks of this size, made where there is none.
@@ -107,8 +107,8 @@ impl Pools {
         clearing: &Clearing,
         ticker: &Ticker,
     ) -> Result<Arc<Pool>, AdmitError> {
-        if (tier, stack) == (self.first.tier, self.first.stack) {
-            return Ok(Arc::clone(&self.first));
+        if let Some(pool) = self.usual.iter().find(|pool| (pool.tier, pool.stack) == (tier, stack)) {
+            return Ok(Arc::clone(pool));
         }
         // Held while one is made: two at once would both reserve their places.
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,12 +116,11 @@ impl Pools {
         if let Some(pool) = others.get(&(tier, stack)).and_then(Weak::upgrade) {
             return Ok(pool);
         }
-        if tier == Tier::Optimised && reserving(&others).count() + 1 >= POOLS_MAX {
-            let mut used = bytes(self.first.stack);
-            reserving(&others).for_each(|stack| {
-                let _ = write!(used, ", {}", bytes(stack));
-            });
-            return Err(AdmitError::Stacks { stack, used });
+        let usual = self.usual.iter().map(|pool| (pool.tier, pool.stack));
+        let kinds = usual.chain(others.keys().copied()).filter(|(of, _)| *of == tier);
+        let stacks: Vec<String> = kinds.map(|(_, stack)| bytes(stack)).collect();
+        if stacks.len() >= POOLS_MAX {
+            return Err(AdmitError::Stacks { stack, used: stacks.join(", ") });
         }
         let made = Pool::new(config, clearing, ticker, (tier, stack));
         let pool = Arc::new(made.map_err(|error| AdmitError::Pool { stack, cause: format!("{error:#}") })?);
@@ -129,14 +128,9 @@ impl Pools {
         Ok(pool)
     }
 
-    /// How many there are that reserve places.
+    /// How many there are.
     pub(super) fn len(&self) -> usize {
-        1 + reserving(&self.others.lock().unwrap_or_else(PoisonError::into_inner)).count()
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        self.usual.len() + others.values().filter(|pool| pool.strong_count() > 0).count()
     }
-}
-
-/// The stacks of those in use that reserve places.
-fn reserving(others: &BTreeMap<(Tier, usize), Weak<Pool>>) -> impl Iterator<Item = usize> {
-    let in_use = others.iter().filter(|(_, pool)| pool.strong_count() > 0);
-    in_use.filter(|((tier, _), _)| *tier == Tier::Optimised).map(|((_, stack), _)| *stack)
 }

@@ -108,12 +108,7 @@ pub(super) fn wasmtime_config(
         .async_stack_size(whole)
         .async_stack_zeroing(config.stack_zeroing)
         .wasm_backtrace_max_frames(Some(FRAMES_MAX))
-        .allocation_strategy(match tier {
-            Tier::Optimised => InstanceAllocationStrategy::Pooling(pool(config, clearing)),
-            // For a second or so of each version: not worth places that are reserved for all cells once more. Each cell has
-            // its memory and stack from the kernel and gives them back, which takes some tens of microseconds.
-            Tier::Baseline => InstanceAllocationStrategy::OnDemand,
-        });
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, clearing)));
     wasm
 }
 

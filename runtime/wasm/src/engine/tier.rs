@@ -1,5 +1,7 @@
 //! Which of the engine's two compilers made the code that a cell runs.
 
+use super::settings::EngineConfig;
+
 /// How far the code of a handler is optimised. Both kinds do the same and are bounded by the same limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
@@ -21,13 +23,10 @@ const OPTIMISED: &str = "optimised";
 // === impl Tier ===
 
 impl Tier {
-    /// Whether this machine has it. Upstream vouches for its baseline compiler on x86-64 (tier 1 in wasmtime's "Tiers of
-    /// Support"); on other processors it is newer than that.
-    pub(crate) fn is_available(self) -> bool {
-        match self {
-            Self::Baseline => cfg!(all(target_arch = "x86_64", target_os = "linux")),
-            Self::Optimised => true,
-        }
+    /// The baseline tier, where it is wanted and this machine has it. Upstream vouches for its baseline compiler on x86-64
+    /// (tier 1 in wasmtime's "Tiers of Support"); on other processors it is newer than that.
+    pub(super) fn baseline(config: &EngineConfig) -> Option<Self> {
+        (config.baseline && cfg!(all(target_arch = "x86_64", target_os = "linux"))).then_some(Self::Baseline)
     }
 
     /// How many times a guest's processor time and stack are there for it.
