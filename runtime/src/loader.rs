@@ -11,9 +11,11 @@ use jobcell_core::results::{Results, Shelf};
 use jobcell_core::{Attempt, Report, Runner, StopCause};
 use jobcell_handlers::{Artifact, Blame, Haste, LoadError, Loader, Manifest, Wants};
 use jobcell_wasm::{
-    AdmitError, AdmitOptions, Admitted, CompileCache, Engine, HandlerRunner, HandlerSpec, Need,
-    OptimiseError, Services, Tier,
+    AdmitError, AdmitOptions, Admitted, CompileBound, CompileCache, Engine, HandlerRunner, HandlerSpec, Need,
+    OptimiseError, Optimiser, Services, Tier,
 };
+
+use tokio::sync::Semaphore;
 
 use crate::handler::Handler;
 use crate::narrowing::narrowed;
@@ -22,6 +24,8 @@ use crate::narrowing::narrowed;
 const TRIES: u32 = 3;
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(200);
+/// The longest pause before optimised code is tried again.
+const AGAIN_MAX: Duration = Duration::from_secs(60);
 
 /// Loads versions of the handlers it knows.
 pub(crate) struct WasmLoader {
@@ -29,6 +33,8 @@ pub(crate) struct WasmLoader {
     cache: Option<CompileCache>,
     services: Services,
     handlers: HashMap<String, Handler>,
+    /// Whose optimised code is made.
+    optimising: Arc<Semaphore>,
 }
 
 impl WasmLoader {
@@ -39,7 +45,7 @@ impl WasmLoader {
         handlers: Vec<Handler>,
     ) -> Self {
         let handlers = handlers.into_iter().map(|handler| (handler.name.clone(), handler)).collect();
-        Self { engine, cache, services, handlers }
+        Self { engine, cache, services, handlers, optimising: Arc::new(Semaphore::new(1)) }
     }
 
     /// Where results are kept; nowhere without a store, as for `jobcell invoke`.
@@ -85,24 +91,38 @@ impl Loader for WasmLoader {
         };
         let spec = HandlerSpec { name: name.to_owned(), limits, grants };
         let (cache, stack) = (self.cache.clone(), spec.limits.stack);
-        let baseline = haste == Haste::Now;
-        let options = AdmitOptions { cache, stack, baseline, ..AdmitOptions::new(name, spec.grants.clone()) };
-        let admitted = self.admit(name, artifact.bytes.clone(), options.clone()).await;
-        let admitted = admitted.map_err(|fault| {
-            let unwanted = wants.as_ref().and_then(|wants| unwanted(&fault, wants));
-            refused(unwanted.unwrap_or_else(|| fault.to_string()), blame(&fault))
-        })?;
-        // Only now: of what is no component at all, admission tells more.
-        manifest.map_err(|fault| refused(fault.to_string(), Blame::Bytes))?;
-        let runner = HandlerRunner::new(&self.engine, &admitted, spec, self.services.clone())
-            .map_err(|fault| refused(fault.to_string(), Blame::Host))?;
-        runner.warm().await.map_err(|stopped| {
-            let reason =
-                format!("it breaks before its first job, while its cell is made: {}", stopped.reason);
-            refused(reason, blame_of_start(stopped.cause))
-        })?;
+        let mut options = AdmitOptions {
+            cache,
+            stack,
+            baseline: haste == Haste::Now,
+            ..AdmitOptions::new(name, spec.grants.clone())
+        };
+        let mut read = Some(manifest);
+        let runner = loop {
+            let admitted = self.admit(name, artifact.bytes.clone(), options.clone()).await;
+            let admitted = admitted.map_err(|fault| {
+                let unwanted = wants.as_ref().and_then(|wants| unwanted(&fault, wants));
+                refused(unwanted.unwrap_or_else(|| fault.to_string()), blame(&fault))
+            })?;
+            // Only now: of what is no component at all, admission tells more.
+            read.take().transpose().map_err(|fault| refused(fault.to_string(), Blame::Bytes))?;
+            let runner = HandlerRunner::new(&self.engine, &admitted, spec.clone(), self.services.clone())
+                .map_err(|fault| refused(fault.to_string(), Blame::Host))?;
+            match runner.warm().await {
+                Ok(()) => break runner,
+                // What is slower, or wrong, in the code of that compiler says nothing about the version.
+                Err(_) if runner.tier() == Tier::Baseline => options.baseline = false,
+                Err(stopped) => {
+                    let reason =
+                        format!("it breaks before its first job, while its cell is made: {}", stopped.reason);
+                    return Err(refused(reason, blame_of_start(stopped.cause)));
+                }
+            }
+        };
         if runner.tier() == Tier::Baseline {
-            tokio::spawn(optimise(&runner, &artifact.bytes, &options));
+            let (optimiser, version) = (runner.optimiser(), Runner::version(&runner).to_owned());
+            let (bytes, turn) = (artifact.bytes, Arc::clone(&self.optimising));
+            tokio::spawn(optimise(optimiser, version, bytes, options, turn));
         }
         let runner: Arc<dyn Runner> =
             if names.is_empty() { Arc::new(runner) } else { Arc::new(Renaming { inner: runner, names }) };
@@ -117,36 +137,48 @@ impl Loader for WasmLoader {
     }
 }
 
-/// Brings a version that began on baseline code onto optimised code. Holds the runner from nothing: it ends with it.
-fn optimise(
-    runner: &HandlerRunner,
-    bytes: &Bytes,
-    options: &AdmitOptions,
-) -> impl Future<Output = ()> + Send + use<> {
-    let (handler, version) = (options.handler.clone(), Runner::version(runner).to_owned());
-    let tries = [(); TRIES as usize].map(|()| runner.optimise(bytes.clone(), options.clone()));
-    let since = Instant::now();
+/// Brings a version that began on baseline code onto optimised code. One after the other, so that versions which jobs wait for
+/// find room to be compiled; and again and again where what fails may pass.
+async fn optimise(
+    optimiser: Optimiser,
+    version: String,
+    bytes: Bytes,
+    options: AdmitOptions,
+    turn: Arc<Semaphore>,
+) {
+    let (handler, since) = (options.handler.clone(), Instant::now());
     tracing::info!(handler, version, "begins on baseline code; optimised code follows");
-    async move {
-        let mut ended = Ok(false);
-        for attempt in tries {
-            ended = attempt.await;
-            if !ended.as_ref().is_err_and(OptimiseError::is_transient) {
-                break;
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
+    let mut pause = AGAIN;
+    loop {
+        let turn = tokio::select! {
+            turn = turn.acquire() => turn,
+            () = optimiser.gone() => return,
+        };
+        let ended = optimiser.optimise(bytes.clone(), options.clone()).await;
+        drop(turn);
         match ended {
             Ok(true) => {
                 let after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(handler, version, after_ms, "goes on with optimised code");
+                return;
             }
-            Ok(false) => {}
-            Err(fault) => tracing::warn!(
-                handler, version, %fault,
-                "there is no optimised code for it: it stays on baseline code, which is slower"
-            ),
+            Ok(false) => return,
+            Err(OptimiseError::Admit(fault)) if blame(&fault) == Blame::Passing => {
+                tracing::warn!(handler, version, %fault, "still on baseline code; trying again");
+            }
+            Err(fault) => {
+                tracing::warn!(
+                    handler, version, %fault,
+                    "there is no optimised code for it: it stays on baseline code, which is slower"
+                );
+                return;
+            }
         }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = optimiser.gone() => return,
+        }
+        pause = (pause * 2).min(AGAIN_MAX);
     }
 }
 
@@ -182,6 +214,8 @@ fn blame(fault: &AdmitError) -> Blame {
         | AdmitError::OtherWorld { .. } => Blame::Bytes,
         // The compiler process does not start, or was killed: the machine is short of something.
         AdmitError::Compiler { .. } => Blame::Passing,
+        // It comes behind the jobs: a machine that is busy enough leaves it less processor time than it may use.
+        AdmitError::CompileBound { bound: CompileBound::Wall(_) } => Blame::Passing,
         fault if fault.is_transient() => Blame::Passing,
         // Another host may have other limits, other grants, or be of a newer version.
         _ => Blame::Host,

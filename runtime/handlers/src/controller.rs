@@ -408,7 +408,8 @@ impl Controller {
         let named = |reason: String| format!("{}: {reason}", at.display());
         verify(&setup.trust, name, &artifact, signature.as_ref())
             .map_err(|reason| refused(named(reason), Blame::Host))?;
-        let loaded = setup.loader.load(name, artifact.clone(), Haste::Now).await;
+        let haste = if self.serves(name) { Haste::Later } else { Haste::Now };
+        let loaded = setup.loader.load(name, artifact.clone(), haste).await;
         let runner = loaded.map_err(|fault| refused(named(fault.reason()), fault.blame()))?;
         let mut slots = follower.empty(desired);
         slots.active = Some(Slot::plain(follower.loaded(runner, artifact.digest)));

@@ -221,8 +221,10 @@ impl Follower {
     /// Why the active version cannot be loaded.
     pub(crate) async fn load_anew(&mut self, generation: u64, desired: &Desired) -> Result<Slots, LoadError> {
         let mut slots = self.empty(desired);
+        // What runs until then is no worse than what is loaded in haste.
+        let haste = if self.slots().active.is_some() { Haste::Later } else { Haste::Now };
         if let Some(active) = desired.active {
-            slots.active = Some(match self.load(active, desired, Haste::Now).await {
+            slots.active = Some(match self.load(active, desired, haste).await {
                 Ok(loaded) => Slot::plain(loaded),
                 Err(fault) => self.stand_in(active, desired, &fault).await.ok_or(fault)?,
             });

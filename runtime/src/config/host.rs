@@ -305,11 +305,11 @@ const BASELINE: Key<bool> = Key::new(
     Absent::Means("`false`, but `true` for `jobcell dev`"),
     "Whether a version that is to take jobs at once begins on code of the engine's baseline compiler, which is there six \
      times as soon, until the optimised code is there as well: of a component of 1 MiB, a second later. Attempts that \
-     begin until then compute for up to three times as long, and have four times the `limits.cpu` and `limits.stack` for \
-     it. It is off because whoever hands in a handler could choose which of two compilers to find a bug in: turn it on \
-     where you trust the handlers' authors and want their changes sooner. Canaries, shadows and versions that were \
-     compiled before run optimised code always. The address space of `max` \
-     is reserved twice with it. Only on x86-64.",
+     begin until then compute for longer (half as long again for making a picture smaller) and have four times their \
+     `limits.cpu` and `limits.stack` for it, whatever `ceilings` says. It is off because whoever hands in a handler could \
+     choose which of two compilers to find a bug in: turn it on where you trust the handlers' authors and want their \
+     changes sooner. Canaries, shadows and versions that were compiled before run optimised code always. The address \
+     space of `max` is reserved twice with it. Only on x86-64.",
 );
 pub(super) static CELLS: Section = Section {
     about: "The engine that runs handlers.",

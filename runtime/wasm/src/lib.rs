@@ -58,7 +58,7 @@ pub use http::send::HttpSender;
 pub use inspect::{Description, Import, inspect};
 pub use interface::{Need, WIT_VERSION};
 pub use limits::{HttpLimits, Limits};
-pub use optimise::OptimiseError;
+pub use optimise::{OptimiseError, Optimiser};
 pub use runner::HandlerRunner;
 pub use secret::Secrets;
 pub use services::{RangeBucket, RangeJobs, Services};

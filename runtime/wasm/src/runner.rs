@@ -37,8 +37,7 @@ pub struct HandlerRunner(pub(crate) Arc<Handler>);
 /// A version of a handler, on whichever code its attempts run.
 pub(crate) struct Handler {
     pub(crate) spec: HandlerSpec,
-    pub(crate) services: Services,
-    version: String,
+    pub(crate) version: String,
     /// What new attempts run on. Those that run stay on what they began on.
     pub(crate) template: ArcSwap<Template>,
     /// Cancelled when nobody can run it any more.
@@ -60,11 +59,10 @@ impl HandlerRunner {
         spec: HandlerSpec,
         services: Services,
     ) -> Result<Self, WasmError> {
-        let template = Template::new(engine, admitted, spec.clone(), services.clone())?;
+        let template = Template::new(engine, admitted, spec.clone(), services)?;
         let gone = CancellationToken::new();
         Ok(Self(Arc::new(Handler {
             spec,
-            services,
             version: admitted.version().to_owned(),
             template: ArcSwap::from_pointee(template),
             _goes: gone.clone().drop_guard(),

@@ -43,13 +43,19 @@ pub(crate) struct Template {
     services: Services,
     /// Bytes that one host call may carry.
     host_call: usize,
-    placeholders: Placeholders,
+    likeness: Likeness,
     /// Stand-in and name of each granted secret.
     stand_ins: BTreeMap<String, String>,
-    connections: Connections,
     redactor: Option<Arc<Redactor>>,
     /// The same with nothing to reach, made when it is first needed.
     sealed: OnceLock<Arc<Template>>,
+}
+
+/// What stays the same when a version goes on with other code: guests may have kept stand-ins, and peers connections.
+#[derive(Clone)]
+struct Likeness {
+    placeholders: Arc<Placeholders>,
+    connections: Arc<Connections>,
 }
 
 /// What cells are made of, and where.
@@ -71,6 +77,15 @@ impl Linked {
     }
 }
 
+// === impl Likeness ===
+
+impl Likeness {
+    fn new(services: &Services) -> Self {
+        let (placeholders, connections) = (Placeholders::new(), services.http.connections());
+        Self { placeholders: Arc::new(placeholders), connections: Arc::new(connections) }
+    }
+}
+
 // === impl Template ===
 
 impl Template {
@@ -80,6 +95,22 @@ impl Template {
         admitted: &Admitted,
         spec: HandlerSpec,
         services: Services,
+    ) -> Result<Self, WasmError> {
+        let likeness = Likeness::new(&services);
+        Self::like(engine, admitted, spec, services, likeness)
+    }
+
+    /// The same version on other code; `spec` is what this was made of.
+    pub(crate) fn renewed(&self, admitted: &Admitted, spec: HandlerSpec) -> Result<Self, WasmError> {
+        Self::like(&self.engine, admitted, spec, self.services.clone(), self.likeness.clone())
+    }
+
+    fn like(
+        engine: &Engine,
+        admitted: &Admitted,
+        spec: HandlerSpec,
+        services: Services,
+        likeness: Likeness,
     ) -> Result<Self, WasmError> {
         let faults = faults(engine, admitted, &spec, &services);
         if !faults.is_empty() {
@@ -91,12 +122,18 @@ impl Template {
         let blob = if grants.blobs.is_empty() { 0 } else { limits.blob.saturating_add(BLOB_MARGIN) };
         // The result comes out by the same way and must fit even where it is allowed to be large.
         let host_call = limits.host_call.max(blob).max(limits.result.saturating_add(BLOB_MARGIN));
-        Ok(Self::with(engine.clone(), Linked::of(admitted), spec, services, host_call))
+        Ok(Self::with(engine.clone(), Linked::of(admitted), spec, services, (host_call, likeness)))
     }
 
-    fn with(engine: Engine, linked: Linked, spec: HandlerSpec, services: Services, host_call: usize) -> Self {
+    fn with(
+        engine: Engine,
+        linked: Linked,
+        spec: HandlerSpec,
+        services: Services,
+        (host_call, likeness): (usize, Likeness),
+    ) -> Self {
         let Linked { pre, pool, version } = linked;
-        let placeholders = Placeholders::new();
+        let placeholders = &likeness.placeholders;
         let secrets = &spec.grants.secrets;
         let stand_ins =
             secrets.iter().map(|grant| (placeholders.of(&grant.name), grant.name.clone())).collect();
@@ -107,7 +144,6 @@ impl Template {
         });
         Self {
             redactor: Redactor::new(Arc::clone(&services.secrets), granted.collect()),
-            connections: services.http.connections(),
             sealed: OnceLock::new(),
             engine,
             pool,
@@ -115,7 +151,7 @@ impl Template {
             version,
             services,
             host_call,
-            placeholders,
+            likeness,
             stand_ins,
             spec,
         }
@@ -127,7 +163,8 @@ impl Template {
             let Self { engine, pool, pre, version, spec, .. } = self;
             let linked = Linked { pre: pre.clone(), pool: Arc::clone(pool), version: version.clone() };
             let services = self.services.sealed();
-            Arc::new(Self::with(engine.clone(), linked, spec.clone(), services, self.host_call))
+            let rest = (self.host_call, Likeness::new(&services));
+            Arc::new(Self::with(engine.clone(), linked, spec.clone(), services, rest))
         })
     }
 
@@ -169,7 +206,7 @@ impl Template {
 
     /// The stand-in for a granted secret.
     pub(crate) fn placeholder(&self, secret: &str) -> String {
-        self.placeholders.of(secret)
+        self.likeness.placeholders.of(secret)
     }
 
     /// The name of the secret that this is the stand-in of.
@@ -186,7 +223,7 @@ impl Template {
 
     /// The handler's own connections for outgoing HTTP.
     pub(crate) fn connections(&self) -> &Connections {
-        &self.connections
+        &self.likeness.connections
     }
 
     /// What finds the granted secrets in texts. None when there are none.

@@ -28,7 +28,8 @@ fn admitted(bytes: &[u8], tier: Tier) -> Admitted {
 }
 
 async fn optimise(runner: &HandlerRunner, bytes: Vec<u8>) -> Result<bool, OptimiseError> {
-    timeout(PATIENCE, runner.optimise(bytes.into(), options())).await.expect("it goes on for ever")
+    let optimiser = runner.optimiser();
+    timeout(PATIENCE, optimiser.optimise(bytes.into(), options())).await.expect("it goes on for ever")
 }
 
 /// How long a guest that computes for ever may do so, as it is told.
@@ -95,7 +96,8 @@ async fn code_that_is_kept_comes_first_and_baseline_code_is_not_kept() {
         assert_eq!((early.tier(), early.was_cached()), (Tier::Baseline, false));
     }
     let runner = runner(&admit(), Limits::default());
-    let made = timeout(PATIENCE, runner.optimise(bytes.clone().into(), options.clone())).await.unwrap();
+    let optimiser = runner.optimiser();
+    let made = timeout(PATIENCE, optimiser.optimise(bytes.clone().into(), options.clone())).await.unwrap();
     assert!(made.unwrap());
     let late = admit();
     assert_eq!((late.tier(), late.was_cached()), (Tier::Optimised, true));
@@ -113,10 +115,31 @@ async fn an_engine_has_to_offer_it() {
 #[tokio::test]
 async fn nothing_is_compiled_for_a_handler_that_is_gone() {
     let runner = runner(&admitted(&guest("basic"), Tier::Baseline), Limits::default());
-    // Were they compiled, these bytes would be an error.
-    let optimised = runner.optimise(Bytes::from_static(b"no component"), options());
+    let optimiser = runner.optimiser();
     drop(runner);
-    assert!(!timeout(PATIENCE, optimised).await.unwrap().unwrap());
+    timeout(PATIENCE, optimiser.gone()).await.unwrap();
+    // Were they compiled, these bytes would be an error.
+    let nothing = optimiser.optimise(Bytes::from_static(b"no component"), options());
+    assert!(!timeout(PATIENCE, nothing).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn it_goes_while_its_code_is_made() {
+    let bytes = guest("basic");
+    let runner = runner(&admitted(&bytes, Tier::Baseline), Limits::default());
+    let optimiser = runner.optimiser();
+    let mut making = std::pin::pin!(optimiser.optimise(bytes.into(), options()));
+    assert!(futures::poll!(&mut making).is_pending(), "it is compiled on another thread");
+    drop(runner);
+    assert!(!timeout(PATIENCE, making).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn other_bytes_are_no_code_of_it() {
+    let runner = runner(&admitted(&guest("basic"), Tier::Baseline), Limits::default());
+    let fault = optimise(&runner, by_hand(&handle("(i32.const 1024)"))).await.unwrap_err();
+    assert!(matches!(&fault, OptimiseError::Another(_)), "{fault}");
+    assert_eq!(runner.tier(), Tier::Baseline);
 }
 
 #[tokio::test]

@@ -2,18 +2,20 @@
 
 use super::settings::EngineConfig;
 
-/// How far the code of a handler is optimised. Both kinds do the same and are bounded by the same limits.
+/// How far the code of a handler is optimised. Both kinds do the same; every limit holds for both, two of them wider for the
+/// baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
-    /// Made in one pass: there about six times as soon, and slower by a few times where a guest computes.
+    /// Made in one pass: there about six times as soon, and slower where a guest computes. Making a picture smaller took half
+    /// as long again.
     Baseline,
     /// What stays.
     Optimised,
 }
 
 /// How many times the processor time and the stack that a guest may use are there for it on baseline code. What keeps to
-/// its limits on optimised code is not to break them for having been early: such code computes up to three times as long,
-/// and keeps in its frames what optimised code has in registers.
+/// its limits on optimised code is not to break them for having been early: such code computes for longer, and keeps in its
+/// frames what optimised code has in registers. A function of little but a call to itself takes twice the stack.
 const BASELINE_ALLOWANCE: u32 = 4;
 
 /// What a compiler process is told.
