@@ -38,7 +38,7 @@ pub struct AdmitOptions {
     pub cache: Option<CompileCache>,
     /// Whether code of the baseline compiler will do for the beginning: where the engine offers it
     /// ([`EngineConfig::baseline`](crate::EngineConfig::baseline)) and optimised code is not kept already. Default
-    /// false. See [`HandlerRunner::optimise`](crate::HandlerRunner::optimise).
+    /// false. See [`Optimiser`](crate::Optimiser), which brings it there.
     pub baseline: bool,
 }
 
