@@ -137,7 +137,7 @@ pub async fn invoke(
     let stack = handler.limits.stack;
     let engine = Engine::new(EngineConfig { cells: 1, stack, ..configured::engine(config) })?;
     let loader = WasmLoader::new(engine, None, services, vec![handler]);
-    let runner = loader.load(&name, Artifact::new(artifact.bytes), Haste::Later).await?;
+    let runner = loader.load(&name, Artifact::new(artifact.bytes), Haste::Later).await?.runner;
 
     let (io, now) = (Arc::new(AttemptIo::default()), SystemClock.now());
     io.limit(runner.log_limits());

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use jobcell_core::attempt::LogLimits;
 use jobcell_core::results::{Results, Shelf};
 use jobcell_core::{Attempt, Report, Runner, StopCause};
-use jobcell_handlers::{Artifact, Blame, Haste, LoadError, Loader, Manifest, Wants};
+use jobcell_handlers::{Artifact, Blame, Haste, LoadError, Loader, Made, Manifest, Wants};
 use jobcell_wasm::{
     AdmitError, AdmitOptions, Admitted, CompileBound, CompileCache, Engine, HandlerRunner, HandlerSpec, Need,
     OptimiseError, Optimiser, Services, Tier,
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::handler::Handler;
 use crate::narrowing::narrowed;
@@ -72,7 +72,7 @@ impl WasmLoader {
 
 #[async_trait]
 impl Loader for WasmLoader {
-    async fn load(&self, name: &str, artifact: Artifact, haste: Haste) -> Result<Arc<dyn Runner>, LoadError> {
+    async fn load(&self, name: &str, artifact: Artifact, haste: Haste) -> Result<Made, LoadError> {
         let refused = |reason: String, blame| LoadError::Refused {
             handler: name.to_owned(),
             reason: without_name(name, &reason),
@@ -119,17 +119,20 @@ impl Loader for WasmLoader {
                 }
             }
         };
-        if runner.tier() == Tier::Baseline {
+        let verdict = (runner.tier() == Tier::Baseline).then(|| {
+            let (judge, verdict) = oneshot::channel();
             let (optimiser, version) = (runner.optimiser(), Runner::version(&runner).to_owned());
             let (bytes, turn) = (artifact.bytes, Arc::clone(&self.optimising));
-            tokio::spawn(optimise(optimiser, version, bytes, options, turn));
-        }
+            tokio::spawn(optimise(optimiser, version, bytes, options, turn, judge));
+            verdict
+        });
         let runner: Arc<dyn Runner> =
             if names.is_empty() { Arc::new(runner) } else { Arc::new(Renaming { inner: runner, names }) };
-        Ok(match result_cache.zip(self.shelf()) {
+        let runner = match result_cache.zip(self.shelf()) {
             Some((rule, shelf)) => Arc::new(Results::new(runner, artifact.digest.to_string(), rule, shelf)),
             None => runner,
-        })
+        };
+        Ok(Made { runner, verdict })
     }
 
     fn settings(&self, name: &str) -> String {
@@ -138,13 +141,15 @@ impl Loader for WasmLoader {
 }
 
 /// Brings a version that began on baseline code onto optimised code. One after the other, so that versions which jobs wait for
-/// find room to be compiled; and again and again where what fails may pass.
+/// find room to be compiled; and again and again where what fails may pass. What there is no optimised code for would have
+/// been refused at once without baseline code: it is refused now.
 async fn optimise(
     optimiser: Optimiser,
     version: String,
     bytes: Bytes,
     options: AdmitOptions,
     turn: Arc<Semaphore>,
+    judge: oneshot::Sender<LoadError>,
 ) {
     let (handler, since) = (options.handler.clone(), Instant::now());
     tracing::info!(handler, version, "begins on baseline code; optimised code follows");
@@ -163,16 +168,18 @@ async fn optimise(
                 return;
             }
             Ok(false) => return,
-            Err(OptimiseError::Admit(fault)) if blame(&fault) == Blame::Passing => {
-                tracing::warn!(handler, version, %fault, "still on baseline code; trying again");
-            }
-            Err(fault) => {
-                tracing::warn!(
-                    handler, version, %fault,
-                    "there is no optimised code for it: it stays on baseline code, which is slower"
-                );
-                return;
-            }
+            Err(fault) => match blame_of_optimising(&fault) {
+                Blame::Passing => {
+                    tracing::warn!(handler, version, %fault, "still on baseline code; trying again");
+                }
+                blame => {
+                    let reason = without_name(&handler, &fault.to_string());
+                    let reason = format!("it began on baseline code, and has no optimised code: {reason}");
+                    // Nobody hears it where the version is gone, which is as well.
+                    _ = judge.send(LoadError::Refused { handler, reason, blame });
+                    return;
+                }
+            },
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -219,6 +226,17 @@ fn blame(fault: &AdmitError) -> Blame {
         fault if fault.is_transient() => Blame::Passing,
         // Another host may have other limits, other grants, or be of a newer version.
         _ => Blame::Host,
+    }
+}
+
+/// Whose fault it is that a version has no optimised code.
+fn blame_of_optimising(fault: &OptimiseError) -> Blame {
+    match fault {
+        OptimiseError::Admit(fault) => blame(fault),
+        // It was made in time on slower code: the machine is busy.
+        OptimiseError::Broken(stopped) if stopped.cause == StopCause::Deadline => Blame::Passing,
+        OptimiseError::Broken(stopped) => blame_of_start(stopped.cause),
+        OptimiseError::Handler(_) | OptimiseError::Another(_) => Blame::Host,
     }
 }
 

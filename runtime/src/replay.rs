@@ -240,7 +240,7 @@ async fn load(
     let stack = handler.limits.stack;
     let engine = Engine::new(EngineConfig { cells: 1, stack, ..configured::engine(config) })?;
     let loader = WasmLoader::new(engine, None, services, vec![handler]);
-    Ok(loader.load(&name, artifact, Haste::Later).await?)
+    Ok(loader.load(&name, artifact, Haste::Later).await?.runner)
 }
 
 async fn run(queue: QueueName, job: Job, kept: Kept, runner: &dyn Runner) -> Replayed {

@@ -410,9 +410,9 @@ impl Controller {
             .map_err(|reason| refused(named(reason), Blame::Host))?;
         let haste = if self.serves(name) { Haste::Later } else { Haste::Now };
         let loaded = setup.loader.load(name, artifact.clone(), haste).await;
-        let runner = loaded.map_err(|fault| refused(named(fault.reason()), fault.blame()))?;
+        let made = loaded.map_err(|fault| refused(named(fault.reason()), fault.blame()))?;
         let mut slots = follower.empty(desired);
-        slots.active = Some(Slot::plain(follower.loaded(runner, artifact.digest)));
+        slots.active = Some(Slot::plain(follower.loaded(made, artifact.digest)));
         let hand_in = Some((artifact, signature));
         Ok(Some(Ready { name: name.clone(), slots, hand_in, is_kept: false }))
     }

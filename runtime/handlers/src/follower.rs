@@ -6,7 +6,10 @@
 
 mod aside;
 mod faults;
+mod loading;
 mod told;
+
+pub(crate) use loading::verify;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock, Weak};
@@ -17,19 +20,16 @@ use jobcell_core::{Observer, Runner};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-use crate::artifact::Artifact;
 use crate::board::Board;
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::Catalog;
 use crate::desired::Desired;
 use crate::digest::Digest;
 use crate::loaded::Loaded;
 use crate::loader::{Blame, Haste, LoadError, Loader};
-use crate::manifest::section;
 use crate::plan::Plan;
 use crate::registry::{Registry, Slot, Slots};
 use crate::swap;
 use crate::taps::{Tapped, Taps};
-use crate::trust::{Signature, Trust};
 use crate::version::{State, Version};
 
 /// Before what failed by nobody's fault is tried again: twice as long after each time.
@@ -176,6 +176,7 @@ impl Follower {
 
     async fn turn(&mut self, revisions: &mut watch::Receiver<u64>) -> Turn {
         self.set_aside_faulty();
+        self.note_refused();
         let (catalog, name) = (Arc::clone(&self.catalog), self.plan.name.clone());
         let (generation, desired) = match timeout(PATIENCE, catalog.desired(&name)).await {
             Ok(Ok(Some(found))) => found,
@@ -327,7 +328,9 @@ impl Follower {
     /// Says why the host does not run what is wanted.
     pub(crate) fn lagging(&self, wanted: Option<Digest>, fault: &LoadError) -> Turn {
         let name = self.name();
-        let runs = self.slots().active.and_then(|slot| slot.loaded.version());
+        let active = self.slots().active.map(|slot| slot.loaded);
+        let is_refused = active.as_ref().is_some_and(|loaded| loaded.refused().is_some());
+        let runs = active.and_then(|loaded| loaded.version());
         let lag = match (runs, wanted) {
             (Some(runs), Some(wanted)) if runs != wanted => instead(runs, wanted, fault),
             _ => fault.reason(),
@@ -335,6 +338,9 @@ impl Follower {
         if self.stage.board.set_lag(name, Some(lag)) {
             let runs = self.stage.registry.runner(name).map(|runner| runner.version().to_owned());
             match runs {
+                Some(runs) if is_refused => {
+                    tracing::error!(handler = name, %fault, runs, "the version is refused after all; it goes on, as no other can take its jobs");
+                }
                 Some(runs) => {
                     tracing::error!(handler = name, %fault, runs, "the new version is not taken; the one before goes on");
                 }
@@ -342,188 +348,6 @@ impl Follower {
             }
         }
         if fault.blame() == Blame::Passing { Turn::Again } else { Turn::Settled }
-    }
-
-    // --- loading ---
-
-    /// Loads what is wanted and puts it in place, each as soon as it is ready.
-    async fn load_wanted(&mut self, desired: &Desired) -> Result<(), LoadError> {
-        let mut fault = None;
-        let mut next = self.slots();
-        next.same_version = self.plan.same_version;
-        next.barred = self.barred(desired);
-        if let Some(active) = self.trusted(desired.active, desired.previous) {
-            match self.have_or_load(active, desired, Haste::Now).await {
-                Ok(slot) => {
-                    let before = next.active.replace(slot);
-                    next.previous = self.previous_of(desired, before.as_ref());
-                }
-                Err(refused) => {
-                    if next.active.is_none() {
-                        next.active = self.stand_in(active, desired, &refused).await;
-                    }
-                    fault = Some(refused);
-                }
-            }
-        }
-        // A canary that is there already goes into the same flip: a promotion must not drop it in between.
-        let canary = desired.canary.clone().filter(|canary| !self.is_faulty(canary.digest));
-        next.canary = canary.as_ref().and_then(|canary| Some((canary.clone(), self.have(canary.digest)?)));
-        let is_canary_missing = canary.is_some() && next.canary.is_none();
-        self.place_taps(&mut next);
-        self.flip(next);
-        if let Some(canary) = canary.filter(|_| is_canary_missing) {
-            match self.have_or_load(canary.digest, desired, Haste::Later).await {
-                Ok(slot) => {
-                    let mut next = self.slots();
-                    next.canary = Some((canary, slot));
-                    self.place_taps(&mut next);
-                    self.flip(next);
-                }
-                Err(refused) => {
-                    fault.get_or_insert(refused);
-                }
-            }
-        }
-        fault.map_or(Ok(()), Err)
-    }
-
-    /// The version that is wanted, but for one that is at fault while its quarantine is not written down yet.
-    fn trusted(&self, active: Option<Digest>, previous: Option<Digest>) -> Option<Digest> {
-        active.filter(|digest| !self.is_faulty(*digest)).or_else(|| active.and(previous))
-    }
-
-    fn is_faulty(&self, digest: Digest) -> bool {
-        self.faulty.iter().any(|(faulty, _)| *faulty == digest)
-    }
-
-    fn previous_of(&self, desired: &Desired, before: Option<&Slot>) -> Option<Slot> {
-        let previous = desired.previous.filter(|digest| !self.is_faulty(*digest))?;
-        before.filter(|slot| slot.loaded.is(previous)).cloned().or_else(|| self.have(previous))
-    }
-
-    /// The version if it is in memory and sound.
-    fn have(&self, digest: Digest) -> Option<Slot> {
-        let name = self.name();
-        let in_place = self.slots().find(digest).cloned();
-        let still_there = || self.stage.registry.still_there(name, digest).map(Slot::plain);
-        let is_stale = |loaded: &Arc<Loaded>| self.stale.iter().any(|it| it.as_ptr() == Arc::as_ptr(loaded));
-        let is_sound = |slot: &Slot| slot.loaded.fault().is_none() && !is_stale(&slot.loaded);
-        in_place.filter(is_sound).or_else(|| still_there().filter(is_sound))
-    }
-
-    async fn have_or_load(
-        &mut self,
-        digest: Digest,
-        desired: &Desired,
-        haste: Haste,
-    ) -> Result<Slot, LoadError> {
-        if let Some(slot) = self.have(digest) {
-            self.unable.remove(&digest);
-            return Ok(slot);
-        }
-        let loaded = self.load(digest, desired, haste).await;
-        match &loaded {
-            Ok(_) => _ = self.unable.remove(&digest),
-            Err(fault) => {
-                if fault.blame() != Blame::Passing {
-                    self.unable.insert(digest);
-                }
-                if fault.blame() == Blame::Bytes {
-                    // Said here: once it is refused something else is wanted, and this turn ends.
-                    let (handler, version) = (self.name(), digest.short());
-                    tracing::error!(handler, version, %fault, "no host can run the version; what runs goes on");
-                }
-                self.tell_refused(digest, desired, fault).await;
-            }
-        }
-        loaded.map(Slot::plain)
-    }
-
-    /// A version that this host can run in place of the active one: better than none. The lag says so. None when the
-    /// fault may pass, when the version that is wanted runs here already (it must not be lost to a change of the
-    /// configuration), and when none of the others can be run either.
-    async fn stand_in(&mut self, active: Digest, desired: &Desired, fault: &LoadError) -> Option<Slot> {
-        let runs = self.slots().active;
-        if fault.blame() == Blame::Passing || runs.is_some_and(|slot| slot.loaded.is(active)) {
-            return None;
-        }
-        for digest in desired.stand_ins() {
-            if self.is_faulty(digest) {
-                continue;
-            }
-            match self.load(digest, desired, Haste::Now).await {
-                Ok(loaded) => {
-                    let lag = instead(digest, active, fault);
-                    if self.stage.board.set_lag(self.name(), Some(lag)) {
-                        let (runs, wanted) = (digest.short(), active.short());
-                        tracing::error!(
-                            handler = self.name(), %fault, runs, wanted,
-                            "the version that is wanted cannot be run on this host; an older one takes its jobs"
-                        );
-                    }
-                    return Some(Slot::plain(loaded));
-                }
-                Err(fault) => {
-                    let version = digest.short();
-                    tracing::warn!(handler = self.name(), %fault, version, "it cannot stand in either");
-                }
-            }
-        }
-        None
-    }
-
-    fn refusal(&self, reason: String, blame: Blame) -> LoadError {
-        LoadError::Refused { handler: self.plan.name.clone(), reason, blame }
-    }
-
-    /// Verify → admit → compile → link → warm.
-    async fn load(
-        &mut self,
-        digest: Digest,
-        desired: &Desired,
-        haste: Haste,
-    ) -> Result<Arc<Loaded>, LoadError> {
-        if let Some(reason) = self.refused.get(&digest) {
-            return Err(self.refusal(reason.clone(), Blame::Host));
-        }
-        let runner = self.load_runner(digest, desired, haste).await?;
-        Ok(self.loaded(runner, digest))
-    }
-
-    async fn load_runner(
-        &mut self,
-        digest: Digest,
-        desired: &Desired,
-        haste: Haste,
-    ) -> Result<Arc<dyn Runner>, LoadError> {
-        let name = self.plan.name.clone();
-        self.stage.board.set_loading(&name, Some(digest));
-        let artifact = self.catalog.artifact(&digest).await.map_err(|fault| self.of_catalog(&fault))?;
-        let signature = desired.version(&digest).and_then(|version| version.signature.as_ref());
-        let verified = verify(self.catalog.trust(), &name, &artifact, signature);
-        verified.map_err(|reason| self.refusal(reason, Blame::Host))?;
-        match self.loader.load(&name, artifact, haste).await {
-            Ok(runner) => Ok(runner),
-            Err(fault) => {
-                if fault.blame() != Blame::Passing {
-                    self.refused.insert(digest, fault.reason());
-                }
-                Err(fault)
-            }
-        }
-    }
-
-    /// A version as it is put into place.
-    pub(crate) fn loaded(&mut self, runner: Arc<dyn Runner>, digest: Digest) -> Arc<Loaded> {
-        self.told.remove(&digest);
-        let tally = self.stage.board.tally(&self.plan.name, digest);
-        Loaded::new(runner, digest, tally, self.plan.quarantine, Arc::clone(&self.news))
-    }
-
-    fn of_catalog(&self, fault: &CatalogError) -> LoadError {
-        let blame = if fault.is_transient() { Blame::Passing } else { Blame::Host };
-        self.refusal(fault.to_string(), blame)
     }
 
     /// Puts these versions in place if anything about them is another.
@@ -566,22 +390,6 @@ impl Follower {
 /// Why a host lags that runs another version than the one that is wanted.
 fn instead(runs: Digest, wanted: Digest, fault: &LoadError) -> String {
     format!("runs {} because {}{CANNOT}{}", runs.short(), wanted.short(), fault.reason())
-}
-
-/// Whether this host may believe the artifact.
-///
-/// # Errors
-/// Why not, with the fix.
-pub(crate) fn verify(
-    trust: &Trust,
-    handler: &str,
-    artifact: &Artifact,
-    signature: Option<&Signature>,
-) -> Result<(), String> {
-    // What is no component at all, admission refuses in better words; it bears no signature that fits.
-    let section = section(&artifact.bytes).ok().flatten().unwrap_or_default();
-    let verified = trust.verify(handler, &artifact.digest, section, signature);
-    verified.map(drop).map_err(|fault| fault.to_string())
 }
 
 /// Whether both mean the same versions in the same places.

@@ -41,7 +41,7 @@ pub use controller::{Catalogs, ChangeError, Controller, Ground, Setup};
 pub use desired::{Command, Desired, Refusal, Shadow};
 pub use digest::{Digest, DigestStart};
 pub use loaded::Loaded;
-pub use loader::{Blame, Haste, LoadError, Loader};
+pub use loader::{Blame, Haste, LoadError, Loader, Made};
 pub use manifest::Manifest;
 pub use oci::{OciImage, OciLogin, OciRegistries};
 pub use plan::Plan;

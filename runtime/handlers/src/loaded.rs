@@ -1,7 +1,7 @@
 //! A version of a handler as it runs on this host: what was loaded, how its attempts go, and whether it is at fault.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::digest::Digest;
 use crate::guard::{Crash, Guard, Heard};
+use crate::loader::{LoadError, Made};
 
 /// How long a job waits that is given back because its version seems to be at fault: long enough for every host to have
 /// heard that it is quarantined.
@@ -31,6 +32,8 @@ pub struct Loaded {
     digest: Option<(Digest, String)>,
     tally: Arc<Tally>,
     guard: Guard,
+    /// Whether it stays, or why this host should not have loaded it. Empty while the loader has yet to find out.
+    verdict: OnceLock<Result<(), LoadError>>,
     /// Whether there is another version that its jobs can run on.
     has_fallback: AtomicBool,
     /// Whether it takes no new jobs.
@@ -40,7 +43,7 @@ pub struct Loaded {
     /// Milliseconds after `since` at which it was last chosen.
     used: AtomicU64,
     since: Instant,
-    /// Told when it is found to be at fault, and when it goes.
+    /// Told when it is found to be at fault, when the verdict is there, and when it goes.
     news: Arc<Notify>,
 }
 
@@ -86,43 +89,61 @@ impl Tally {
 
 impl Loaded {
     /// A version that was loaded. So many different jobs that break in the same way put it at fault, 0 never. `news` is
-    /// told when that happens, when it takes no new jobs and the last attempt on it has ended, and when it goes.
+    /// told when that happens, when the verdict on it is there, when it takes no new jobs and the last attempt on it has
+    /// ended, and when it goes.
     #[must_use]
     pub fn new(
-        inner: Arc<dyn Runner>,
+        made: Made,
         digest: Digest,
         tally: Arc<Tally>,
         quarantine: u32,
         news: Arc<Notify>,
     ) -> Arc<Self> {
-        Self::with(inner, Some(digest), tally, quarantine, news)
+        Self::with(made, Some(digest), tally, quarantine, news)
     }
 
     /// A runner of the embedding program's own making.
     #[must_use]
     pub(crate) fn native(inner: Arc<dyn Runner>) -> Arc<Self> {
-        Self::with(inner, None, Arc::default(), 0, Arc::default())
+        Self::with(Made::whole(inner), None, Arc::default(), 0, Arc::default())
     }
 
     fn with(
-        inner: Arc<dyn Runner>,
+        Made { runner, verdict }: Made,
         digest: Option<Digest>,
         tally: Arc<Tally>,
         quarantine: u32,
         news: Arc<Notify>,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
+        let loaded = Arc::new(Self {
+            inner: runner,
             digest: digest.map(|digest| (digest, digest.to_string())),
             tally,
             guard: Guard::new(quarantine),
+            verdict: OnceLock::new(),
             has_fallback: AtomicBool::new(false),
             is_outgoing: AtomicBool::new(false),
             running: AtomicUsize::new(0),
             used: AtomicU64::new(0),
             since: Instant::now(),
             news,
-        })
+        });
+        let judged = |loaded: &Self, verdict| _ = loaded.verdict.set(verdict);
+        match verdict {
+            None => judged(&loaded, Ok(())),
+            Some(verdict) => {
+                let weak = Arc::downgrade(&loaded);
+                // Ends with the one who judges, and he with the version.
+                tokio::spawn(async move {
+                    let verdict = verdict.await.map_or(Ok(()), Err);
+                    if let Some(loaded) = weak.upgrade() {
+                        judged(&loaded, verdict);
+                        loaded.news.notify_one();
+                    }
+                });
+            }
+        }
+        loaded
     }
 
     /// Its name; none for a native runner.
@@ -152,6 +173,18 @@ impl Loaded {
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         self.guard.fault()
+    }
+
+    /// Whether this host can run it as it is to stay. Of what was made in haste that is found out while it runs.
+    #[must_use]
+    pub fn is_admitted(&self) -> bool {
+        matches!(self.verdict.get(), Some(Ok(())))
+    }
+
+    /// Why this host refuses it after all, though it runs: the loader had made it in haste, and found out since.
+    #[must_use]
+    pub fn refused(&self) -> Option<&LoadError> {
+        self.verdict.get()?.as_ref().err()
     }
 
     /// How it did within the last minutes, with the jobs that broke on it and on no other version.

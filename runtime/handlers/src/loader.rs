@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jobcell_core::Runner;
+use tokio::sync::oneshot;
 
 use crate::artifact::{Artifact, ArtifactError};
 
@@ -18,15 +19,18 @@ pub trait Loader: Send + Sync + 'static {
     ///
     /// # Errors
     /// When it is refused; nothing of it stays behind.
-    async fn load(
-        &self,
-        handler: &str,
-        artifact: Artifact,
-        haste: Haste,
-    ) -> Result<Arc<dyn Runner>, LoadError>;
+    async fn load(&self, handler: &str, artifact: Artifact, haste: Haste) -> Result<Made, LoadError>;
 
     /// What it was told of this handler, as a text that is another one whenever that is. To be compared, not to be shown.
     fn settings(&self, handler: &str) -> String;
+}
+
+/// What was made of an artifact.
+pub struct Made {
+    /// What runs.
+    pub runner: Arc<dyn Runner>,
+    /// Of what was made in haste: why it is refused after all, should it be. Closed without a word once it is as it stays.
+    pub verdict: Option<oneshot::Receiver<LoadError>>,
 }
 
 /// How soon a version is wanted.
@@ -65,6 +69,16 @@ pub enum LoadError {
         /// Whose fault that is.
         blame: Blame,
     },
+}
+
+// === impl Made ===
+
+impl Made {
+    /// As it is to stay.
+    #[must_use]
+    pub fn whole(runner: Arc<dyn Runner>) -> Self {
+        Self { runner, verdict: None }
+    }
 }
 
 // === impl LoadError ===

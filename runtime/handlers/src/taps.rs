@@ -90,6 +90,7 @@ mod tests {
 
     use super::*;
     use crate::loaded::Loaded;
+    use crate::loader::Made;
 
     struct Idle(bool);
 
@@ -124,7 +125,7 @@ mod tests {
 
     fn slot(text: &str, plays: bool) -> Slot {
         Slot::plain(Loaded::new(
-            Arc::new(Idle(plays)),
+            Made::whole(Arc::new(Idle(plays))),
             Digest::of(text.as_bytes()),
             Arc::default(),
             0,

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use jobcell_core::Stopped;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::{AdmitError, AdmitOptions};
@@ -27,8 +28,8 @@ pub enum OptimiseError {
     #[error("the bytes are those of version {0}")]
     Another(String),
     /// No cell can be made of it.
-    #[error("a cell of it breaks while it is made: {0}")]
-    Broken(String),
+    #[error("it breaks before its first job, while its cell is made: {}", .0.reason)]
+    Broken(Stopped),
 }
 
 /// Brings a handler onto optimised code. Keeps it from nothing: where nobody can run it any more, there is nothing to do.
@@ -83,7 +84,7 @@ impl Optimiser {
             return Err(OptimiseError::Another(admitted.version().to_owned()));
         }
         let template = handler.template.load_full().renewed(&admitted, handler.spec.clone())?;
-        template.warm().await.map_err(|stopped| OptimiseError::Broken(stopped.reason))?;
+        template.warm().await.map_err(OptimiseError::Broken)?;
         handler.template.store(Arc::new(template));
         Ok(true)
     }

@@ -74,3 +74,24 @@ fn what_breaks_before_its_first_job_is_refused_on_it_too() {
     check_runs(&ledger, &good);
     host.stop();
 }
+
+#[test]
+fn what_has_no_optimised_code_gives_its_jobs_to_the_version_before() {
+    let redis = RedisServer::start();
+    let operator = Operator::on(&redis);
+    let (good, deep) = (Guest::marked("good"), Guest::new("deep", Does::DiveAtStart));
+    operator.activate(&good);
+    let site = Site::redis(&redis, &format!("{STORED}{BASELINE}"));
+    let host = Host::start(&site);
+    let ledger = Ledger::of(&redis, "work");
+    check_runs(&ledger, &good);
+    operator.activate(&deep);
+    // What another host would refuse at once runs here until the better code is there.
+    operator.wait_state(&deep, State::Refused);
+    assert_eq!(said(&host, &deep), (1, 0));
+    let why = operator.desired().version(&deep.digest()).unwrap().why.clone();
+    assert!(why.contains("the only host refuses it: it began on baseline code, and has no"), "{why}");
+    assert!(why.contains("its limit of 512 KiB"), "{why}");
+    check_runs(&ledger, &good);
+    host.stop();
+}

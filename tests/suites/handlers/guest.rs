@@ -13,6 +13,9 @@ pub(super) enum Does {
     Retry,
     /// Traps before it can take a job.
     TrapAtStart,
+    /// Calls itself before it can take a job, so often that the usual stack holds that on baseline code, where it is four
+    /// times as large, and not on optimised code.
+    DiveAtStart,
     /// Calls itself as often as the payload says, a number, and answers with its mark.
     Dive,
 }
@@ -33,7 +36,7 @@ impl Guest {
         let len = result.len();
         let ok = "(i32.store8 (i32.const 1024) (i32.const 0))";
         let handle = match does {
-            Does::Answer => ok.to_owned(),
+            Does::Answer | Does::DiveAtStart => ok.to_owned(),
             Does::Trap | Does::TrapAtStart => "(unreachable)".to_owned(),
             // The payload is the job's fourth field.
             Does::Dive => format!(
@@ -60,13 +63,12 @@ impl Guest {
             ),
         };
         let more = match does {
-            Does::TrapAtStart => "(func $s (unreachable)) (start $s)",
-            Does::Dive => {
-                "(func $dive (param i32) (result i32) (if (result i32) (local.get 0)
-                  (then (i32.add (i32.const 1) (call $dive (i32.sub (local.get 0) (i32.const 1)))))
-                  (else (i32.const 0))))"
+            Does::TrapAtStart => "(func $s (unreachable)) (start $s)".to_owned(),
+            Does::Dive => DIVE.to_owned(),
+            Does::DiveAtStart => {
+                format!("{DIVE} (func $s (drop (call $dive (i32.const 24000)))) (start $s)")
             }
-            _ => "",
+            _ => String::new(),
         };
         let text = format!(
             r#"(component {TYPES}
@@ -113,6 +115,10 @@ impl Guest {
         self.digest().short()
     }
 }
+
+/// Calls itself so many times.
+const DIVE: &str = "(func $dive (param i32) (result i32) (if (result i32) (local.get 0)
+  (then (i32.add (i32.const 1) (call $dive (i32.sub (local.get 0) (i32.const 1))))) (else (i32.const 0))))";
 
 /// The types of the contract, as a component's text has them.
 const TYPES: &str = r#"

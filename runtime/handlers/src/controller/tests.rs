@@ -8,7 +8,7 @@ use jobcell_core::{
     Attempt, AttemptIo, Job, JobId, Outcome, Receipt, Report, Route, Router, Runner, StopCause, SystemClock,
 };
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use crate::canary::CanaryRules;
 use crate::catalog::{Applied, DeployOptions, HistoryEntry, Inspected};
 use crate::desired::Command;
 use crate::digest::Digest;
+use crate::loader::Made;
 use crate::version::State;
 use crate::wants::Capability;
 
@@ -57,22 +58,19 @@ impl Drop for Version {
     }
 }
 
-/// `bad…` is refused for its bytes, `here…` by this host, `busy…` by bad luck, `slow…` waits for the gate.
+/// `bad…` is refused for its bytes, `here…` by this host, `busy…` by bad luck, `slow…` waits for the gate. The verdict is
+/// open of a `doubtful…` one that is made in haste.
 struct Fake {
     settings: StdMutex<String>,
     loads: StdMutex<Vec<(String, Haste)>>,
+    verdicts: StdMutex<HashMap<String, oneshot::Sender<LoadError>>>,
     gate: Semaphore,
     alive: Arc<AtomicUsize>,
 }
 
 #[async_trait]
 impl Loader for Fake {
-    async fn load(
-        &self,
-        handler: &str,
-        artifact: Artifact,
-        haste: Haste,
-    ) -> Result<Arc<dyn Runner>, LoadError> {
+    async fn load(&self, handler: &str, artifact: Artifact, haste: Haste) -> Result<Made, LoadError> {
         let text = String::from_utf8_lossy(&artifact.bytes[12..]).into_owned();
         self.loads.lock().unwrap().push((text.clone(), haste));
         let refused = |blame| LoadError::Refused { handler: handler.to_owned(), reason: text.clone(), blame };
@@ -87,12 +85,19 @@ impl Loader for Fake {
             }
             _ => {
                 self.alive.fetch_add(1, Ordering::SeqCst);
-                Ok(Arc::new(Version {
+                let runner = Arc::new(Version {
                     handler: handler.to_owned(),
                     version: artifact.digest.short(),
                     traps: text.starts_with("trap"),
                     alive: Arc::clone(&self.alive),
-                }))
+                });
+                let is_open = haste == Haste::Now && text.starts_with("doubtful");
+                let verdict = is_open.then(|| {
+                    let (judge, verdict) = oneshot::channel();
+                    self.verdicts.lock().unwrap().insert(text, judge);
+                    verdict
+                });
+                Ok(Made { runner, verdict })
             }
         }
     }
@@ -136,6 +141,10 @@ fn queue() -> QueueName {
 
 impl Host {
     fn on(documents: &Arc<dyn Documents>) -> Self {
+        Self::named(documents, "test-1-0000")
+    }
+
+    fn named(documents: &Arc<dyn Documents>, name: &str) -> Self {
         let registry = Arc::new(Registry::new(HashMap::new()));
         let ground = Ground {
             registry: Arc::clone(&registry),
@@ -143,11 +152,16 @@ impl Host {
             inspect: Arc::new(Anything),
             clock: Arc::new(SystemClock),
             observer: Arc::new(Silent),
-            host: "test-1-0000".to_owned(),
+            host: name.to_owned(),
         };
         let controller = Controller::new(ground, Arc::new(MemoryDocuments::default()));
-        let (loads, gate, alive) = (StdMutex::default(), Semaphore::new(0), Arc::default());
-        let loader = Arc::new(Fake { settings: StdMutex::default(), loads, gate, alive });
+        let loader = Arc::new(Fake {
+            settings: StdMutex::default(),
+            loads: StdMutex::default(),
+            verdicts: StdMutex::default(),
+            gate: Semaphore::new(0),
+            alive: Arc::default(),
+        });
         Self { controller, registry, loader, documents: Arc::clone(documents) }
     }
 
@@ -196,6 +210,18 @@ impl Host {
     async fn desired(&self) -> Desired {
         let catalog = self.controller.catalogs().unwrap().shared;
         catalog.desired("a").await.unwrap().map(|(_, desired)| desired).unwrap_or_default()
+    }
+
+    /// Says that this version, which was made in haste, is refused after all.
+    fn refuse(&self, text: &str, blame: Blame) {
+        let judge = self.loader.verdicts.lock().unwrap().remove(text).expect("it was made in haste");
+        let refused =
+            LoadError::Refused { handler: "a".to_owned(), reason: format!("{text} is over"), blame };
+        judge.send(refused).expect("somebody listens");
+    }
+
+    fn lag(&self) -> Option<String> {
+        self.controller.statuses()["a"].lag.clone()
     }
 
     fn loads(&self, text: &str) -> usize {
@@ -290,6 +316,85 @@ async fn only_what_is_to_take_jobs_at_once_is_loaded_in_haste() {
     assert_eq!(of("one"), [Haste::Now]);
     assert_eq!(of("three"), [Haste::Later, Haste::Now], "once to see whether it can be, then for its jobs");
     assert!(!of("two").is_empty() && of("two").iter().all(|haste| *haste == Haste::Later), "{loads:?}");
+}
+
+#[tokio::test]
+async fn what_is_refused_after_all_gives_its_jobs_to_the_version_before() {
+    let host = Host::stored().await;
+    let one = host.deploy("one").await;
+    host.wait_runs(one).await;
+    let two = host.deploy("doubtful two").await;
+    host.wait_runs(two).await;
+    assert!(host.desired().await.version(&two).unwrap().admitted_at.is_none(), "not yet");
+    host.refuse("doubtful two", Blame::Host);
+    host.wait_runs(one).await;
+    assert_eq!((host.loads("one"), host.loads("doubtful two")), (1, 1), "what is there is taken");
+    let end = Instant::now() + Duration::from_secs(20);
+    while host.desired().await.version(&two).unwrap().state != State::Refused {
+        assert!(Instant::now() < end, "the fleet hears of it");
+        sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(host.desired().await.active, Some(one));
+    assert!(host.desired().await.version(&two).unwrap().why.contains("doubtful two is over"));
+    until("nothing lags", || host.lag().is_none()).await;
+    until("nothing of it stays", || host.loader.alive.load(Ordering::SeqCst) == 1).await;
+}
+
+#[tokio::test]
+async fn a_host_of_many_that_refuses_a_version_after_all_stays_on_the_one_before() {
+    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+    let hosts = [Host::on(&documents), Host::named(&documents, "test-2-0000")];
+    for host in &hosts {
+        host.controller.start(host.setup(vec![Plan::new("a", Source::Store)])).await.unwrap();
+    }
+    let mut digests = Vec::new();
+    for text in ["one", "doubtful two"] {
+        let digest = hosts[0].deploy(text).await;
+        for host in &hosts {
+            host.wait_runs(digest).await;
+        }
+        digests.push(digest);
+    }
+    let [ours, other] = &hosts;
+    ours.refuse("doubtful two", Blame::Bytes);
+    ours.wait_runs(digests[0]).await;
+    until("it lags", || ours.lag().is_some_and(|lag| lag.contains("doubtful two is over"))).await;
+    assert_eq!((other.runs(), other.lag()), (Some(digests[1].to_string()), None));
+    // Many turns later it is the same.
+    for text in ["three", "four"] {
+        ours.hand_in(text).await;
+        until("it is tried", || ours.loads(text) == 1).await;
+    }
+    assert_eq!((ours.runs(), ours.loads("doubtful two")), (Some(digests[0].to_string()), 1));
+    assert!(ours.lag().is_some_and(|lag| lag.contains("doubtful two is over")), "{:?}", ours.lag());
+}
+
+#[tokio::test]
+async fn what_is_refused_after_all_goes_on_where_there_is_no_other() {
+    let host = Host::stored().await;
+    let one = host.deploy("doubtful one").await;
+    host.wait_runs(one).await;
+    host.refuse("doubtful one", Blame::Host);
+    until("it lags", || host.lag().is_some_and(|lag| lag.contains("doubtful one is over"))).await;
+    assert_eq!((host.runs(), host.loads("doubtful one")), (Some(one.to_string()), 1), "no job waits");
+    let two = host.deploy("two").await;
+    host.wait_runs(two).await;
+    until("nothing lags", || host.lag().is_none()).await;
+    until("it is not kept for a rollback", || host.loader.alive.load(Ordering::SeqCst) == 1).await;
+}
+
+#[tokio::test]
+async fn what_was_made_in_haste_is_admitted_once_it_is_as_it_stays() {
+    let host = Host::stored().await;
+    let one = host.deploy("doubtful one").await;
+    host.wait_runs(one).await;
+    drop(host.loader.verdicts.lock().unwrap().remove("doubtful one").expect("it was made in haste"));
+    let end = Instant::now() + Duration::from_secs(20);
+    while host.desired().await.version(&one).unwrap().admitted_at.is_none() {
+        assert!(Instant::now() < end, "the fleet hears of it");
+        sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!((host.runs(), host.lag()), (Some(one.to_string()), None));
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ impl Follower {
         if !self.tapped.shadows(wanted) {
             let mut running = None;
             if let Some(key) = wanted {
-                match self.load_runner(key.0, desired, Haste::Later).await {
+                match self.make(key.0, desired, Haste::Later).await {
                     Ok(candidate) => {
                         // With counts of its own: what copies do says nothing about a version that takes jobs.
                         let candidate = Loaded::new(candidate, key.0, Arc::default(), 0, Arc::default());

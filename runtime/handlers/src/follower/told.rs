@@ -26,11 +26,12 @@ impl Follower {
         }
     }
 
+    /// That a host can run them as they are to stay.
     pub(super) async fn tell_admitted(&self, desired: &Desired) -> bool {
         let slots = self.slots();
         let mut told = true;
         for slot in slots.active.iter().chain(slots.canary.iter().map(|(_, slot)| slot)) {
-            let Some(digest) = slot.loaded.version() else { continue };
+            let Some(digest) = slot.loaded.version().filter(|_| slot.loaded.is_admitted()) else { continue };
             if desired.version(&digest).is_some_and(|version| version.admitted_at.is_none()) {
                 told &= self.tell(Command::Admitted { digest }).await;
             }

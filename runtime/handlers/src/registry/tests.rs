@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::canary::CanaryRules;
 use crate::loaded::Tally;
+use crate::loader::Made;
 
 /// Waits with each attempt until it is let go on.
 struct Named {
@@ -56,7 +57,13 @@ impl Maker {
         let gate = self.gate.clone().unwrap_or_else(|| Arc::new(Semaphore::new(1)));
         let runner =
             Named { handler: "a".into(), version: digest.short(), gate, alive: Arc::clone(&self.alive) };
-        Slot::plain(Loaded::new(Arc::new(runner), digest, Arc::<Tally>::default(), 5, Arc::default()))
+        Slot::plain(Loaded::new(
+            Made::whole(Arc::new(runner)),
+            digest,
+            Arc::<Tally>::default(),
+            5,
+            Arc::default(),
+        ))
     }
 
     fn active(&self, text: &str) -> Slots {

@@ -100,7 +100,8 @@ async fn what_runs_stays_while_the_store_is_away_and_is_loaded_anew_after() {
     let mut setup = host.setup(vec![plan()]);
     let alive = Arc::clone(&host.loader.alive);
     let settings = StdMutex::new("another grant".to_owned());
-    let other = Arc::new(Fake { settings, loads: StdMutex::default(), gate: Semaphore::new(0), alive });
+    let (loads, verdicts) = (StdMutex::default(), StdMutex::default());
+    let other = Arc::new(Fake { settings, loads, verdicts, gate: Semaphore::new(0), alive });
     setup.loader = Arc::clone(&other) as _;
     host.controller.change(setup).await.unwrap_err();
     assert_eq!((host.loads("one"), other.loads.lock().unwrap().len()), (1, 0));
