@@ -148,6 +148,12 @@ async function paused(stage, set) {
   await set.launch('receipts', receipts);
   await stage.until('the other campaign has ended', async () => (await set.get('/campaigns/receipts')).state === 'completed');
   stage.equal('the other campaign goes through meanwhile', provider.books('receipts'), { reached: 40, twice: 0 });
+  // What was sent before is still reported by the provider, however slow the machine: only then is it quiet, or not.
+  await stage.until('what had begun is done', async () => {
+    const { queues } = await set.host.get('/health');
+    return ['webhook-processing', ...NUMBERS.map((number) => `messages-${number}`)]
+      .every((name) => queues[name].jobs.waiting + queues[name].jobs.active === 0);
+  });
   const begun = () => set.host.metric('jobcell_jobs_total');
   const cpu = () => set.host.metric('process_cpu_seconds_total');
   const [jobsBefore, cpuBefore, since] = [await begun(), await cpu(), Date.now()];

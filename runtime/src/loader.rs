@@ -149,7 +149,7 @@ async fn optimise(
     bytes: Bytes,
     options: AdmitOptions,
     turn: Arc<Semaphore>,
-    judge: oneshot::Sender<LoadError>,
+    judge: oneshot::Sender<Result<(), LoadError>>,
 ) {
     let (handler, since) = (options.handler.clone(), Instant::now());
     tracing::info!(handler, version, "begins on baseline code; optimised code follows");
@@ -165,6 +165,7 @@ async fn optimise(
             Ok(true) => {
                 let after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(handler, version, after_ms, "goes on with optimised code");
+                _ = judge.send(Ok(()));
                 return;
             }
             Ok(false) => return,
@@ -176,7 +177,7 @@ async fn optimise(
                     let reason = without_name(&handler, &fault.to_string());
                     let reason = format!("it began on baseline code, and has no optimised code: {reason}");
                     // Nobody hears it where the version is gone, which is as well.
-                    _ = judge.send(LoadError::Refused { handler, reason, blame });
+                    _ = judge.send(Err(LoadError::Refused { handler, reason, blame }));
                     return;
                 }
             },

@@ -115,6 +115,9 @@ pub struct HostHandler {
     /// Those of the versions wanted that it cannot run until something about it or them is changed; `lag` says why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refuses: Vec<String>,
+    /// Whether new jobs run on baseline code still: the optimised code is to come, or the version is refused after all.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub baseline: bool,
     /// The revision of the handler's desired state that it has acted on.
     pub generation: u64,
     /// What became of attempts since the host started, by version.

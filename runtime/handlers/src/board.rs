@@ -196,6 +196,7 @@ impl Standing {
             loading: self.loading.map(|digest| digest.to_string()),
             lag: self.lag(),
             refuses: self.refuses.iter().map(Digest::to_string).collect(),
+            baseline: active.as_ref().is_some_and(|slot| !slot.loaded.is_admitted()),
             generation: self.generation,
             counts: self
                 .tallies

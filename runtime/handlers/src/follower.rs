@@ -9,6 +9,7 @@ mod faults;
 mod loading;
 mod told;
 
+use loading::Anew;
 pub(crate) use loading::verify;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -82,6 +83,10 @@ pub(crate) struct Follower {
     /// Versions in place that were loaded under another configuration: they run until they are loaded anew.
     stale: Vec<Weak<Loaded>>,
     tapped: Tapped,
+    /// Whether the active version that is wanted was looked at under this configuration: what is wanted since then is news.
+    has_looked: bool,
+    /// Whether the fleet was last told that new jobs run on baseline code.
+    baseline: bool,
 }
 
 /// How a turn ended.
@@ -129,6 +134,8 @@ impl Follower {
             told: HashSet::new(),
             stale: Vec::new(),
             tapped: Tapped::default(),
+            has_looked: false,
+            baseline: false,
         }
     }
 
@@ -176,7 +183,6 @@ impl Follower {
 
     async fn turn(&mut self, revisions: &mut watch::Receiver<u64>) -> Turn {
         self.set_aside_faulty();
-        self.note_refused();
         let (catalog, name) = (Arc::clone(&self.catalog), self.plan.name.clone());
         let (generation, desired) = match timeout(PATIENCE, catalog.desired(&name)).await {
             Ok(Ok(Some(found))) => found,
@@ -222,12 +228,11 @@ impl Follower {
     /// Why the active version cannot be loaded.
     pub(crate) async fn load_anew(&mut self, generation: u64, desired: &Desired) -> Result<Slots, LoadError> {
         let mut slots = self.empty(desired);
-        // What runs until then is no worse than what is loaded in haste.
-        let haste = if self.slots().active.is_some() { Haste::Later } else { Haste::Now };
+        let haste = self.haste();
         if let Some(active) = desired.active {
             slots.active = Some(match self.load(active, desired, haste).await {
                 Ok(loaded) => Slot::plain(loaded),
-                Err(fault) => self.stand_in(active, desired, &fault).await.ok_or(fault)?,
+                Err(fault) => self.stand_in(active, desired, &fault, Anew::Yes).await.ok_or(fault)?,
             });
         }
         if let Some(canary) = &desired.canary
@@ -267,6 +272,10 @@ impl Follower {
         self.stage.board.set_winding_down(&name, draining);
         self.stage.board.set_draining(&name, self.stage.registry.draining(&name));
         self.note_unusable(desired);
+        let baseline = self.slots().active.is_some_and(|slot| !slot.loaded.is_admitted());
+        if std::mem::replace(&mut self.baseline, baseline) != baseline {
+            self.stage.board.tell();
+        }
         let turn = match reached {
             Ok(()) => {
                 self.stage.board.set_lag(&name, None);
@@ -329,8 +338,9 @@ impl Follower {
     pub(crate) fn lagging(&self, wanted: Option<Digest>, fault: &LoadError) -> Turn {
         let name = self.name();
         let active = self.slots().active.map(|slot| slot.loaded);
-        let is_refused = active.as_ref().is_some_and(|loaded| loaded.refused().is_some());
+        let runs_refused = active.as_ref().is_some_and(|loaded| loaded.refused().is_some());
         let runs = active.and_then(|loaded| loaded.version());
+        let is_refused = runs_refused && runs == wanted;
         let lag = match (runs, wanted) {
             (Some(runs), Some(wanted)) if runs != wanted => instead(runs, wanted, fault),
             _ => fault.reason(),
@@ -347,7 +357,12 @@ impl Follower {
                 None => tracing::error!(handler = name, %fault, "no version can be loaded; its jobs wait"),
             }
         }
-        if fault.blame() == Blame::Passing { Turn::Again } else { Turn::Settled }
+        // Whatever kept another version from standing in may pass.
+        if fault.blame() == Blame::Passing || runs.is_none() || runs_refused {
+            Turn::Again
+        } else {
+            Turn::Settled
+        }
     }
 
     /// Puts these versions in place if anything about them is another.

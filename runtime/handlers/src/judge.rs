@@ -357,7 +357,10 @@ fn refused_by_all(desired: &Desired, statuses: &[&HostHandler]) -> Option<Digest
     let is_refused = |digest: &Digest| {
         let is_new = desired.version(digest).is_some_and(|version| version.admitted_at.is_none());
         let text = digest.to_string();
-        is_new && !statuses.is_empty() && statuses.iter().all(|status| status.refuses.contains(&text))
+        // One that has begun on it may have no other for its jobs.
+        let is_without =
+            |status: &&HostHandler| status.refuses.contains(&text) && status.active.as_ref() != Some(&text);
+        is_new && !statuses.is_empty() && statuses.iter().all(is_without)
     };
     [canary, active].into_iter().flatten().find(is_refused)
 }
@@ -380,6 +383,10 @@ fn note(handler: &str, done: Result<(), CatalogError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apply::apply;
+    use crate::desired::Deployed;
+    use crate::manifest::Manifest;
+    use crate::wants::Wants;
 
     /// One host that runs the version and has acted on this generation, with the jobs that broke on it.
     fn host(version: &Digest, generation: u64, attempts: u64, jobs: &[u64]) -> BTreeMap<String, HostHandler> {
@@ -419,5 +426,36 @@ mod tests {
         hosts.insert("b".to_owned(), host(&version, 6, 2, &[3, 4]));
         assert!(!is_fault(&hosts, &version));
         assert_eq!(put_together("media", &version, 7, &hosts).attempts, 6);
+    }
+
+    #[test]
+    fn what_a_host_runs_for_want_of_another_is_not_refused_for_all() {
+        let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+        let mut desired = Desired::default();
+        for digest in [one, two] {
+            let deployed = Deployed {
+                digest,
+                size: 1,
+                manifest: Manifest::unsaid("media", None),
+                wants: Wants::default(),
+                signature: None,
+                signed_by: None,
+                is_mended: false,
+            };
+            for command in [Command::Deploy(Box::new(deployed)), Command::Activate { digest, approve: true }]
+            {
+                apply(&mut desired, command, "t", 1).unwrap();
+            }
+        }
+        let of = |runs: &Digest, refuses: &[&Digest]| HostHandler {
+            active: Some(runs.to_string()),
+            refuses: refuses.iter().map(ToString::to_string).collect(),
+            ..HostHandler::default()
+        };
+        let (without, with, able) = (of(&one, &[&two]), of(&two, &[&two]), of(&two, &[]));
+        assert_eq!(refused_by_all(&desired, &[&without, &without]), Some(two));
+        assert_eq!(refused_by_all(&desired, &[&without, &with]), None, "it began there, and has no other");
+        assert_eq!(refused_by_all(&desired, &[&without, &able]), None);
+        assert_eq!(refused_by_all(&desired, &[]), None);
     }
 }

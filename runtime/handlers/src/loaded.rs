@@ -135,8 +135,9 @@ impl Loaded {
                 let weak = Arc::downgrade(&loaded);
                 // Ends with the one who judges, and he with the version.
                 tokio::spawn(async move {
-                    let verdict = verdict.await.map_or(Ok(()), Err);
-                    if let Some(loaded) = weak.upgrade() {
+                    if let Ok(verdict) = verdict.await
+                        && let Some(loaded) = weak.upgrade()
+                    {
                         judged(&loaded, verdict);
                         loaded.news.notify_one();
                     }

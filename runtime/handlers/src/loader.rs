@@ -29,8 +29,9 @@ pub trait Loader: Send + Sync + 'static {
 pub struct Made {
     /// What runs.
     pub runner: Arc<dyn Runner>,
-    /// Of what was made in haste: why it is refused after all, should it be. Closed without a word once it is as it stays.
-    pub verdict: Option<oneshot::Receiver<LoadError>>,
+    /// Of what was made in haste: that it is as it stays, or why it is refused after all. Closed without a word it says
+    /// neither.
+    pub verdict: Option<oneshot::Receiver<Result<(), LoadError>>>,
 }
 
 /// How soon a version is wanted.

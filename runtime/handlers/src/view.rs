@@ -94,6 +94,8 @@ pub struct HostView {
     pub lag: Option<String>,
     /// Those of the versions wanted that it cannot run until something about it or them is changed.
     pub refuses: Vec<String>,
+    /// Whether its new jobs run on baseline code still, until the optimised code is there.
+    pub baseline: bool,
 }
 
 /// How a host stands to what is wanted.
@@ -193,7 +195,7 @@ impl VersionView {
 
 impl HostView {
     fn new(host: &HostStatus, runs: &HostHandler, desired: &Desired) -> Self {
-        let HostHandler { active, canary, loading, lag, refuses, .. } = runs.clone();
+        let HostHandler { active, canary, loading, lag, refuses, baseline, .. } = runs.clone();
         let text = |digest: Option<Digest>| digest.map(|digest| digest.to_string());
         let wanted_canary = desired.canary.as_ref().map(|canary| canary.digest);
         let is_current = active == text(desired.active) && canary == text(wanted_canary);
@@ -208,7 +210,7 @@ impl HostView {
             (None, None) if is_current => None,
             (None, None) => Some("it has not acted on the last change yet".to_owned()),
         };
-        Self { host: host.id.clone(), name: host.name.clone(), active, canary, state, lag, refuses }
+        Self { host: host.id.clone(), name: host.name.clone(), active, canary, state, lag, refuses, baseline }
     }
 }
 

@@ -58,12 +58,12 @@ impl Drop for Version {
     }
 }
 
-/// `bad…` is refused for its bytes, `here…` by this host, `busy…` by bad luck, `slow…` waits for the gate. The verdict is
-/// open of a `doubtful…` one that is made in haste.
+/// `bad…` is refused for its bytes, `here…` by this host, `busy…` by bad luck, `slow…` waits for the gate. Of a
+/// `doubtful…` one that is made in haste the verdict is open; else this host refuses it.
 struct Fake {
     settings: StdMutex<String>,
     loads: StdMutex<Vec<(String, Haste)>>,
-    verdicts: StdMutex<HashMap<String, oneshot::Sender<LoadError>>>,
+    verdicts: StdMutex<HashMap<String, oneshot::Sender<Result<(), LoadError>>>>,
     gate: Semaphore,
     alive: Arc<AtomicUsize>,
 }
@@ -80,6 +80,7 @@ impl Loader for Fake {
         match text.split_whitespace().next() {
             Some("bad") => Err(refused(Blame::Bytes)),
             Some("here") => Err(refused(Blame::Host)),
+            Some("doubtful") if haste == Haste::Later => Err(refused(Blame::Host)),
             Some("busy") if self.loads.lock().unwrap().iter().filter(|(of, _)| *of == text).count() < 3 => {
                 Err(refused(Blame::Passing))
             }
@@ -217,7 +218,7 @@ impl Host {
         let judge = self.loader.verdicts.lock().unwrap().remove(text).expect("it was made in haste");
         let refused =
             LoadError::Refused { handler: "a".to_owned(), reason: format!("{text} is over"), blame };
-        judge.send(refused).expect("somebody listens");
+        judge.send(Err(refused)).expect("somebody listens");
     }
 
     fn lag(&self) -> Option<String> {
@@ -359,6 +360,7 @@ async fn a_host_of_many_that_refuses_a_version_after_all_stays_on_the_one_before
     ours.refuse("doubtful two", Blame::Bytes);
     ours.wait_runs(digests[0]).await;
     until("it lags", || ours.lag().is_some_and(|lag| lag.contains("doubtful two is over"))).await;
+    assert!(!ours.controller.statuses()["a"].baseline && other.controller.statuses()["a"].baseline);
     assert_eq!((other.runs(), other.lag()), (Some(digests[1].to_string()), None));
     // Many turns later it is the same.
     for text in ["three", "four"] {
@@ -366,7 +368,18 @@ async fn a_host_of_many_that_refuses_a_version_after_all_stays_on_the_one_before
         until("it is tried", || ours.loads(text) == 1).await;
     }
     assert_eq!((ours.runs(), ours.loads("doubtful two")), (Some(digests[0].to_string()), 1));
-    assert!(ours.lag().is_some_and(|lag| lag.contains("doubtful two is over")), "{:?}", ours.lag());
+    // Another configuration has all loaded anew, and puts nothing back that is refused.
+    let before = ours.loads("one");
+    ours.controller.change(ours.setup(vec![Plan::new("a", Source::Store)])).await.unwrap();
+    assert_eq!((ours.runs(), ours.loads("one")), (Some(digests[0].to_string()), before + 1));
+    ours.hand_in("five").await;
+    until("it is tried", || ours.loads("five") == 1).await;
+    assert_eq!(ours.runs(), Some(digests[0].to_string()));
+    let loads = ours.loader.loads.lock().unwrap().clone();
+    let in_haste = |(text, haste): &&(String, Haste)| (text.as_str(), *haste) == ("doubtful two", Haste::Now);
+    assert_eq!(loads.iter().filter(in_haste).count(), 1, "{loads:?}");
+    let said = format!("runs {} because {} cannot be run here", digests[0].short(), digests[1].short());
+    assert!(ours.lag().is_some_and(|lag| lag.starts_with(&said)), "{:?}", ours.lag());
 }
 
 #[tokio::test]
@@ -384,17 +397,53 @@ async fn what_is_refused_after_all_goes_on_where_there_is_no_other() {
 }
 
 #[tokio::test]
+async fn what_is_refused_after_all_is_not_kept_for_a_rollback() {
+    let host = Host::stored().await;
+    let one = host.deploy("doubtful one").await;
+    host.wait_runs(one).await;
+    let two = host.deploy("two").await;
+    host.wait_runs(two).await;
+    until("it is kept", || host.registry.slots("a").unwrap().previous.is_some()).await;
+    host.refuse("doubtful one", Blame::Host);
+    until("it is not kept", || host.registry.slots("a").unwrap().previous.is_none()).await;
+    until("nothing of it stays", || host.loader.alive.load(Ordering::SeqCst) == 1).await;
+    assert_eq!((host.runs(), host.lag()), (Some(two.to_string()), None));
+}
+
+#[tokio::test]
+async fn where_no_other_can_run_a_version_that_is_refused_after_all_goes_on() {
+    let host = Host::stored().await;
+    let one = host.deploy("doubtful one").await;
+    host.wait_runs(one).await;
+    let two = host.deploy("doubtful two").await;
+    host.wait_runs(two).await;
+    for text in ["doubtful one", "doubtful two"] {
+        host.refuse(text, Blame::Host);
+    }
+    until("it lags", || host.lag().is_some_and(|lag| lag.contains("doubtful two is over"))).await;
+    until("it is known", || host.controller.statuses()["a"].refuses == [two.to_string()]).await;
+    assert_eq!(
+        (host.desired().await.active, host.runs()),
+        (Some(two), Some(two.to_string())),
+        "no job waits"
+    );
+}
+
+#[tokio::test]
 async fn what_was_made_in_haste_is_admitted_once_it_is_as_it_stays() {
     let host = Host::stored().await;
     let one = host.deploy("doubtful one").await;
     host.wait_runs(one).await;
-    drop(host.loader.verdicts.lock().unwrap().remove("doubtful one").expect("it was made in haste"));
+    until("it is told", || host.controller.statuses()["a"].baseline).await;
+    let judge = host.loader.verdicts.lock().unwrap().remove("doubtful one").expect("it was made in haste");
+    judge.send(Ok(())).expect("somebody listens");
     let end = Instant::now() + Duration::from_secs(20);
     while host.desired().await.version(&one).unwrap().admitted_at.is_none() {
         assert!(Instant::now() < end, "the fleet hears of it");
         sleep(Duration::from_millis(2)).await;
     }
     assert_eq!((host.runs(), host.lag()), (Some(one.to_string()), None));
+    assert!(!host.controller.statuses()["a"].baseline);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! From a version that is wanted to one that takes jobs: verify, admit, compile, link, warm, and what runs where that fails.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::artifact::Artifact;
 use crate::catalog::CatalogError;
@@ -9,47 +9,62 @@ use crate::digest::Digest;
 use crate::loaded::Loaded;
 use crate::loader::{Blame, Haste, LoadError, Made};
 use crate::manifest::section;
-use crate::registry::Slot;
+use crate::registry::{Slot, Slots};
 use crate::trust::{Signature, Trust};
 
 use super::{Follower, instead};
 
+/// Whether a version is loaded though it is in memory: what is there was loaded under another configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Anew {
+    Yes,
+    No,
+}
+
 // === impl Follower ===
 
 impl Follower {
-    /// Remembers what the loader found out too late about versions in place. What it said under another configuration
-    /// says nothing any more.
-    pub(super) fn note_refused(&mut self) {
-        let slots = self.slots();
-        for (_, slot) in slots.iter() {
-            if self.is_stale(&slot.loaded) {
-                continue;
-            }
+    /// Remembers what the loader found out too late about versions in place, and keeps none of them for later. What it said
+    /// under another configuration says nothing any more.
+    fn drop_refused(&mut self, slots: &mut Slots) {
+        for (_, slot) in
+            slots.iter().filter(|(_, slot)| !self.stale.iter().any(|stale| is_same(stale, &slot.loaded)))
+        {
             if let (Some(digest), Some(fault)) = (slot.loaded.version(), slot.loaded.refused()) {
                 self.refused.insert(digest, fault.reason());
             }
         }
+        slots.previous.take_if(|slot| slot.loaded.refused().is_some());
+        slots.pinned.retain(|slot| slot.loaded.refused().is_none());
     }
 
-    fn is_stale(&self, loaded: &Arc<Loaded>) -> bool {
-        self.stale.iter().any(|stale| stale.as_ptr() == Arc::as_ptr(loaded))
+    /// How soon the active version is wanted that this configuration has not seen yet. What runs until then is no worse than
+    /// what is loaded in haste.
+    pub(super) fn haste(&self) -> Haste {
+        let is_served = self.slots().active.is_some_and(|slot| slot.loaded.is_admitted());
+        if is_served { Haste::Later } else { Haste::Now }
     }
 
     /// Loads what is wanted and puts it in place, each as soon as it is ready.
     pub(super) async fn load_wanted(&mut self, desired: &Desired) -> Result<(), LoadError> {
         let mut fault = None;
         let mut next = self.slots();
+        self.drop_refused(&mut next);
         next.same_version = self.plan.same_version;
         next.barred = self.barred(desired);
         if let Some(active) = self.trusted(desired.active, desired.previous) {
-            match self.have_or_load(active, desired, Haste::Now).await {
+            // Wanted before, it was refused, or is as good as what runs: only what is new is wanted at once.
+            let haste = if self.has_looked { Haste::Now } else { self.haste() };
+            let found = self.have_or_load(active, desired, haste).await;
+            self.has_looked |= found.as_ref().map_or_else(|fault| fault.blame() != Blame::Passing, |_| true);
+            match found {
                 Ok(slot) => {
                     let before = next.active.replace(slot);
                     next.previous = self.previous_of(desired, before.as_ref());
                 }
                 Err(refused) => {
                     if next.active.as_ref().is_none_or(|slot| slot.loaded.refused().is_some())
-                        && let Some(slot) = self.stand_in(active, desired, &refused).await
+                        && let Some(slot) = self.stand_in(active, desired, &refused, Anew::No).await
                     {
                         next.previous = next.previous.filter(|previous| !previous.loaded.same(&slot.loaded));
                         next.active = Some(slot);
@@ -102,7 +117,9 @@ impl Follower {
         let still_there = || self.stage.registry.still_there(name, digest).map(Slot::plain);
         let is_sound = |slot: &Slot| {
             let loaded = &slot.loaded;
-            loaded.fault().is_none() && loaded.refused().is_none() && !self.is_stale(loaded)
+            loaded.fault().is_none()
+                && loaded.refused().is_none()
+                && !self.stale.iter().any(|stale| is_same(stale, loaded))
         };
         in_place.filter(is_sound).or_else(|| still_there().filter(is_sound))
     }
@@ -143,6 +160,7 @@ impl Follower {
         active: Digest,
         desired: &Desired,
         fault: &LoadError,
+        anew: Anew,
     ) -> Option<Slot> {
         let runs = self.slots().active.map(|slot| slot.loaded);
         let is_as_wanted = runs.is_some_and(|loaded| loaded.is(active) && loaded.refused().is_none());
@@ -153,7 +171,7 @@ impl Follower {
             if self.is_faulty(digest) {
                 continue;
             }
-            let found = match self.have(digest) {
+            let found = match self.have(digest).filter(|_| anew == Anew::No) {
                 Some(slot) => Ok(slot),
                 None => self.load(digest, desired, Haste::Now).await.map(Slot::plain),
             };
@@ -230,6 +248,10 @@ impl Follower {
         let blame = if fault.is_transient() { Blame::Passing } else { Blame::Host };
         self.refusal(fault.to_string(), blame)
     }
+}
+
+fn is_same(weak: &Weak<Loaded>, loaded: &Arc<Loaded>) -> bool {
+    std::ptr::eq(weak.as_ptr(), Arc::as_ptr(loaded))
 }
 
 /// Whether this host may believe the artifact.

@@ -30,7 +30,7 @@ impl Follower {
     pub(super) async fn tell_admitted(&self, desired: &Desired) -> bool {
         let slots = self.slots();
         let mut told = true;
-        for slot in slots.active.iter().chain(slots.canary.iter().map(|(_, slot)| slot)) {
+        for (_, slot) in slots.iter() {
             let Some(digest) = slot.loaded.version().filter(|_| slot.loaded.is_admitted()) else { continue };
             if desired.version(&digest).is_some_and(|version| version.admitted_at.is_none()) {
                 told &= self.tell(Command::Admitted { digest }).await;

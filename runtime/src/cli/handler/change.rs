@@ -262,7 +262,12 @@ impl Following {
         for host in &shown.hosts {
             if show::follows(shown, host) && self.told.insert(host.host.clone()) {
                 let took = started.elapsed().as_millis();
-                console.note(&format!("{} runs {} after {took} ms", visible(&host.host), runs(host)));
+                let (code, more) = match host.baseline {
+                    true => (" on baseline code", "; the optimised code follows"),
+                    false => ("", ""),
+                };
+                let name = visible(&host.host);
+                console.note(&format!("{name} runs {}{code} after {took} ms{more}", runs(host)));
             }
             if host.state == LAGGING {
                 self.lagging.entry(host.host.clone()).or_insert_with(Instant::now);

@@ -195,7 +195,8 @@ fn describe(shown: &Shown) -> String {
     }
     let row = |host: &Host| {
         let canary = host.canary.as_deref().map_or("-", short).to_owned();
-        vec![visible(&host.host), digest(&host.active), canary, visible(&host.state)]
+        let code = if host.baseline { ", on baseline code" } else { "" };
+        vec![visible(&host.host), digest(&host.active), canary, visible(&host.state) + code]
     };
     if hosts.is_empty() {
         return text + "\nno host runs it\n";

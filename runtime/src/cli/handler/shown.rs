@@ -72,6 +72,8 @@ pub(super) struct Host {
     pub(super) lag: Option<String>,
     /// Those of the versions wanted that it cannot run until something is changed.
     pub(super) refuses: Vec<String>,
+    /// Whether its new jobs run on baseline code still.
+    pub(super) baseline: bool,
 }
 
 /// One change of a handler.
