@@ -85,6 +85,17 @@ pub struct Entry {
     pub content: Bytes,
 }
 
+/// What is added to a log with the write of a document.
+#[derive(Debug, Clone, Copy)]
+pub struct Entries<'a> {
+    /// The log.
+    pub log: &'a Log,
+    /// The entries, in their order.
+    pub contents: &'a [Bytes],
+    /// How many of the newest it keeps.
+    pub keep: u32,
+}
+
 /// Documents, blobs and logs of a fleet.
 ///
 /// Every method is one atomic step, and what one caller wrote every later one sees. An answer means that it is kept as
@@ -111,6 +122,17 @@ pub trait Documents: Send + Sync + 'static {
         content: Bytes,
         expect: Expect,
         expires: Option<Duration>,
+    ) -> Result<Put, StoreError>;
+
+    /// As [`Documents::put`] of a document that stays, which in the same step adds these entries to a log, in their order:
+    /// either all is written or nothing. The log keeps the newest `keep`, of which it is always one.
+    async fn put_logged(
+        &self,
+        folder: Folder,
+        name: &str,
+        content: Bytes,
+        expect: Expect,
+        entries: Entries<'_>,
     ) -> Result<Put, StoreError>;
 
     /// Removes the document if what is there is what was expected. Removing what is not there is no change: it answers
@@ -218,6 +240,14 @@ pub fn check_entry(log: &Log, content: &[u8]) -> Result<(), StoreError> {
         Log::Audit => check_document("audit", content),
         Log::Handler(name) | Log::Recordings(name) => check_document(name, content),
     }
+}
+
+/// Refuses what no store may be asked to keep.
+///
+/// # Errors
+/// [`StoreError::Rejected`] with the bound that was passed.
+pub fn check_entries(entries: &Entries<'_>) -> Result<(), StoreError> {
+    entries.contents.iter().try_for_each(|content| check_entry(entries.log, content))
 }
 
 /// Refuses what no store may be asked to keep.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::documents::{
-    Document, Documents, Entry, Expect, Folder, Log, MemoryDocuments, Put, check_blob, check_document,
-    check_entry,
+    Document, Documents, Entries, Entry, Expect, Folder, Log, MemoryDocuments, Put, check_blob,
+    check_document, check_entries, check_entry,
 };
 use jobcell_core::{Millis, StoreError};
 use redb::{ReadableTable, Table};
@@ -95,6 +95,40 @@ impl Documents for EmbeddedDocuments {
         check_document(name, &content)?;
         let name = name.to_owned();
         self.store.write(move |tx| tx.put_document(folder, &name, &content, expect, expires)).await
+    }
+
+    async fn put_logged(
+        &self,
+        folder: Folder,
+        name: &str,
+        content: Bytes,
+        expect: Expect,
+        entries: Entries<'_>,
+    ) -> Result<Put, StoreError> {
+        check_entries(&entries)?;
+        if let Some(fleeting) = self.fleeting(folder) {
+            // What does not last is not in the file that has the logs: they lose nothing that lasts.
+            let put = fleeting.put(folder, name, content, expect, None).await?;
+            if matches!(put, Put::Written(_)) {
+                for content in entries.contents {
+                    self.append(entries.log, content.clone(), entries.keep).await?;
+                }
+            }
+            return Ok(put);
+        }
+        check_document(name, &content)?;
+        let (name, log, keep) = (name.to_owned(), entries.log.key(), entries.keep.max(1));
+        let contents = entries.contents.to_vec();
+        let write = move |tx: &mut Tx<'_>| {
+            let put = tx.put_document(folder, &name, &content, expect, None)?;
+            if matches!(put, Put::Written(_)) {
+                for content in &contents {
+                    tx.append_entry(&log, content, keep)?;
+                }
+            }
+            Ok(put)
+        };
+        self.store.write(write).await
     }
 
     async fn remove(&self, folder: Folder, name: &str, expect: Expect) -> Result<Put, StoreError> {

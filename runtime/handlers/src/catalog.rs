@@ -13,7 +13,8 @@ mod look;
 
 use std::sync::Arc;
 
-use jobcell_core::documents::{Expect, Folder, Log, Put};
+use bytes::Bytes;
+use jobcell_core::documents::{Entries, Expect, Folder, Log, Put};
 use jobcell_core::{Clock, Documents, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -384,10 +385,14 @@ impl Catalog {
             }
             let content =
                 desired.encode().map_err(|fault| corrupt(&format!("handler {handler:?}"), &fault))?;
-            match self.documents.put(Folder::Handlers, handler, content.into(), expect, None).await? {
+            let generation = desired.generation;
+            let (log, contents) = (Log::Handler(handler.to_owned()), history(handler, generation, &changes)?);
+            // In one step: whatever was changed, who did it and why is known.
+            let entries = Entries { log: &log, contents: &contents, keep: HISTORY_MAX };
+            let put =
+                self.documents.put_logged(Folder::Handlers, handler, content.into(), expect, entries).await?;
+            match put {
                 Put::Written(_) => {
-                    let generation = desired.generation;
-                    self.record(handler, generation, &changes).await;
                     self.forget_unknown(&before, &desired).await;
                     tracing::info!(
                         handler,
@@ -414,21 +419,6 @@ impl Catalog {
         desired.last = Some(step.clone());
     }
 
-    /// Writes the history. The change is made by then: a history that cannot be written is told and not undone.
-    async fn record(&self, handler: &str, generation: u64, changes: &[Change]) {
-        for change in changes {
-            let entry = HistoryEntry { number: 0, generation, change: change.clone() };
-            let log = Log::Handler(handler.to_owned());
-            let written = match serde_json::to_vec(&entry) {
-                Ok(content) => self.documents.append(&log, content.into(), HISTORY_MAX).await.map(drop),
-                Err(fault) => Err(StoreError::Rejected(fault.to_string())),
-            };
-            if let Err(fault) = written {
-                tracing::warn!(handler, generation, %fault, "a change is missing in the handler's history");
-            }
-        }
-    }
-
     /// The version of that name, when its signature counts with the keys as they are now.
     async fn trusted(&self, handler: &str, version: &DigestStart) -> Result<Digest, CatalogError> {
         let desired = self.existing(handler).await?;
@@ -444,6 +434,16 @@ impl Catalog {
     fn told(&self, handler: &str, refusal: Refusal) -> CatalogError {
         CatalogError::of(handler, refusal)
     }
+}
+
+/// What the history says of these changes.
+fn history(handler: &str, generation: u64, changes: &[Change]) -> Result<Vec<Bytes>, CatalogError> {
+    let entry = |change: &Change| {
+        let entry = HistoryEntry { number: 0, generation, change: change.clone() };
+        serde_json::to_vec(&entry).map(Bytes::from)
+    };
+    let entries = changes.iter().map(entry).collect::<Result<_, _>>();
+    entries.map_err(|fault| corrupt(&format!("the history of handler {handler:?}"), &fault))
 }
 
 fn corrupt(what: &str, fault: &serde_json::Error) -> CatalogError {

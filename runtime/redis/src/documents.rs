@@ -14,7 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobcell_core::documents::{
-    Document, Documents, Entry, Expect, Folder, Log, Put, check_blob, check_document, check_entry,
+    Document, Documents, Entries, Entry, Expect, Folder, Log, Put, check_blob, check_document, check_entries,
+    check_entry,
 };
 use jobcell_core::store::StoreError;
 use redis::{Cmd, RedisError, Value};
@@ -180,11 +181,25 @@ impl Documents for RedisDocuments {
         check_document(name, &content)?;
         let (expect, expires) = (expected(expect), expires.map_or(0, ms).to_string());
         let args = [name.as_bytes(), expect.as_bytes(), &content, expires.as_bytes()];
-        match written(self.run(&script::FLEET_PUT, folder, &args).await?)? {
-            Ok(Some(revision)) => Ok(Put::Written(revision)),
-            Ok(None) => Err(StoreError::Corrupt("redis did not say what it wrote a document as".to_owned())),
-            Err(there) => Ok(Put::Conflict(there)),
-        }
+        put(self.run(&script::FLEET_PUT, folder, &args).await?)
+    }
+
+    async fn put_logged(
+        &self,
+        folder: Folder,
+        name: &str,
+        content: Bytes,
+        expect: Expect,
+        entries: Entries<'_>,
+    ) -> Result<Put, StoreError> {
+        check_document(name, &content)?;
+        check_entries(&entries)?;
+        let keys: Vec<String> =
+            self.keys.folder(folder).into_iter().chain([self.keys.log(entries.log)]).collect();
+        let (expect, keep) = (expected(expect), entries.keep.max(1).to_string());
+        let mut args = vec![name.as_bytes(), expect.as_bytes(), &content, b"0", keep.as_bytes()];
+        args.extend(entries.contents.iter().map(|entry| &entry[..]));
+        put(self.run_on(&script::FLEET_PUT, &keys, &args).await?)
     }
 
     async fn remove(&self, folder: Folder, name: &str, expect: Expect) -> Result<Put, StoreError> {
@@ -300,6 +315,15 @@ fn written(value: Value) -> Result<Result<Option<u64>, Option<Document>>, StoreE
         return document(parts).map(Err);
     }
     parts.first().map(reply::count).transpose().map(Ok)
+}
+
+/// What became of a document's write.
+fn put(value: Value) -> Result<Put, StoreError> {
+    match written(value)? {
+        Ok(Some(revision)) => Ok(Put::Written(revision)),
+        Ok(None) => Err(StoreError::Corrupt("redis did not say what it wrote a document as".to_owned())),
+        Err(there) => Ok(Put::Conflict(there)),
+    }
 }
 
 /// The number in the id of a stream's entry.

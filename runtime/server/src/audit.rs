@@ -8,13 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jobcell_core::documents::Log;
 use jobcell_core::schedule::{Rule, Timetable};
 use jobcell_core::store::SchedulerSpec;
 use jobcell_core::{Clock, Documents, Millis, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use utoipa::ToSchema;
 
 use crate::api::Role;
@@ -25,6 +26,8 @@ use crate::redact::Redaction;
 pub(crate) const KEEP: u32 = 10_000;
 /// How long keeping an entry may hold up the answer to what was done.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two tries within that.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Characters of a text in an entry at most.
 const TEXT_CHARS_MAX: usize = 300;
 /// Bytes of `before` and `after` at most, each: a state, not a document.
@@ -165,12 +168,29 @@ impl Audit {
         );
         // Texts and numbers: it can be written.
         let content = serde_json::to_vec(&entry).unwrap_or_default();
-        let kept = timeout(PATIENCE, self.documents.append(&Log::Audit, content.into(), KEEP)).await;
-        let fault = match kept {
-            Ok(Ok(_)) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("the store did not answer within {} s", PATIENCE.as_secs()),
+        let content = Bytes::from(content);
+        let mut fault = None;
+        let keep = async {
+            loop {
+                match self.documents.append(&Log::Audit, content.clone(), KEEP).await {
+                    Ok(_) => return true,
+                    // Rather twice than not at all, should it have been kept.
+                    Err(error) if error.is_transient() => {
+                        fault = Some(error.to_string());
+                        sleep(AGAIN).await;
+                    }
+                    Err(error) => {
+                        fault = Some(error.to_string());
+                        return false;
+                    }
+                }
+            }
         };
+        if let Ok(true) = timeout(PATIENCE, keep).await {
+            return;
+        }
+        let silent = || format!("the store did not answer within {} s", PATIENCE.as_secs());
+        let fault = fault.unwrap_or_else(silent);
         self.metrics.audit_lost();
         tracing::error!(
             fault,

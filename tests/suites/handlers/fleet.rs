@@ -229,6 +229,22 @@ any = { file = "${site}/any" }
 "#;
 
 #[test]
+fn a_host_that_has_died_is_none_that_refuses() {
+    let redis = RedisServer::start();
+    let operator = Operator::on(&redis);
+    let (first, second) = (Guest::marked("first"), Guest::marked("second"));
+    operator.activate(&first);
+    let sites = [0, 1].map(|_| Site::redis(&redis, STORED));
+    let [dead, alive] = sites.each_ref().map(Host::start);
+    dead.kill();
+    let file = sites[1].write("second.wasm", &second.bytes);
+    // Until the fleet knows, it seems to be one that has not followed yet.
+    let said = sites[1].cli(&["handler", "deploy", "mine", file.to_str().unwrap()]).ok();
+    assert!(said.stderr.contains(&format!("runs {} after", second.version())), "{said}");
+    alive.stop();
+}
+
+#[test]
 fn a_host_without_the_grants_keeps_the_old_version_and_says_why() {
     let redis = RedisServer::start();
     let (operator, good) = (Operator::on(&redis), Guest::marked("good"));
@@ -319,9 +335,9 @@ fn swaps_under_load_lose_nothing_and_mix_nothing() {
     let ledger = Ledger::of(&redis, "work");
     let mut guests = vec![Guest::marked("0")];
     operator.activate(&guests[0]);
-    // One of them changes the code of each version while its jobs run.
+    // Two of them change the code of each version while its jobs run; the first is killed.
     let baseline = format!("{STORED}{BASELINE}");
-    let sites = [STORED, STORED, baseline.as_str()].map(|config| Site::redis(&redis, config));
+    let sites = [baseline.as_str(), STORED, baseline.as_str()].map(|config| Site::redis(&redis, config));
     let mut hosts: Vec<Host> = sites.iter().map(Host::start).collect();
     let mut pids: BTreeSet<u32> = hosts.iter_mut().map(Host::id).collect();
     let (mut ids, mut converged) = (Vec::new(), Vec::new());

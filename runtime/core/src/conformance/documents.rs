@@ -100,6 +100,7 @@ macro_rules! documents_conformance {
                 logs_are_read_newest_first_and_page_by_page
                 logs_forget_their_oldest_entries
                 logs_do_not_mix
+                a_write_and_what_a_log_says_of_it_are_one
                 of_many_entries_at_once_each_has_a_number_of_its_own
             }
         }

@@ -8,7 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Document, Documents, Entry, Expect, Folder, Log, Put, check_blob, check_document, check_entry};
+use super::{
+    Document, Documents, Entries, Entry, Expect, Folder, Log, Put, check_blob, check_document, check_entries,
+    check_entry,
+};
 use crate::store::StoreError;
 
 /// Documents of one process.
@@ -58,6 +61,41 @@ impl MemoryDocuments {
     }
 }
 
+impl MemoryDocuments {
+    fn put_into(
+        &self,
+        kept: &mut Kept,
+        folder: Folder,
+        name: &str,
+        content: Bytes,
+        expect: Expect,
+        expires: Option<Duration>,
+    ) -> Result<Put, StoreError> {
+        check_document(name, &content)?;
+        let place = (folder, name.to_owned());
+        let there = kept.documents.get(&place).map(|(document, _)| document);
+        if !expect.fits(there) {
+            return Ok(Put::Conflict(there.cloned()));
+        }
+        let revision = self.write(folder);
+        let expires = expires.and_then(|after| Instant::now().checked_add(after));
+        kept.documents.insert(place, (Document { revision, content }, expires));
+        Ok(Put::Written(revision))
+    }
+}
+
+impl Kept {
+    fn append(&mut self, log: &Log, content: Bytes, keep: u32) -> u64 {
+        let (last, entries) = self.logs.entry(log.clone()).or_default();
+        *last += 1;
+        entries.push_back(Entry { number: *last, content });
+        while entries.len() > keep.max(1) as usize {
+            entries.pop_front();
+        }
+        *last
+    }
+}
+
 #[async_trait]
 impl Documents for MemoryDocuments {
     async fn get(&self, folder: Folder, name: &str) -> Result<Option<Document>, StoreError> {
@@ -78,17 +116,26 @@ impl Documents for MemoryDocuments {
         expect: Expect,
         expires: Option<Duration>,
     ) -> Result<Put, StoreError> {
-        check_document(name, &content)?;
+        self.put_into(&mut self.kept(), folder, name, content, expect, expires)
+    }
+
+    async fn put_logged(
+        &self,
+        folder: Folder,
+        name: &str,
+        content: Bytes,
+        expect: Expect,
+        entries: Entries<'_>,
+    ) -> Result<Put, StoreError> {
+        check_entries(&entries)?;
         let mut kept = self.kept();
-        let place = (folder, name.to_owned());
-        let there = kept.documents.get(&place).map(|(document, _)| document);
-        if !expect.fits(there) {
-            return Ok(Put::Conflict(there.cloned()));
+        let put = self.put_into(&mut kept, folder, name, content, expect, None)?;
+        if matches!(put, Put::Written(_)) {
+            for content in entries.contents {
+                kept.append(entries.log, content.clone(), entries.keep);
+            }
         }
-        let revision = self.write(folder);
-        let expires = expires.and_then(|after| Instant::now().checked_add(after));
-        kept.documents.insert(place, (Document { revision, content }, expires));
-        Ok(Put::Written(revision))
+        Ok(put)
     }
 
     async fn remove(&self, folder: Folder, name: &str, expect: Expect) -> Result<Put, StoreError> {
@@ -134,14 +181,7 @@ impl Documents for MemoryDocuments {
 
     async fn append(&self, log: &Log, content: Bytes, keep: u32) -> Result<u64, StoreError> {
         check_entry(log, &content)?;
-        let mut kept = self.kept();
-        let (last, entries) = kept.logs.entry(log.clone()).or_default();
-        *last += 1;
-        entries.push_back(Entry { number: *last, content });
-        while entries.len() > keep.max(1) as usize {
-            entries.pop_front();
-        }
-        Ok(*last)
+        Ok(self.kept().append(log, content, keep))
     }
 
     async fn entries(&self, log: &Log, before: Option<u64>, limit: u32) -> Result<Vec<Entry>, StoreError> {

@@ -402,9 +402,20 @@ impl Documents for Meddled {
         &self,
         folder: Folder,
         name: &str,
-        content: bytes::Bytes,
+        content: Bytes,
         expect: Expect,
         expires: Option<std::time::Duration>,
+    ) -> Result<Put, StoreError> {
+        self.inner.put(folder, name, content, expect, expires).await
+    }
+
+    async fn put_logged(
+        &self,
+        folder: Folder,
+        name: &str,
+        content: Bytes,
+        expect: Expect,
+        entries: Entries<'_>,
     ) -> Result<Put, StoreError> {
         let is_meddled =
             self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
@@ -413,7 +424,7 @@ impl Documents for Meddled {
             let there = there.map_or_else(|| "{}".into(), |there| there.content);
             self.inner.put(folder, name, there, Expect::Anything, None).await?;
         }
-        self.inner.put(folder, name, content, expect, expires).await
+        self.inner.put_logged(folder, name, content, expect, entries).await
     }
 
     async fn remove(&self, folder: Folder, name: &str, expect: Expect) -> Result<Put, StoreError> {
@@ -429,11 +440,11 @@ impl Documents for Meddled {
         self.inner.changed(folder, seen, patience).await
     }
 
-    async fn keep_blob(&self, digest: &str, content: bytes::Bytes) -> Result<(), StoreError> {
+    async fn keep_blob(&self, digest: &str, content: Bytes) -> Result<(), StoreError> {
         self.inner.keep_blob(digest, content).await
     }
 
-    async fn blob(&self, digest: &str) -> Result<Option<bytes::Bytes>, StoreError> {
+    async fn blob(&self, digest: &str) -> Result<Option<Bytes>, StoreError> {
         self.inner.blob(digest).await
     }
 
@@ -441,7 +452,7 @@ impl Documents for Meddled {
         self.inner.forget_blob(digest).await
     }
 
-    async fn append(&self, log: &Log, content: bytes::Bytes, keep: u32) -> Result<u64, StoreError> {
+    async fn append(&self, log: &Log, content: Bytes, keep: u32) -> Result<u64, StoreError> {
         self.inner.append(log, content, keep).await
     }
 

@@ -44,6 +44,13 @@ function fleet.next(stream)
   return text(math.max(last + 1, now))
 end
 
+-- Adds an entry to a log, of which the newest `keep` stay. Gives its number.
+function fleet.append(log, entry, keep)
+  local number = fleet.next(log)
+  call('XADD', log, 'MAXLEN', keep, number .. '-0', 'entry', entry)
+  return number
+end
+
 -- Writes the change of a document, and then sweeps. `change` is given the number of the change.
 function fleet.change(name, change)
   local revision = fleet.next(KEYS[2])

@@ -1,7 +1,7 @@
 -- Writes a document when what is there is what was expected.
--- KEYS[1 .. 3]  see fleet.lua
+-- KEYS[1 .. 3]  see fleet.lua; [4] a log, a stream, if entries are added to it in the same step
 -- ARGV[1]  its name; [2] what is expected there: 'any', 'none' or a revision
--- ARGV[3]  what it says; [4] ms until it expires, or 0
+-- ARGV[3]  what it says; [4] ms until it expires, or 0; [5] how many entries stay in the log; [6 ..] the new ones
 -- Returns { 1, revision }, or { 0 } or { 0, revision, content } when something else is there.
 local name, expiry = ARGV[1], lib.fleet.expiry(ARGV[4])
 local revision, content = lib.fleet.read(name)
@@ -16,4 +16,7 @@ local written = lib.fleet.change(name, function(written)
     call('ZADD', KEYS[3], expiry, name)
   end
 end)
+for place = 6, #ARGV do
+  lib.fleet.append(KEYS[4], ARGV[place], ARGV[5])
+end
 return { 1, written }

@@ -29,8 +29,8 @@ const PERCENT: u8 = 5;
 const LOOK: Duration = Duration::from_millis(50);
 /// What a host is that does not follow.
 const LAGGING: &str = "lagging";
-/// How long a host may say that it lags before it is no longer waited for: what passes has passed by then, and what every
-/// host refuses is told as refused.
+/// How long a host may refuse what is wanted before it is no longer waited for: one could change its mind, or be told
+/// something else. One that only lags may be dead, and nobody waits for it once that is known.
 const LAG_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Takes in a version and gives it the jobs.
@@ -189,15 +189,24 @@ async fn settle(
         if args.no_wait || shown.hosts.iter().all(|host| show::follows(&shown, host)) {
             break Exit::Done;
         }
-        if following.is_stuck(&shown) {
+        let is_over = started.elapsed() > Duration::from_secs(args.wait);
+        let is_refused = is_refused(&shown, goal);
+        if is_refused && (is_over || following.is_stuck(&shown)) {
             break Exit::Refused;
         }
-        if started.elapsed() > Duration::from_secs(args.wait) {
-            break if is_refused(&shown, goal) { Exit::Refused } else { Exit::Failed };
+        if is_over {
+            break Exit::Failed;
         }
         tokio::time::sleep(LOOK).await;
-        answer = place.handlers().get(handler).await.map_err(failed)?;
-        shown = Shown::of(&answer)?;
+        match place.handlers().get(handler).await {
+            Ok(found) => (answer, shown) = (found.clone(), Shown::of(&found)?),
+            // The change is made, and what comes of it is seen once the store is back.
+            Err(error) if error.fault == HandlersFault::Unavailable && !is_over => {}
+            Err(error) => {
+                let made = format!("the change is made, and who follows cannot be seen: {}", error.message);
+                return Err(failed(HandlersError { message: made, ..error }));
+            }
+        }
     };
     if shown.hosts.is_empty() && !console.json {
         console.note("no host runs this handler now; the next one that starts takes it as it is");

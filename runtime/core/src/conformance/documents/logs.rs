@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::conformance::keyvalue::HOSTILE_KEYS;
-use crate::documents::Log;
+use crate::documents::{DOCUMENT_BYTES_MAX, Entries, Log};
 
 async fn append(all: &All, log: &Log, content: &str, keep: u32) -> u64 {
     all.append(log, text(content), keep).await.unwrap()
@@ -82,6 +82,43 @@ pub async fn logs_do_not_mix(all: All) {
         let said: Vec<String> = entries(&all, log, None, 9).await.into_iter().map(|(said, _)| said).collect();
         assert_eq!(said, [n.to_string()], "{log:?}");
     }
+}
+
+pub async fn a_write_and_what_a_log_says_of_it_are_one(all: All) {
+    let log = Log::Handler("media".to_owned());
+    let put = |content: &'static str, expect, said: Vec<&'static str>, keep| {
+        let (all, log) = (&all, &log);
+        async move {
+            let contents: Vec<Bytes> = said.into_iter().map(text).collect();
+            let entries = Entries { log, contents: &contents, keep };
+            all.put_logged(FOLDER, "media", text(content), expect, entries).await
+        }
+    };
+    let said = || async {
+        let found = entries(&all, &log, None, 9).await;
+        assert!(found.windows(2).all(|two| two[0].1 > two[1].1), "{found:?}");
+        found.into_iter().map(|(text, _)| text).collect::<Vec<_>>()
+    };
+    append(&all, &log, "before", 9).await;
+    let first = written(put("1", Expect::Absent, vec!["one", "two"], 9).await.unwrap());
+    let there = Document { revision: first, content: text("1") };
+    assert_eq!(get(&all, FOLDER, "media").await, Some(there.clone()));
+    assert_eq!(said().await, ["two", "one", "before"]);
+
+    // What is not written is not told, and what cannot be told is not written.
+    let conflict = put("2", Expect::Absent, vec!["three"], 9).await.unwrap();
+    assert_eq!(conflict, Put::Conflict(Some(there.clone())));
+    let large = "x".repeat(DOCUMENT_BYTES_MAX + 1).leak();
+    assert_rejected(put("2", Expect::Revision(first), vec!["three", large], 9).await, "at most");
+    assert_rejected(put(large, Expect::Revision(first), vec!["three"], 9).await, "at most");
+    assert_eq!(get(&all, FOLDER, "media").await, Some(there));
+    assert_eq!(said().await, ["two", "one", "before"]);
+
+    let second = written(put("2", Expect::Revision(first), vec!["three", "four"], 3).await.unwrap());
+    assert!(second > first && revision(&all, FOLDER).await == second);
+    assert_eq!(said().await, ["four", "three", "two"]);
+    written(put("3", Expect::Revision(second), vec![], 3).await.unwrap());
+    assert_eq!(said().await, ["four", "three", "two"]);
 }
 
 pub async fn of_many_entries_at_once_each_has_a_number_of_its_own(all: All) {

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use jobcell_core::StoreError;
-use jobcell_core::documents::{Document, Entry, Expect, Log, Put};
+use jobcell_core::documents::{Document, Entries, Entry, Expect, Log, Put};
 
 use super::*;
 
@@ -42,6 +42,17 @@ impl Documents for Away {
     ) -> Result<Put, StoreError> {
         self.check()?;
         self.inner.put(folder, name, content, expect, expires).await
+    }
+    async fn put_logged(
+        &self,
+        folder: Folder,
+        name: &str,
+        content: Bytes,
+        expect: Expect,
+        entries: Entries<'_>,
+    ) -> Result<Put, StoreError> {
+        self.check()?;
+        self.inner.put_logged(folder, name, content, expect, entries).await
     }
     async fn remove(&self, folder: Folder, name: &str, expect: Expect) -> Result<Put, StoreError> {
         self.check()?;
