@@ -1,17 +1,22 @@
 //! A handler's file on this machine, and how its changes are found.
 //!
 //! It is looked at again and again, and read once it has rested: between two looks where another file was put in its
-//! place, as a rename and a link that is turned do, and for [`REST`] where it was written in place, as nothing shows when
-//! its writer is done. That works on every file system and behind every mount.
+//! place, as a rename and a link that is turned do, and for [`REST`] where it was written in place, as no look shows when
+//! its writer is done. That works on every file system and behind every mount. Where the kernel tells of those who write
+//! the file, it is left alone as long as one of them has it open, too.
+
+mod writers;
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
+use self::writers::{Place, Told};
 use crate::artifact::{ARTIFACT_BYTES_MAX, Artifact, ArtifactError};
 
 /// Between two looks at a file that changes. One that was put in the place of another counts as whole when it is the same
@@ -20,9 +25,13 @@ pub const LOOK: Duration = Duration::from_millis(100);
 /// Between two looks at a file that rests: soon enough for a person, and next to nothing for hundreds of handlers.
 pub const LOOK_IDLE: Duration = Duration::from_millis(400);
 
-/// How long a file that is written in place has to be left alone before it is taken: longer than a copy over a network
-/// usually pauses, and short for somebody who waits for it.
+/// How long a file that is written in place has to be left alone before it is taken, counted from its last change and from
+/// when its writer was seen to have closed it, who may open it again: longer than a copy over a network usually pauses, and
+/// short for somebody who waits for it.
 pub const REST: Duration = Duration::from_secs(2);
+/// How long without a change, instead of [`REST`], while somebody who wrote to it has it open. Beyond that it is taken as it
+/// is: a program that forgets to close a file must not keep a version away for ever.
+pub const OPEN_REST: Duration = Duration::from_secs(60);
 
 /// Watches one file.
 #[derive(Debug)]
@@ -39,6 +48,19 @@ pub struct FileWatch {
     read: Option<Mark>,
     /// [`REST`].
     rest: Duration,
+    /// [`OPEN_REST`].
+    open_rest: Duration,
+    /// Where its writers are told of. None where they are not.
+    place: Option<Arc<Place>>,
+    /// What was told of them until the last look.
+    told: Told,
+}
+
+/// What one look sees.
+struct Seen {
+    mark: Mark,
+    place: Option<Arc<Place>>,
+    told: Told,
 }
 
 /// What shows that a file or its signature is another one, or was written to.
@@ -59,18 +81,34 @@ struct Stamp {
 }
 
 impl Mark {
+    fn of(path: &Path, signature: &Path) -> Self {
+        let signature = Stamp::of(signature).ok();
+        Stamp::of(path).map_or_else(|fault| Self::Not(fault.kind()), |file| Self::There { file, signature })
+    }
+
+    /// Which file it is.
+    fn file(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::There { file, .. } => Some(file.id()),
+            Self::Not(_) => None,
+        }
+    }
+
     /// Whether what led from the mark before to this one may have been writing in place, of which more is to come. A file
     /// that takes another one's place is whole, if whoever renames it has done his part.
-    fn is_in_place(&self, before: Option<&Self>, was: bool) -> bool {
+    fn is_in_place(&self, before: Option<&Self>, was: bool, told: Told) -> bool {
         match (before, self) {
             (_, Self::Not(_)) => false,
             // What lies there at the first look may be under way.
             (None, Self::There { .. }) => true,
-            // Moved to where none was, or made there: only a move leaves the content older than the rest of the file.
-            (Some(Self::Not(_)), Self::There { file, .. }) => file.changed <= file.modified,
+            // Moved to where none was, or made there.
+            (Some(Self::Not(_)), Self::There { file, .. }) => file.may_be_written_here(),
+            // Only the signature is another, or nothing that the mark shows.
+            (Some(Self::There { file: before, .. }), Self::There { file, .. }) if before == file => {
+                was || told.is_open
+            }
             (Some(Self::There { file: before, .. }), Self::There { file, .. }) => {
-                // Otherwise only the signature is another.
-                if before == file { was } else { (before.device, before.inode) == (file.device, file.inode) }
+                before.id() == file.id() || told.is_open || told.is_made && file.may_be_written_here()
             }
         }
     }
@@ -86,6 +124,31 @@ impl Stamp {
             modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),
         })
+    }
+
+    fn id(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
+    /// Only a move and a hard link leave the content older than the rest of the file.
+    fn may_be_written_here(&self) -> bool {
+        self.changed <= self.modified
+    }
+}
+
+impl Seen {
+    /// Looks, from where the file lay when it was the one before. May block.
+    fn at(path: &Path, signature: &Path, place: Option<Arc<Place>>, before: Option<(u64, u64)>) -> Self {
+        let find = || Place::of(path).map(Arc::new);
+        // What happens after the look is told: a mark that stays shows what was before.
+        let place = place.or_else(find);
+        let mark = Mark::of(path, signature);
+        // Another file may lie elsewhere, behind a link or in another directory of the same name.
+        let place = if mark.file() == before { place } else { find() };
+        match place.as_ref().and_then(|place| place.told()) {
+            Some(told) => Self { mark, place, told },
+            None => Self { mark, place: None, told: Told::default() },
+        }
     }
 }
 
@@ -151,32 +214,57 @@ impl FileWatch {
     /// Watches, and reads what is there first.
     #[must_use]
     pub fn anew(handler: &str, source: &Path) -> Self {
-        let (handler, source, since) = (handler.to_owned(), source.to_owned(), Instant::now());
-        Self { handler, source, last: None, since, is_in_place: false, read: None, rest: REST }
+        Self {
+            handler: handler.to_owned(),
+            source: source.to_owned(),
+            last: None,
+            since: Instant::now(),
+            is_in_place: false,
+            read: None,
+            rest: REST,
+            open_rest: OPEN_REST,
+            place: None,
+            told: Told::default(),
+        }
     }
 
-    async fn mark(&self) -> Mark {
-        let (handler, source) = (self.handler.clone(), self.source.clone());
+    async fn mark(&mut self) -> Mark {
+        let (handler, source, place) = (self.handler.clone(), self.source.clone(), self.place.clone());
+        let before = self.last.as_ref().and_then(Mark::file);
         // In one go: each hand-over to a thread that may block costs more than the look.
         let looked = tokio::task::spawn_blocking(move || {
-            let signature = Stamp::of(&signature_path(&handler, &source)).ok();
-            Stamp::of(&path_of(&handler, &source)).map(|file| Mark::There { file, signature })
+            Seen::at(&path_of(&handler, &source), &signature_path(&handler, &source), place, before)
         });
-        let looked = looked.await.unwrap_or_else(|fault| Err(std::io::Error::other(fault)));
-        looked.unwrap_or_else(|fault| Mark::Not(fault.kind()))
+        let looked = looked.await.unwrap_or(Seen {
+            mark: Mark::Not(ErrorKind::Other),
+            place: None,
+            told: Told::default(),
+        });
+        (self.place, self.told) = (looked.place, looked.told);
+        looked.mark
     }
 
     fn restless(&mut self, now: Mark) -> Look {
-        self.is_in_place = now.is_in_place(self.last.as_ref(), self.is_in_place);
+        self.is_in_place = now.is_in_place(self.last.as_ref(), self.is_in_place, self.told);
         self.since = Instant::now();
         self.last = Some(now);
         Look::Restless
+    }
+
+    /// How long it has to be left alone.
+    fn rest(&self) -> Duration {
+        match (self.told.is_open, self.is_in_place) {
+            (true, _) => self.open_rest,
+            (false, true) => self.rest,
+            (false, false) => Duration::ZERO,
+        }
     }
 
     /// Looks once. To be called [`LOOK`] after a look that found it restless, else after [`LOOK_IDLE`].
     ///
     /// Cancel safety: what a dropped look would have found, the next one finds.
     pub async fn look(&mut self) -> Look {
+        let was_open = self.told.is_open;
         let mark = self.mark().await;
         if self.read.as_ref() == Some(&mark) {
             self.last = Some(mark);
@@ -185,12 +273,17 @@ impl FileWatch {
         if self.last.as_ref() != Some(&mark) {
             return self.restless(mark);
         }
-        if self.is_in_place && self.since.elapsed() < self.rest {
+        let told = self.told;
+        if was_open && !told.is_open {
+            self.since = Instant::now();
+        }
+        if self.since.elapsed() < self.rest() {
             return Look::Restless;
         }
         let found = read(&self.handler, &self.source).await;
         let after = self.mark().await;
-        if after != mark {
+        // Two writes in one tick of the file system's clock leave the same mark.
+        if after != mark || self.told != told {
             return self.restless(after);
         }
         self.read = Some(mark);
@@ -244,170 +337,4 @@ fn size(bytes: &[u8]) -> Option<(usize, usize)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As long as a real one, so that parts of it can be written.
-    fn component(marker: u8) -> Vec<u8> {
-        let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
-        for _ in 0..3 {
-            // A custom section of 130 bytes: name of one byte, then content.
-            bytes.extend([0, 0x82, 1, 1, b'm']);
-            bytes.extend([marker; 128]);
-        }
-        bytes
-    }
-
-    /// One that waits not as long for what is written in place.
-    fn hasty(path: &Path) -> FileWatch {
-        FileWatch { rest: LOOK / 10, ..FileWatch::anew("h", path) }
-    }
-
-    async fn settled(watch: &mut FileWatch) -> Look {
-        for _ in 0..4 {
-            match watch.look().await {
-                Look::Restless => {}
-                found => return found,
-            }
-            // As its callers do: a file system's clock ticks slowly, and two changes within a tick look the same.
-            tokio::time::sleep(LOOK / 5).await;
-        }
-        panic!("a file that nobody writes comes to rest");
-    }
-
-    #[tokio::test]
-    async fn in_a_directory_the_file_is_named_like_the_handler() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("media.wasm"), "x").unwrap();
-        assert_eq!(read("media", dir.path()).await.unwrap().bytes, "x");
-        assert!(read("other", dir.path()).await.unwrap_err().to_string().contains("other.wasm"));
-    }
-
-    #[tokio::test]
-    async fn a_missing_file_names_handler_path_and_fix() {
-        let error = read("media", Path::new("no/such.wasm")).await.unwrap_err().to_string();
-        assert!(
-            error.contains("\"media\"")
-                && error.contains("no/such.wasm")
-                && error.contains("[handlers.media]"),
-            "{error}"
-        );
-    }
-
-    #[tokio::test]
-    async fn no_byte_beyond_the_cap_is_read_and_nothing_endless_is_opened() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("large.wasm");
-        // Sparse: its size costs nothing, reading it would.
-        let file = std::fs::File::create(&path).unwrap();
-        file.set_len(ARTIFACT_BYTES_MAX).unwrap();
-        assert_eq!(read("large", &path).await.unwrap().bytes.len() as u64, ARTIFACT_BYTES_MAX);
-        for size in [ARTIFACT_BYTES_MAX + 1, 1 << 40] {
-            file.set_len(size).unwrap();
-            let error = read("large", &path).await.unwrap_err();
-            assert!(matches!(error, ArtifactError::TooLarge { .. }), "{error}");
-        }
-        let error = read("zero", Path::new("/dev/zero")).await.unwrap_err();
-        assert!(matches!(error, ArtifactError::NoFile { .. }), "{error}");
-        assert!(error.to_string().contains("/dev/zero is no regular file"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn renaming_turning_a_link_and_writing_in_place_are_all_seen_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("h.wasm");
-        std::fs::write(&path, component(1)).unwrap();
-        let mut watch = hasty(&path);
-        assert!(matches!(settled(&mut watch).await, Look::Read(_)));
-        assert!(matches!(watch.look().await, Look::Same));
-        let ways: [&dyn Fn(&Path); 3] = [
-            &|draft| std::fs::rename(draft, &path).unwrap(),
-            &|draft| std::fs::write(&path, std::fs::read(draft).unwrap()).unwrap(),
-            &|draft| {
-                let link = dir.path().join("link");
-                std::os::unix::fs::symlink(draft, &link).unwrap();
-                std::fs::rename(link, &path).unwrap();
-            },
-        ];
-        for (way, marker) in ways.iter().zip(2..) {
-            let draft = dir.path().join(format!("draft-{marker}"));
-            std::fs::write(&draft, component(marker)).unwrap();
-            way(&draft);
-            let Look::Read(artifact) = settled(&mut watch).await else { panic!("it was changed") };
-            assert_eq!(artifact.bytes, component(marker));
-            assert!(matches!(watch.look().await, Look::Same), "it is told once");
-        }
-        std::fs::remove_file(&path).unwrap();
-        assert!(matches!(settled(&mut watch).await, Look::Fault(ArtifactError::Unreadable { .. })));
-        assert!(matches!(watch.look().await, Look::Same), "it is told once");
-        std::fs::write(&path, component(9)).unwrap();
-        assert!(matches!(settled(&mut watch).await, Look::Read(_)), "it came back");
-    }
-
-    #[tokio::test]
-    async fn no_half_of_a_file_is_ever_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("h.wasm");
-        let whole = component(1);
-        for written in 1..whole.len() {
-            std::fs::write(&path, &whole[..written]).unwrap();
-            let found = settled(&mut hasty(&path)).await;
-            // Between two sections nothing shows that more is to come; admission wants what is in the last one.
-            let between = written >= 8 && (written - 8) % 133 == 0;
-            match found {
-                Look::Read(_) => assert!(between, "{written} of {} bytes were taken", whole.len()),
-                Look::Fault(ArtifactError::CutOff { .. }) => assert!(!between),
-                found => panic!("{written}: {found:?}"),
-            }
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_written_in_place_has_to_rest_and_what_is_renamed_has_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, draft) = (dir.path().join("h.wasm"), dir.path().join("draft"));
-        let looks_until_read = async |watch: &mut FileWatch| {
-            for looks in 1..100 {
-                if let Look::Read(artifact) = watch.look().await {
-                    return (looks, artifact.bytes);
-                }
-                tokio::time::advance(LOOK).await;
-            }
-            panic!("it comes to rest");
-        };
-        std::fs::write(&path, component(1)).unwrap();
-        let mut watch = FileWatch::anew("h", &path);
-        looks_until_read(&mut watch).await;
-
-        std::fs::write(&draft, component(2)).unwrap();
-        std::fs::rename(&draft, &path).unwrap();
-        assert_eq!(looks_until_read(&mut watch).await, (2, component(2).into()));
-
-        // The writer pauses between two sections, for less than the rest.
-        let whole = component(3);
-        std::fs::write(&path, &whole[..8 + 133]).unwrap();
-        for _ in 0..15 {
-            assert!(matches!(watch.look().await, Look::Restless));
-            tokio::time::advance(LOOK).await;
-        }
-        std::fs::write(&path, &whole).unwrap();
-        let (looks, bytes) = looks_until_read(&mut watch).await;
-        assert_eq!(bytes, whole);
-        assert!(looks > 20, "{looks} looks");
-
-        // Made where none was, it may be under way as well.
-        std::fs::remove_file(&path).unwrap();
-        watch.look().await;
-        std::fs::write(&path, component(4)).unwrap();
-        assert!(looks_until_read(&mut watch).await.0 > 20);
-    }
-
-    #[test]
-    fn other_files_are_not_called_cut_off() {
-        for bytes in [&b"not wasm at all"[..], b"\x7fELF", &component(1)] {
-            assert_eq!(cut_off(bytes), None, "{bytes:?}");
-        }
-        assert_eq!(cut_off(b""), Some(0));
-        assert_eq!(cut_off(b"\0asm\x0d\0\x01\0\x01\xff\xff\xff\xff\xff\xff"), None, "not a size");
-    }
-}
+mod tests;
