@@ -284,8 +284,16 @@ impl Versions {
         };
         let Author { who, why: _, generation } = author;
         let options = DeployOptions { activate: then == Then::Activate, canary, approve, who, generation };
-        catalog.deploy(handler, Artifact::new(wasm), signature, options).await.map_err(told)?;
-        self.view(handler).await
+        let done = catalog.deploy(handler, Artifact::new(wasm), signature, options).await.map_err(told)?;
+        self.since(handler, &done).await
+    }
+
+    /// The handler after a change, which is done whether the store can be read since or not.
+    async fn since(&self, handler: &str, done: &HandlerView) -> Result<Value, HandlersError> {
+        match self.view(handler).await {
+            Err(error) if error.fault == HandlersFault::Unavailable => encode(done),
+            seen => seen,
+        }
     }
 
     async fn changed(&self, handler: &str, change: Change, author: Author) -> Result<Value, HandlersError> {
@@ -317,8 +325,7 @@ impl Versions {
                 catalog.command(handler, Command::Shadow { digest, percent }, &who, generation).await
             }
         };
-        done.map_err(told)?;
-        self.view(handler).await
+        self.since(handler, &done.map_err(told)?).await
     }
 }
 

@@ -177,10 +177,13 @@ impl Catalog {
                 return Err(fault);
             }
         };
-        self.keep_again(&artifact).await?;
+        // It is done, whatever becomes of the store from here on.
+        if let Err(fault) = self.keep_again(&artifact).await {
+            tracing::warn!(handler, version = digest.short(), %fault, "nobody knows whether its bytes are kept");
+        }
         match refusal {
             Some(refusal) => Err(self.told(handler, refusal)),
-            None => self.view(handler, applied.desired).await,
+            None => Ok(self.done(handler, applied.desired).await),
         }
     }
 
@@ -334,7 +337,15 @@ impl Catalog {
         generation: Option<u64>,
     ) -> Result<HandlerView, CatalogError> {
         let Applied { desired, .. } = self.apply(handler, command, who, generation).await?;
-        self.view(handler, desired).await
+        Ok(self.done(handler, desired).await)
+    }
+
+    /// The handler as a change left it: without its hosts where those cannot be read.
+    async fn done(&self, handler: &str, desired: Desired) -> HandlerView {
+        match self.view(handler, desired.clone()).await {
+            Ok(view) => view,
+            Err(_) => HandlerView::new(handler, desired, &[]),
+        }
     }
 
     /// Does any command. Cancel safety: a dropped call may be done or not.

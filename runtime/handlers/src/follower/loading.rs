@@ -167,13 +167,14 @@ impl Follower {
         if fault.blame() == Blame::Passing || is_as_wanted {
             return None;
         }
+        let haste = if anew == Anew::Yes { self.haste() } else { Haste::Now };
         for digest in desired.stand_ins() {
             if self.is_faulty(digest) {
                 continue;
             }
             let found = match self.have(digest).filter(|_| anew == Anew::No) {
                 Some(slot) => Ok(slot),
-                None => self.load(digest, desired, Haste::Now).await.map(Slot::plain),
+                None => self.load(digest, desired, haste).await.map(Slot::plain),
             };
             match found {
                 Ok(slot) => {

@@ -8,6 +8,10 @@ local revision, content = lib.fleet.read(name)
 if not lib.fleet.is_expected(ARGV[2], revision) then
   return revision and { 0, revision, content } or { 0 }
 end
+if ARGV[6] then
+  -- A log that is none fails here, where nothing is written yet.
+  lib.fleet.next(KEYS[4])
+end
 local written = lib.fleet.change(name, function(written)
   call('HSET', KEYS[1], name, written .. ' ' .. expiry .. ' ' .. ARGV[3])
   if expiry == '0' then

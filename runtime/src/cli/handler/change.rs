@@ -29,6 +29,8 @@ const PERCENT: u8 = 5;
 const LOOK: Duration = Duration::from_millis(50);
 /// What a host is that does not follow.
 const LAGGING: &str = "lagging";
+/// How long hosts may take to say that they are there again after the store was away: longer than from one beat to the next.
+const RETURN: Duration = Duration::from_secs(3);
 /// How long a host may refuse what is wanted before it is no longer waited for: one could change its mind, or be told
 /// something else. One that only lags may be dead, and nobody waits for it once that is known.
 const LAG_PATIENCE: Duration = Duration::from_secs(8);
@@ -175,33 +177,39 @@ async fn settle(
 ) -> Result<Exit, Failure> {
     let mut shown = Shown::of(&answer)?;
     let mut following = Following::default();
+    let mut away: Option<Instant> = None;
     let exit = loop {
-        if let Some(why) = goal.version().and_then(|digest| refusal(&shown, digest)) {
-            return Err(Failure::new(Exit::Refused, format!("handler {handler:?}: {why}")));
-        }
-        if let Some(by) = goal.overtaken(&shown) {
-            return Err(Failure::failed(format!(
-                "handler {handler:?}: {by}; look at it (`jobcell handler ls {handler}`), and repeat the command if it is \
-                 still meant"
-            )));
-        }
-        following.look(&shown, started, console);
-        if args.no_wait || shown.hosts.iter().all(|host| show::follows(&shown, host)) {
-            break Exit::Done;
-        }
         let is_over = started.elapsed() > Duration::from_secs(args.wait);
-        let is_refused = is_refused(&shown, goal);
-        if is_refused && (is_over || following.is_stuck(&shown)) {
-            break Exit::Refused;
-        }
-        if is_over {
-            break Exit::Failed;
+        // What was seen before the store went away says nothing any more, and hosts take a moment to come back to it.
+        if is_over || away.is_none_or(|since| since.elapsed() > RETURN) {
+            if let Some(why) = goal.version().and_then(|digest| refusal(&shown, digest)) {
+                return Err(Failure::new(Exit::Refused, format!("handler {handler:?}: {why}")));
+            }
+            if let Some(by) = goal.overtaken(&shown) {
+                return Err(Failure::failed(format!(
+                    "handler {handler:?}: {by}; look at it (`jobcell handler ls {handler}`), and repeat the command if \
+                     it is still meant"
+                )));
+            }
+            following.look(&shown, started, console);
+            if args.no_wait || following.is_done(&shown) {
+                break Exit::Done;
+            }
+            let is_refused = is_refused(&shown, goal);
+            if is_refused && (is_over || following.is_stuck(&shown)) {
+                break Exit::Refused;
+            }
+            if is_over {
+                break Exit::Failed;
+            }
         }
         tokio::time::sleep(LOOK).await;
         match place.handlers().get(handler).await {
             Ok(found) => (answer, shown) = (found.clone(), Shown::of(&found)?),
             // The change is made, and what comes of it is seen once the store is back.
-            Err(error) if error.fault == HandlersFault::Unavailable && !is_over => {}
+            Err(error) if error.fault == HandlersFault::Unavailable && !is_over => {
+                away = Some(Instant::now());
+            }
             Err(error) => {
                 let made = format!("the change is made, and who follows cannot be seen: {}", error.message);
                 return Err(failed(HandlersError { message: made, ..error }));
@@ -261,6 +269,8 @@ fn tell_approved(seen: &Shown, since: &Shown, version: Option<&Version>, console
 struct Following {
     told: BTreeSet<String>,
     lagging: BTreeMap<String, Instant>,
+    /// Whether there was any.
+    has_seen: bool,
 }
 
 impl Following {
@@ -268,6 +278,7 @@ impl Following {
     fn look(&mut self, shown: &Shown, started: Instant, console: &mut Console<'_>) {
         let is_lagging = |name: &String| shown.hosts.iter().any(|it| it.host == *name && it.state == LAGGING);
         self.lagging.retain(|name, _| is_lagging(name));
+        self.has_seen |= !shown.hosts.is_empty();
         for host in &shown.hosts {
             if show::follows(shown, host) && self.told.insert(host.host.clone()) {
                 let took = started.elapsed().as_millis();
@@ -284,6 +295,15 @@ impl Following {
         }
     }
 
+    /// Whether every host follows. Where all are gone that were there, nobody knows whether they can; where none was, the
+    /// next one that starts will see.
+    fn is_done(&self, shown: &Shown) -> bool {
+        match shown.hosts.is_empty() {
+            true => !self.has_seen,
+            false => shown.hosts.iter().all(|host| show::follows(shown, host)),
+        }
+    }
+
     /// Whether nobody is on the way any more: every host that has not followed has lagged for too long.
     fn is_stuck(&self, shown: &Shown) -> bool {
         let is_late =
@@ -292,12 +312,12 @@ impl Following {
     }
 }
 
-/// Whether every host that does not follow says that it cannot run the version.
+/// Whether every host that does not follow says that it cannot run the version. Nobody says so where nobody is.
 fn is_refused(shown: &Shown, goal: &Goal) -> bool {
     let refuses = |host: &Host| {
         goal.version().map_or(!host.refuses.is_empty(), |digest| host.refuses.iter().any(|of| of == digest))
     };
-    shown.hosts.iter().filter(|host| !show::follows(shown, host)).all(refuses)
+    !shown.hosts.is_empty() && shown.hosts.iter().filter(|host| !show::follows(shown, host)).all(refuses)
 }
 
 /// The versions that a host gives jobs to.
@@ -398,5 +418,17 @@ mod tests {
         assert!(is_refused(&shown(vec![of(&["new"], "old"), of(&[], "new")]), &goal));
         assert!(!is_refused(&shown(vec![of(&["new"], "old"), of(&[], "old")]), &goal), "one is on its way");
         assert!(!is_refused(&shown(vec![of(&["other"], "old")]), &goal));
+        assert!(!is_refused(&shown(vec![]), &goal), "nobody says so");
+    }
+
+    #[test]
+    fn hosts_that_are_gone_have_not_followed() {
+        let of = |active: &str| Host { active: Some(active.to_owned()), ..Host::default() };
+        let shown = |hosts| Shown { active: Some("new".to_owned()), hosts, ..Shown::default() };
+        let seen = Following { has_seen: true, ..Following::default() };
+        assert!(Following::default().is_done(&shown(vec![])), "the next one that starts will");
+        assert!(!seen.is_done(&shown(vec![])));
+        assert!(!seen.is_done(&shown(vec![of("new"), of("old")])));
+        assert!(seen.is_done(&shown(vec![of("new")])));
     }
 }
