@@ -22,7 +22,7 @@ use crate::desired::Desired;
 use crate::file;
 use crate::follower::{Follower, Stage, verify};
 use crate::judge::Judge;
-use crate::loader::{Blame, Haste, LoadError, Loader};
+use crate::loader::{Blame, LoadError, Loader};
 use crate::oci::OciRegistries;
 use crate::plan::Plan;
 use crate::registry::{Changed, Registry, Slot, Slots};
@@ -408,8 +408,7 @@ impl Controller {
         let named = |reason: String| format!("{}: {reason}", at.display());
         verify(&setup.trust, name, &artifact, signature.as_ref())
             .map_err(|reason| refused(named(reason), Blame::Host))?;
-        let haste = if self.serves(name) { Haste::Later } else { Haste::Now };
-        let loaded = setup.loader.load(name, artifact.clone(), haste).await;
+        let loaded = setup.loader.load(name, artifact.clone(), follower.haste()).await;
         let made = loaded.map_err(|fault| refused(named(fault.reason()), fault.blame()))?;
         let mut slots = follower.empty(desired);
         slots.active = Some(Slot::plain(follower.loaded(made, artifact.digest)));

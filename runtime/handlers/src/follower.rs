@@ -9,9 +9,6 @@ mod faults;
 mod loading;
 mod told;
 
-use loading::Anew;
-pub(crate) use loading::verify;
-
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -32,6 +29,8 @@ use crate::registry::{Registry, Slot, Slots};
 use crate::swap;
 use crate::taps::{Tapped, Taps};
 use crate::version::{State, Version};
+use loading::Anew;
+pub(crate) use loading::verify;
 
 /// Before what failed by nobody's fault is tried again: twice as long after each time.
 const AGAIN: Duration = Duration::from_millis(500);

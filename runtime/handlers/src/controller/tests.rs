@@ -17,11 +17,12 @@ use crate::canary::CanaryRules;
 use crate::catalog::{Applied, DeployOptions, HistoryEntry, Inspected};
 use crate::desired::Command;
 use crate::digest::Digest;
-use crate::loader::Made;
+use crate::loader::{Haste, Made};
 use crate::version::State;
 use crate::wants::Capability;
 
 mod away;
+mod verdicts;
 
 /// Does what its bytes say: `trap…` breaks every job, anything else completes them.
 struct Version {
@@ -317,133 +318,6 @@ async fn only_what_is_to_take_jobs_at_once_is_loaded_in_haste() {
     assert_eq!(of("one"), [Haste::Now]);
     assert_eq!(of("three"), [Haste::Later, Haste::Now], "once to see whether it can be, then for its jobs");
     assert!(!of("two").is_empty() && of("two").iter().all(|haste| *haste == Haste::Later), "{loads:?}");
-}
-
-#[tokio::test]
-async fn what_is_refused_after_all_gives_its_jobs_to_the_version_before() {
-    let host = Host::stored().await;
-    let one = host.deploy("one").await;
-    host.wait_runs(one).await;
-    let two = host.deploy("doubtful two").await;
-    host.wait_runs(two).await;
-    assert!(host.desired().await.version(&two).unwrap().admitted_at.is_none(), "not yet");
-    host.refuse("doubtful two", Blame::Host);
-    host.wait_runs(one).await;
-    assert_eq!((host.loads("one"), host.loads("doubtful two")), (1, 1), "what is there is taken");
-    let end = Instant::now() + Duration::from_secs(20);
-    while host.desired().await.version(&two).unwrap().state != State::Refused {
-        assert!(Instant::now() < end, "the fleet hears of it");
-        sleep(Duration::from_millis(2)).await;
-    }
-    assert_eq!(host.desired().await.active, Some(one));
-    assert!(host.desired().await.version(&two).unwrap().why.contains("doubtful two is over"));
-    until("nothing lags", || host.lag().is_none()).await;
-    until("nothing of it stays", || host.loader.alive.load(Ordering::SeqCst) == 1).await;
-}
-
-#[tokio::test]
-async fn a_host_of_many_that_refuses_a_version_after_all_stays_on_the_one_before() {
-    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
-    let hosts = [Host::on(&documents), Host::named(&documents, "test-2-0000")];
-    for host in &hosts {
-        host.controller.start(host.setup(vec![Plan::new("a", Source::Store)])).await.unwrap();
-    }
-    let mut digests = Vec::new();
-    for text in ["one", "doubtful two"] {
-        let digest = hosts[0].deploy(text).await;
-        for host in &hosts {
-            host.wait_runs(digest).await;
-        }
-        digests.push(digest);
-    }
-    let [ours, other] = &hosts;
-    ours.refuse("doubtful two", Blame::Bytes);
-    ours.wait_runs(digests[0]).await;
-    until("it lags", || ours.lag().is_some_and(|lag| lag.contains("doubtful two is over"))).await;
-    assert!(!ours.controller.statuses()["a"].baseline && other.controller.statuses()["a"].baseline);
-    assert_eq!((other.runs(), other.lag()), (Some(digests[1].to_string()), None));
-    // Many turns later it is the same.
-    for text in ["three", "four"] {
-        ours.hand_in(text).await;
-        until("it is tried", || ours.loads(text) == 1).await;
-    }
-    assert_eq!((ours.runs(), ours.loads("doubtful two")), (Some(digests[0].to_string()), 1));
-    // Another configuration has all loaded anew, and puts nothing back that is refused.
-    let before = ours.loads("one");
-    ours.controller.change(ours.setup(vec![Plan::new("a", Source::Store)])).await.unwrap();
-    assert_eq!((ours.runs(), ours.loads("one")), (Some(digests[0].to_string()), before + 1));
-    ours.hand_in("five").await;
-    until("it is tried", || ours.loads("five") == 1).await;
-    assert_eq!(ours.runs(), Some(digests[0].to_string()));
-    let loads = ours.loader.loads.lock().unwrap().clone();
-    let in_haste = |(text, haste): &&(String, Haste)| (text.as_str(), *haste) == ("doubtful two", Haste::Now);
-    assert_eq!(loads.iter().filter(in_haste).count(), 1, "{loads:?}");
-    let said = format!("runs {} because {} cannot be run here", digests[0].short(), digests[1].short());
-    assert!(ours.lag().is_some_and(|lag| lag.starts_with(&said)), "{:?}", ours.lag());
-}
-
-#[tokio::test]
-async fn what_is_refused_after_all_goes_on_where_there_is_no_other() {
-    let host = Host::stored().await;
-    let one = host.deploy("doubtful one").await;
-    host.wait_runs(one).await;
-    host.refuse("doubtful one", Blame::Host);
-    until("it lags", || host.lag().is_some_and(|lag| lag.contains("doubtful one is over"))).await;
-    assert_eq!((host.runs(), host.loads("doubtful one")), (Some(one.to_string()), 1), "no job waits");
-    let two = host.deploy("two").await;
-    host.wait_runs(two).await;
-    until("nothing lags", || host.lag().is_none()).await;
-    until("it is not kept for a rollback", || host.loader.alive.load(Ordering::SeqCst) == 1).await;
-}
-
-#[tokio::test]
-async fn what_is_refused_after_all_is_not_kept_for_a_rollback() {
-    let host = Host::stored().await;
-    let one = host.deploy("doubtful one").await;
-    host.wait_runs(one).await;
-    let two = host.deploy("two").await;
-    host.wait_runs(two).await;
-    until("it is kept", || host.registry.slots("a").unwrap().previous.is_some()).await;
-    host.refuse("doubtful one", Blame::Host);
-    until("it is not kept", || host.registry.slots("a").unwrap().previous.is_none()).await;
-    until("nothing of it stays", || host.loader.alive.load(Ordering::SeqCst) == 1).await;
-    assert_eq!((host.runs(), host.lag()), (Some(two.to_string()), None));
-}
-
-#[tokio::test]
-async fn where_no_other_can_run_a_version_that_is_refused_after_all_goes_on() {
-    let host = Host::stored().await;
-    let one = host.deploy("doubtful one").await;
-    host.wait_runs(one).await;
-    let two = host.deploy("doubtful two").await;
-    host.wait_runs(two).await;
-    for text in ["doubtful one", "doubtful two"] {
-        host.refuse(text, Blame::Host);
-    }
-    until("it lags", || host.lag().is_some_and(|lag| lag.contains("doubtful two is over"))).await;
-    until("it is known", || host.controller.statuses()["a"].refuses == [two.to_string()]).await;
-    assert_eq!(
-        (host.desired().await.active, host.runs()),
-        (Some(two), Some(two.to_string())),
-        "no job waits"
-    );
-}
-
-#[tokio::test]
-async fn what_was_made_in_haste_is_admitted_once_it_is_as_it_stays() {
-    let host = Host::stored().await;
-    let one = host.deploy("doubtful one").await;
-    host.wait_runs(one).await;
-    until("it is told", || host.controller.statuses()["a"].baseline).await;
-    let judge = host.loader.verdicts.lock().unwrap().remove("doubtful one").expect("it was made in haste");
-    judge.send(Ok(())).expect("somebody listens");
-    let end = Instant::now() + Duration::from_secs(20);
-    while host.desired().await.version(&one).unwrap().admitted_at.is_none() {
-        assert!(Instant::now() < end, "the fleet hears of it");
-        sleep(Duration::from_millis(2)).await;
-    }
-    assert_eq!((host.runs(), host.lag()), (Some(one.to_string()), None));
-    assert!(!host.controller.statuses()["a"].baseline);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! From a version that is wanted to one that takes jobs: verify, admit, compile, link, warm, and what runs where that fails.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use crate::artifact::Artifact;
 use crate::catalog::CatalogError;
@@ -27,10 +27,9 @@ impl Follower {
     /// Remembers what the loader found out too late about versions in place, and keeps none of them for later. What it said
     /// under another configuration says nothing any more.
     fn drop_refused(&mut self, slots: &mut Slots) {
-        for (_, slot) in
-            slots.iter().filter(|(_, slot)| !self.stale.iter().any(|stale| is_same(stale, &slot.loaded)))
-        {
-            if let (Some(digest), Some(fault)) = (slot.loaded.version(), slot.loaded.refused()) {
+        for (_, slot) in slots.iter() {
+            let found = slot.loaded.version().zip(slot.loaded.refused());
+            if let Some((digest, fault)) = found.filter(|_| !self.is_stale(&slot.loaded)) {
                 self.refused.insert(digest, fault.reason());
             }
         }
@@ -38,9 +37,14 @@ impl Follower {
         slots.pinned.retain(|slot| slot.loaded.refused().is_none());
     }
 
+    /// Whether it was loaded under another configuration.
+    fn is_stale(&self, loaded: &Arc<Loaded>) -> bool {
+        self.stale.iter().any(|stale| stale.as_ptr() == Arc::as_ptr(loaded))
+    }
+
     /// How soon the active version is wanted that this configuration has not seen yet. What runs until then is no worse than
     /// what is loaded in haste.
-    pub(super) fn haste(&self) -> Haste {
+    pub(crate) fn haste(&self) -> Haste {
         let is_served = self.slots().active.is_some_and(|slot| slot.loaded.is_admitted());
         if is_served { Haste::Later } else { Haste::Now }
     }
@@ -117,9 +121,7 @@ impl Follower {
         let still_there = || self.stage.registry.still_there(name, digest).map(Slot::plain);
         let is_sound = |slot: &Slot| {
             let loaded = &slot.loaded;
-            loaded.fault().is_none()
-                && loaded.refused().is_none()
-                && !self.stale.iter().any(|stale| is_same(stale, loaded))
+            loaded.fault().is_none() && loaded.refused().is_none() && !self.is_stale(loaded)
         };
         in_place.filter(is_sound).or_else(|| still_there().filter(is_sound))
     }
@@ -249,10 +251,6 @@ impl Follower {
         let blame = if fault.is_transient() { Blame::Passing } else { Blame::Host };
         self.refusal(fault.to_string(), blame)
     }
-}
-
-fn is_same(weak: &Weak<Loaded>, loaded: &Arc<Loaded>) -> bool {
-    std::ptr::eq(weak.as_ptr(), Arc::as_ptr(loaded))
 }
 
 /// Whether this host may believe the artifact.
