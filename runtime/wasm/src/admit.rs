@@ -394,7 +394,6 @@ impl Engine {
         check_world(&description)?;
         check_versions(&description.imports)?;
         check_grants(handler, grants, &description.imports)?;
-        validate(bytes)?;
         let Compiled { component, pool, cached } =
             self.compiled(bytes, &description.digest, options, abandoned)?;
         let instance =
@@ -407,7 +406,8 @@ impl Engine {
         Ok(Admitted { pre, pool, description, version, cached })
     }
 
-    /// Kept code, or else that of the compiler that is asked for.
+    /// Kept code, or else that of the compiler that is asked for once the bytes have been found valid. What is kept was found
+    /// valid before it was compiled, by the rules that its name stands for.
     fn compiled(
         &self,
         bytes: &[u8],
@@ -417,16 +417,20 @@ impl Engine {
     ) -> Result<Compiled, AdmitError> {
         let AdmitOptions { handler, stack, cache, baseline, .. } = options;
         let (pool, cache) = (self.pool(Tier::Optimised, *stack)?, cache.as_ref());
-        let made = |pool: Arc<Pool>, cache| {
-            let component = compile::made(self, &pool, bytes, digest, cache, abandoned)?;
-            Ok(Compiled { component, pool, cached: false })
-        };
         if let Some(component) = cache.and_then(|cache| compile::kept(&pool, digest, cache)) {
             return Ok(Compiled { component, pool, cached: true });
         }
-        if *baseline && self.report().baseline {
+        let baseline = (*baseline && self.report().baseline).then(|| self.pool(Tier::Baseline, *stack));
+        let first = baseline.as_ref().and_then(|pool| pool.as_ref().ok()).unwrap_or(&pool);
+        let mut ahead = self.workshop().start_ahead(first);
+        validate(bytes)?;
+        let mut made = |pool: Arc<Pool>, cache| {
+            let component = compile::made(self, &pool, bytes, digest, cache, ahead.take(), abandoned)?;
+            Ok(Compiled { component, pool, cached: false })
+        };
+        if let Some(baseline) = baseline {
             // Not kept: the next start finds the optimised code.
-            match self.pool(Tier::Baseline, *stack).and_then(|pool| made(pool, None)) {
+            match baseline.and_then(|pool| made(pool, None)) {
                 Err(fault) if !fault.is_transient() => {
                     // The other compiler has the last word: it knows more, and its pools are those that count.
                     tracing::info!(handler, %fault, "no baseline code; waiting for the optimised");

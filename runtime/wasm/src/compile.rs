@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Component;
 
+use self::process::Running;
 use crate::admit::AdmitError;
 use crate::code::Code;
 use crate::compile_cache::{CompileCache, Entry};
@@ -100,6 +101,13 @@ pub(crate) struct Workshop {
     has_said: AtomicBool,
 }
 
+/// A compiler process that waits for what it is to compile, and its turn. Ends it when dropped.
+pub(crate) struct Started<'a> {
+    running: Running,
+    _turn: SemaphorePermit<'a>,
+    _place: SemaphorePermit<'a>,
+}
+
 /// What is said of bytes on which the compiler panics: upstream does not count that as a fault of its own.
 const BROKE_OFF: &str = "the engine's compiler breaks off on it";
 /// Artifacts that wait for their turn: each is held in memory meanwhile, and keeps a thread waiting.
@@ -127,7 +135,54 @@ impl Workshop {
         program.filter(|_| confine::IS_SUPPORTED).map(|program| (process, program))
     }
 
-    fn compile(&self, pool: &Pool, wasm: Vec<u8>, abandoned: &Abandoned) -> Result<Code, AdmitError> {
+    /// Starts the process that will compile for this pool, unless others come first: what there is to do before there is
+    /// something to compile can be done beside its start. The calling thread must not end before what this returns.
+    pub(crate) fn start_ahead(&self, pool: &Pool) -> Option<Started<'_>> {
+        let (process, program) = self.compiler()?;
+        let place = self.places.try_acquire().ok()?;
+        let turn = self.turn(pool).try_acquire().ok()?;
+        // If it does not start, whoever needs it tries again and says why.
+        let running = process::start(process, program, pool).ok()?;
+        Some(Started { running, _turn: turn, _place: place })
+    }
+
+    /// Starts it when it is its turn.
+    fn start(
+        &self,
+        process: &CompilerProcess,
+        program: &Path,
+        pool: &Pool,
+        abandoned: &Abandoned,
+    ) -> Result<Started<'_>, AdmitError> {
+        let interrupted = |why: &str| AdmitError::Interrupted(why.to_owned());
+        let Ok(place) = self.places.try_acquire() else {
+            return Err(interrupted(&format!(
+                "{WAITING_MAX} artifacts wait to be compiled already, one at a time; try again later"
+            )));
+        };
+        let turn = futures::executor::block_on(async {
+            tokio::select! {
+                turn = self.turn(pool).acquire() => turn.map_err(|_| interrupted("the host is stopping")),
+                () = abandoned.cancelled() => Err(interrupted("nobody waits for it any more")),
+            }
+        })?;
+        Ok(Started { running: process::start(process, program, pool)?, _turn: turn, _place: place })
+    }
+
+    fn turn(&self, pool: &Pool) -> &Semaphore {
+        match pool.tier() {
+            Tier::Baseline => &self.baseline_turn,
+            Tier::Optimised => &self.turn,
+        }
+    }
+
+    fn compile(
+        &self,
+        pool: &Pool,
+        wasm: Vec<u8>,
+        ahead: Option<Started<'_>>,
+        abandoned: &Abandoned,
+    ) -> Result<Code, AdmitError> {
         let Some((process, program)) = self.compiler() else {
             self.say_once();
             // Bytes that break the compiler are refused for good, as the process does it.
@@ -137,23 +192,11 @@ impl Workshop {
                 Err(_) => Err(AdmitError::Compile { cause: BROKE_OFF.to_owned() }),
             };
         };
-        let interrupted = |why: &str| AdmitError::Interrupted(why.to_owned());
-        let Ok(_place) = self.places.try_acquire() else {
-            return Err(interrupted(&format!(
-                "{WAITING_MAX} artifacts wait to be compiled already, one at a time; try again later"
-            )));
+        let mut started = match ahead {
+            Some(started) => started,
+            None => self.start(process, program, pool, abandoned)?,
         };
-        let turn = match pool.tier() {
-            Tier::Baseline => &self.baseline_turn,
-            Tier::Optimised => &self.turn,
-        };
-        let _turn = futures::executor::block_on(async {
-            tokio::select! {
-                turn = turn.acquire() => turn.map_err(|_| interrupted("the host is stopping")),
-                () = abandoned.cancelled() => Err(interrupted("nobody waits for it any more")),
-            }
-        })?;
-        process::compile(process, program, Arc::from(wasm), pool, abandoned).map(Code::compiled)
+        process::compile(process, &mut started.running, Arc::from(wasm), abandoned).map(Code::compiled)
     }
 
     fn say_once(&self) {
@@ -172,17 +215,18 @@ pub(crate) fn kept(pool: &Pool, digest: &str, cache: &CompileCache) -> Option<Co
     cache.entry(pool, digest).load(pool.wasmtime())
 }
 
-/// The component for these bytes, which have been validated, as cells of the pool are made of it. It is kept in the
-/// cache.
+/// The component for these bytes, which have been validated, as cells of the pool are made of it: by the compiler process that
+/// was started ahead for this pool, where there is one. It is kept in the cache.
 pub(crate) fn made(
     engine: &Engine,
     pool: &Pool,
     bytes: &[u8],
     digest: &str,
     cache: Option<&CompileCache>,
+    ahead: Option<Started<'_>>,
     abandoned: &Abandoned,
 ) -> Result<Component, AdmitError> {
-    let code = engine.workshop().compile(pool, stripped(bytes)?, abandoned)?;
+    let code = engine.workshop().compile(pool, stripped(bytes)?, ahead, abandoned)?;
     // A full disk must not keep a handler from running.
     if let Some(component) = cache.and_then(|cache| stored(&cache.entry(pool, digest), &code, pool)) {
         return Ok(component);

@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use wasmtime::component::Component;
 
 use crate::code::Code;
-use crate::engine::Pool;
+use crate::engine::{PROPOSALS, Pool};
 use crate::error::WasmError;
 use crate::secret::keyed;
 use crate::shape::CAPS;
@@ -102,7 +102,7 @@ impl CompileCache {
 
 /// What an artifact has been held to before it was compiled, and how it was prepared.
 fn profile() -> String {
-    format!("{PREPARATION} {CAPS:?}")
+    format!("{PREPARATION} {CAPS:?} {PROPOSALS:?}")
 }
 
 impl std::fmt::Debug for CompileCache {

@@ -295,6 +295,28 @@ async fn one_compiles_at_a_time_and_not_all_may_wait() {
     tokio::time::timeout(PATIENCE, admitted).await.unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_valid_waits_for_no_turn_and_leaves_no_process() {
+    let memory = 1115 << 20;
+    let engine = engine(apart_with(memory));
+    let broken = || {
+        let refused = admit(&engine, &by_hand(&handle("(i64.const 0)"))).unwrap_err();
+        assert!(matches!(refused, AdmitError::Malformed { .. }), "{refused}");
+    };
+    broken();
+    assert!(processes(memory).is_empty(), "the one that was started for it has ended");
+    let admission = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.admit(slow(), options()).await }
+    });
+    let compiling = confined(memory).await;
+    tokio::task::block_in_place(broken);
+    assert_eq!(processes(memory), [compiling]);
+    admission.abort();
+    assert!(admission.await.unwrap_err().is_cancelled());
+    until("the end of the process", || processes(memory).is_empty().then_some(())).await;
+}
+
 #[test]
 fn a_program_that_is_no_compiler_of_ours_is_told() {
     let dir = tempfile::tempdir().unwrap();

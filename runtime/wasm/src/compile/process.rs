@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -31,20 +31,25 @@ const PANICKED: i32 = 101;
 /// What Rust's allocator says before it ends a process that has no memory left.
 const NO_MEMORY: &str = "memory allocation of";
 
-/// Machine code for these bytes. Blocks until the process is gone, which its bounds see to; the calling thread must
-/// not end before, because the process ends with the thread that started it.
+/// Starts it. The calling thread must not end before what this returns, because the process ends with the thread that started
+/// it.
+pub(super) fn start(process: &CompilerProcess, program: &Path, pool: &Pool) -> Result<Running, AdmitError> {
+    let (tier, fingerprint) = (pool.tier(), pool.fingerprint());
+    let order = Order { memory: process.memory, cpu: process.cpu, tier, fingerprint };
+    Running::start(program, &order).map_err(|error| not_started(program, &error))
+}
+
+/// Machine code for these bytes, by a process that has compiled nothing yet. Blocks until the process is gone, which its
+/// bounds see to.
 pub(super) fn compile(
     process: &CompilerProcess,
-    program: &Path,
+    running: &mut Running,
     wasm: Arc<[u8]>,
-    pool: &Pool,
     abandoned: &Abandoned,
 ) -> Result<Vec<u8>, AdmitError> {
     let until = Instant::now() + process.wall;
-    let (tier, fingerprint) = (pool.tier(), pool.fingerprint());
-    let order = Order { memory: process.memory, cpu: process.cpu, tier, fingerprint };
-    let mut running = Running::start(program, &order).map_err(|error| not_started(program, &error))?;
-    let Heard { answers, complaints } = running.attend(wasm).map_err(|error| not_started(program, &error))?;
+    let attended = running.attend(wasm);
+    let Heard { answers, complaints } = attended.map_err(|error| not_started(&running.program, &error))?;
     let answer = listen(&answers, until, abandoned).map_err(|silence| match silence {
         Silence::Overtime => AdmitError::CompileBound { bound: CompileBound::Wall(process.wall) },
         Silence::Abandoned => AdmitError::Interrupted("nobody waits for it any more".to_owned()),
@@ -145,7 +150,10 @@ fn judge(
 }
 
 /// A compiler process, which does not outlive this value.
-struct Running(Child);
+pub(super) struct Running {
+    child: Child,
+    program: PathBuf,
+}
 
 // === impl Running ===
 
@@ -163,15 +171,15 @@ impl Running {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        command.spawn().map(Self)
+        Ok(Self { child: command.spawn()?, program: program.to_owned() })
     }
 
     /// Starts threads that write its input and read what it says: it may do so in any order. They end with the process.
     fn attend(&mut self, wasm: Arc<[u8]>) -> io::Result<Heard> {
         let lost = || io::Error::other("a pipe to it is missing");
-        let mut input = self.0.stdin.take().ok_or_else(lost)?;
-        let output = self.0.stdout.take().ok_or_else(lost)?;
-        let mut errors = self.0.stderr.take().ok_or_else(lost)?;
+        let mut input = self.child.stdin.take().ok_or_else(lost)?;
+        let output = self.child.stdout.take().ok_or_else(lost)?;
+        let mut errors = self.child.stderr.take().ok_or_else(lost)?;
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             thread::Builder::new().name(format!("compiler-{name}")).spawn(work).map(|_| ())
         };
@@ -202,7 +210,7 @@ impl Running {
     /// Its status, or none when it does not end in time.
     fn ended(&mut self, until: Instant) -> Option<ExitStatus> {
         loop {
-            match self.0.try_wait() {
+            match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status),
                 Ok(None) if Instant::now() < until => thread::sleep(LAST_PULSE),
                 Ok(None) | Err(_) => return None,
@@ -214,9 +222,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Its number stays its own until it has been waited for.
-        if !matches!(self.0.try_wait(), Ok(Some(_))) {
-            let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
-            let _ = self.0.wait();
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+            let _ = self.child.wait();
         }
     }
 }
