@@ -71,6 +71,14 @@ impl Watch {
     }
 }
 
+/// Processor time that the machine below has given to others since it started, in hundredths of a second; zero where nobody
+/// tells. Rounds in which it did say more of those others than of us.
+fn stolen() -> u64 {
+    let told = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    // "cpu", then user, nice, system, idle, iowait, irq, softirq, steal.
+    told.split_ascii_whitespace().nth(8).and_then(|ticks| ticks.parse().ok()).unwrap_or_default()
+}
+
 /// The time below which this share of attempts stayed.
 fn quantile(took: &mut [u64], percent: usize) -> Duration {
     took.sort_unstable();
@@ -147,7 +155,8 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
     watch.first(base_digest, Instant::now()).await?;
     watch.clear();
     let (mut calm, mut beside) = (Vec::new(), Vec::new());
-    let (mut deploys, mut activations, mut rollbacks) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut deploys, mut undisturbed) = (Vec::new(), Vec::new());
+    let (mut activations, mut rollbacks) = (Vec::new(), Vec::new());
     for number in 0..ROUNDS {
         let (fresh, ahead) = (variant(bytes, 100 + number), variant(bytes, 200 + number));
         let (fresh_digest, ahead_digest) = (fresh.digest, ahead.digest);
@@ -155,9 +164,11 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
         watch.clear();
         sleep(LOOK).await;
         calm.extend(watch.took());
-        let begin = Instant::now();
+        let (begin, before) = (Instant::now(), stolen());
         catalog.deploy("h", fresh, None, options(true)).await?;
-        deploys.push(watch.first(fresh_digest, begin).await?);
+        let took = watch.first(fresh_digest, begin).await?;
+        deploys.push(took);
+        undisturbed.extend((stolen() == before).then_some(took));
         sleep(LOOK.saturating_sub(begin.elapsed())).await;
         beside.extend(watch.took());
 
@@ -178,10 +189,13 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
     }
     let line = |what: &str, mut took: Vec<Duration>| {
         took.sort_unstable();
-        format!("{what:<44} median {:>9.1?}  longest {:>9.1?}\n", took[took.len() / 2], took[took.len() - 1])
+        let Some(longest) = took.last() else { return format!("{what:<44} none\n") };
+        format!("{what:<44} median {:>9.1?}  longest {longest:>9.1?}\n", took[took.len() / 2])
     };
+    let rounds = undisturbed.len();
     Ok([
         line("deploy, compiled, to the first job", deploys),
+        line(&format!("  {rounds} in which no core was taken away"), undisturbed),
         line("activation of what is compiled, to the first", activations),
         line("rollback, to the first job", rollbacks),
         [50, 99]

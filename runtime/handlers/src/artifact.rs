@@ -85,6 +85,18 @@ pub enum ArtifactError {
         /// Its source.
         path: PathBuf,
     },
+    /// Somebody goes on writing it.
+    #[error(
+        "handler {handler:?}: {path} has been written to for {} s and is not taken half-way; start or reload the host once it is \
+         whole. To have it there at once, write it beside and rename it",
+        crate::file::REST_PATIENCE.as_secs()
+    )]
+    BeingWritten {
+        /// The handler.
+        handler: String,
+        /// Its source.
+        path: PathBuf,
+    },
     /// The file ends in the middle.
     #[error(
         "handler {handler:?}: {path} is cut off: its {size} bytes end within the part that begins at byte {at}; it is \

@@ -399,7 +399,7 @@ impl Controller {
     ) -> Result<Option<Ready>, LoadError> {
         let name = &plan.name;
         let refused = |reason, blame| LoadError::Refused { handler: name.clone(), reason, blame };
-        let artifact = file::read(name, path).await?;
+        let artifact = file::read_rested(name, path).await?;
         let signature = signature_beside(name, path).await.map_err(|reason| refused(reason, Blame::Host))?;
         if self.stage.board.taken(name) == Some(artifact.digest) && desired.active.is_some() {
             return Ok(None);

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
@@ -32,6 +32,9 @@ pub const REST: Duration = Duration::from_secs(2);
 /// How long without a change, instead of [`REST`], while somebody who wrote to it has it open. Beyond that it is taken as it
 /// is: a program that forgets to close a file must not keep a version away for ever.
 pub const OPEN_REST: Duration = Duration::from_secs(60);
+
+/// How long [`read_rested`] waits for it: a copy that takes longer is better put in place by renaming it.
+pub const REST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Watches one file.
 #[derive(Debug)]
@@ -86,6 +89,14 @@ impl Mark {
         Stamp::of(path).map_or_else(|fault| Self::Not(fault.kind()), |file| Self::There { file, signature })
     }
 
+    /// How long ago it was written to.
+    fn age(&self) -> Duration {
+        match self {
+            Self::There { file, .. } => file.age(),
+            Self::Not(_) => Duration::ZERO,
+        }
+    }
+
     /// Which file it is.
     fn file(&self) -> Option<(u64, u64)> {
         match self {
@@ -99,10 +110,8 @@ impl Mark {
     fn is_in_place(&self, before: Option<&Self>, was: bool, told: Told) -> bool {
         match (before, self) {
             (_, Self::Not(_)) => false,
-            // What lies there at the first look may be under way.
-            (None, Self::There { .. }) => true,
-            // Moved to where none was, or made there.
-            (Some(Self::Not(_)), Self::There { file, .. }) => file.may_be_written_here(),
+            // Moved to where none was, or made there. What lies there at the first look may be under way as well.
+            (None | Some(Self::Not(_)), Self::There { file, .. }) => file.may_be_written_here(),
             // Only the signature is another, or nothing that the mark shows.
             (Some(Self::There { file: before, .. }), Self::There { file, .. }) if before == file => {
                 was || told.is_open
@@ -128,6 +137,16 @@ impl Stamp {
 
     fn id(&self) -> (u64, u64) {
         (self.device, self.inode)
+    }
+
+    /// How long ago it was written to, by the clocks of its file system and of this machine. Zero for what is to come.
+    fn age(&self) -> Duration {
+        let (seconds, nanoseconds) = self.modified;
+        let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else {
+            return Duration::ZERO;
+        };
+        let modified = UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds));
+        modified.and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
     }
 
     /// Only a move and a hard link leave the content older than the rest of the file.
@@ -208,6 +227,28 @@ pub async fn read(handler: &str, source: &Path) -> Result<Artifact, ArtifactErro
     Ok(Artifact::new(bytes))
 }
 
+/// Reads the artifact once nobody seems to be writing it, as a [`FileWatch`] does: at once where it has rested.
+///
+/// Cancel safety: nothing is left of a dropped future.
+///
+/// # Errors
+/// As [`read`], when it ends in the middle, and when it does not come to rest within [`REST_PATIENCE`].
+pub async fn read_rested(handler: &str, source: &Path) -> Result<Artifact, ArtifactError> {
+    let mut watch = FileWatch::anew(handler, source);
+    let rested = async {
+        loop {
+            match watch.look().await {
+                Look::Read(artifact) => return Ok(artifact),
+                Look::Fault(fault) => return Err(fault),
+                Look::Restless | Look::Same => tokio::time::sleep(LOOK).await,
+            }
+        }
+    };
+    tokio::time::timeout(REST_PATIENCE, rested).await.unwrap_or_else(|_| {
+        Err(ArtifactError::BeingWritten { handler: handler.to_owned(), path: path_of(handler, source) })
+    })
+}
+
 // === impl FileWatch ===
 
 impl FileWatch {
@@ -244,11 +285,14 @@ impl FileWatch {
         looked.mark
     }
 
-    fn restless(&mut self, now: Mark) -> Look {
+    fn changed(&mut self, now: Mark) {
         self.is_in_place = now.is_in_place(self.last.as_ref(), self.is_in_place, self.told);
         self.since = Instant::now();
+        // What has rested before anybody looked need not do so again.
+        if self.last.is_none() {
+            self.since = self.since.checked_sub(now.age()).unwrap_or(self.since);
+        }
         self.last = Some(now);
-        Look::Restless
     }
 
     /// How long it has to be left alone.
@@ -271,7 +315,11 @@ impl FileWatch {
             return Look::Same;
         }
         if self.last.as_ref() != Some(&mark) {
-            return self.restless(mark);
+            let is_first = self.last.is_none();
+            self.changed(mark.clone());
+            if !is_first {
+                return Look::Restless;
+            }
         }
         let told = self.told;
         if was_open && !told.is_open {
@@ -284,7 +332,8 @@ impl FileWatch {
         let after = self.mark().await;
         // Two writes in one tick of the file system's clock leave the same mark.
         if after != mark || self.told != told {
-            return self.restless(after);
+            self.changed(after);
+            return Look::Restless;
         }
         self.read = Some(mark);
         match found {

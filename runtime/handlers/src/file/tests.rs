@@ -317,6 +317,59 @@ async fn where_nothing_is_told_of_a_writer_looking_has_to_do() {
     assert!((20..25).contains(&looks), "{looks} looks");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_has_rested_before_the_first_look_is_taken_at_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("h.wasm");
+    let file = File::create(&path).unwrap();
+    (&file).write_all(&component(1)).unwrap();
+    drop(file);
+    let rest = LOOK / 5;
+    let fresh = || FileWatch { rest: Duration::from_secs(3600), ..FileWatch::anew("h", &path) };
+    assert!(matches!(fresh().look().await, Look::Restless), "it may be under way");
+    std::thread::sleep(rest);
+    let mut watch = FileWatch { rest, ..FileWatch::anew("h", &path) };
+    assert!(matches!(watch.look().await, Look::Read(_)), "nobody wrote to it for as long as it has to rest");
+    assert!(matches!(watch.look().await, Look::Same));
+    let missing = dir.path().join("missing.wasm");
+    assert!(
+        matches!(FileWatch::anew("h", &missing).look().await, Look::Fault(_)),
+        "there is nothing to wait for"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_and_a_reload_wait_for_a_file_that_is_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("h.wasm");
+    let whole = component(1);
+    std::fs::write(&path, &whole[..BETWEEN]).unwrap();
+    let begin = Instant::now();
+    let write = async {
+        tokio::time::sleep(REST / 2).await;
+        std::fs::write(&path, &whole).unwrap();
+    };
+    let (read, ()) = tokio::join!(read_rested("h", &path), write);
+    assert_eq!(read.unwrap().bytes, whole);
+    assert!(begin.elapsed() >= REST + REST / 2, "{:?}", begin.elapsed());
+
+    // Its writer never rests.
+    let begin = Instant::now();
+    let write = async {
+        loop {
+            tokio::time::sleep(REST / 2).await;
+            File::options().append(true).open(&path).unwrap().write_all(&[0, 2, 1, b'x']).unwrap();
+        }
+    };
+    let error = tokio::select! {
+        read = read_rested("h", &path) => read.unwrap_err(),
+        () = write => unreachable!("it goes on for ever"),
+    };
+    assert!(matches!(error, ArtifactError::BeingWritten { .. }), "{error}");
+    assert!(error.to_string().contains("h.wasm has been written to for 10 s"), "{error}");
+    assert!((REST_PATIENCE..REST_PATIENCE * 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+}
+
 #[test]
 fn other_files_are_not_called_cut_off() {
     for bytes in [&b"not wasm at all"[..], b"\x7fELF", &component(1)] {
