@@ -8,7 +8,7 @@ mod signals;
 mod stuck;
 mod supervisor;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jobcell_core::fleet::{Fleet, HostStatus};
@@ -148,7 +148,7 @@ pub async fn run(config: &Config, options: RunOptions<'_>) -> Result<Shutdown, H
     let _watchdog = supervisor.watch(vitals(&runtime, config));
     let open = runtime.open.clone();
     let shutdown = {
-        let ears = Ears { signals: &mut signals, asked: &mut asked };
+        let ears = Ears { signals: &mut signals, asked: &mut asked, heard: VecDeque::new() };
         let steered = steer(&mut runtime, &condition, ears, (config, &supervisor), &again);
         tokio::select! {
             shutdown = steered => shutdown,
@@ -252,17 +252,37 @@ struct Ears<'a> {
     signals: &'a mut Signals,
     /// The fleet and the API.
     asked: &'a mut mpsc::Receiver<Ask>,
+    /// What was heard, and not acted on yet.
+    heard: VecDeque<(Ask, bool)>,
 }
 
 impl Ears<'_> {
     /// What is asked next, and whether a signal asks. Cancel safe.
     async fn next(&mut self) -> (Ask, bool) {
+        match self.heard.pop_front() {
+            Some(heard) => heard,
+            None => self.listen().await,
+        }
+    }
+
+    async fn listen(&mut self) -> (Ask, bool) {
         tokio::select! {
             asked = self.signals.next() => (Ask { asked, done: None }, true),
             Some(ask) = self.asked.recv() => (ask, false),
         }
     }
+
+    /// Waits until somebody asks to stop, and keeps that and all that is asked before for [`Ears::next`]. Cancel safe.
+    async fn hear_stop(&mut self) {
+        while !self.heard.iter().any(|(ask, _)| ask.asked == Asked::Stop) {
+            let ask = self.listen().await;
+            self.heard.push_back(ask);
+        }
+    }
 }
+
+/// Why nothing is read again.
+const STOPPING: &str = "the host is stopping and reads no configuration any more";
 
 /// Reading the configuration again, and what of the API changes with it.
 struct Again<'a> {
@@ -322,9 +342,14 @@ async fn steer(
                 condition.set_quiet(false);
                 supervisor.status("taking jobs");
             }
+            Asked::Reload if give_back_at.is_some() => answer = Err(vec![STOPPING.to_owned()]),
             Asked::Reload => {
                 supervisor.reloading();
-                answer = again.reload(runtime, config).await;
+                answer = tokio::select! {
+                    answer = again.reload(runtime, config) => answer,
+                    // Another configuration is of no use any more.
+                    () = ears.hear_stop() => Err(vec![STOPPING.to_owned()]),
+                };
                 if is_signal {
                     again.record(&answer);
                 }

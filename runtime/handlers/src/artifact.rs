@@ -85,13 +85,14 @@ pub enum ArtifactError {
         /// Its source.
         path: PathBuf,
     },
-    /// Somebody goes on writing it.
+    /// It may be half-way.
     #[error(
-        "handler {handler:?}: {path} has been written to for {} s and is not taken half-way; start or reload the host once it is \
-         whole. To have it there at once, write it beside and rename it",
+        "handler {handler:?}: {path} has not rested for {} s within {} s: it changes, or who wrote to it has it open. Start or \
+         reload the host once it is whole; to have it taken at once, write it beside and rename it",
+        crate::file::REST.as_secs(),
         crate::file::REST_PATIENCE.as_secs()
     )]
-    BeingWritten {
+    Restless {
         /// The handler.
         handler: String,
         /// Its source.
@@ -99,8 +100,8 @@ pub enum ArtifactError {
     },
     /// The file ends in the middle.
     #[error(
-        "handler {handler:?}: {path} is cut off: its {size} bytes end within the part that begins at byte {at}; it is \
-         read again when it changes. If nobody is writing it, build or copy it anew"
+        "handler {handler:?}: {path} is cut off: its {size} bytes end within the part that begins at byte {at}; a host \
+         that watches it reads it again when it changes. If nobody is writing it, build or copy it anew"
     )]
     CutOff {
         /// The handler.

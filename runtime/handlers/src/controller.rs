@@ -12,14 +12,14 @@ use jobcell_core::fleet::HostHandler;
 use jobcell_core::{Clock, Observer, QueueName};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::artifact::{Artifact, Source};
 use crate::board::Board;
 use crate::catalog::{Catalog, Inspect};
 use crate::deployer::{Deployer, hand_in, signature_beside};
 use crate::desired::Desired;
-use crate::file;
+use crate::file::{self, Listening, REST_PATIENCE, Reading};
 use crate::follower::{Follower, Stage, verify};
 use crate::judge::Judge;
 use crate::loader::{Blame, LoadError, Loader};
@@ -122,6 +122,8 @@ struct Running {
     news: HashMap<String, Arc<Notify>>,
     /// Handlers that stayed as they were while the store was away: their versions are loaded anew when it is back.
     kept: BTreeSet<String>,
+    /// To the writers of the handlers' files: the next change asks for them, also where nothing else watches those files.
+    _listening: Vec<Listening>,
     tasks: JoinSet<()>,
 }
 
@@ -132,6 +134,18 @@ struct Ready {
     hand_in: Option<(Artifact, Option<Signature>)>,
     /// It stays as it was: what is wanted of it cannot be had.
     is_kept: bool,
+}
+
+/// The files of these handlers that have one, each once it has rested or should have.
+async fn rested(plans: &[Plan]) -> Vec<Option<Reading>> {
+    let until = Instant::now() + REST_PATIENCE;
+    let rested = plans.iter().map(async |plan| {
+        let Source::File(path) = &plan.source else { return None };
+        let mut file = Reading::new(&plan.name, path, until);
+        file.rested().await;
+        Some(file)
+    });
+    futures::future::join_all(rested).await
 }
 
 // === impl Controller ===
@@ -173,23 +187,28 @@ impl Controller {
     /// Every handler that cannot be loaded any more, or every route that would lead nowhere. What runs goes on then.
     pub async fn change(&self, setup: Setup) -> Result<Vec<Changed>, ChangeError> {
         let mut running = self.running.lock().await;
+        // Before anything stands still for it, and while those that watch the files know who has them open.
+        let files = rested(&setup.plans).await;
+        let listening = files.iter().flatten().map(Reading::listen).collect();
         if let Some(running) = &mut *running {
             // Nothing else flips while this change is made.
             running.tasks.shutdown().await;
         }
         let catalogs = self.catalogs_of(&setup);
         let news = news(&setup.plans, running.as_ref());
-        match self.take(&setup, &catalogs, &news, running.as_ref().map(|running| &running.setup)).await {
+        let before = running.as_ref().map(|running| &running.setup);
+        // On the heap: it is large, and everything that starts a host holds it.
+        match Box::pin(self.take(&setup, files, &catalogs, &news, before)).await {
             Ok((changes, kept)) => {
                 let plans = setup.plans.iter().map(|plan| (plan.name.clone(), plan.clone())).collect();
                 let public = Public { catalogs: catalogs.clone(), plans: Arc::new(plans) };
                 *self.public.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(public);
                 let tasks = self.follow(&setup, &catalogs, &news, &kept);
-                *running = Some(Running { setup, catalogs, news, kept, tasks });
+                *running = Some(Running { setup, catalogs, news, kept, _listening: listening, tasks });
                 Ok(changes)
             }
             Err(fault) => {
-                if let Some(Running { setup, catalogs, news, kept, tasks }) = &mut *running {
+                if let Some(Running { setup, catalogs, news, kept, tasks, .. }) = &mut *running {
                     *tasks = self.follow(setup, catalogs, news, kept);
                 }
                 Err(fault)
@@ -287,12 +306,13 @@ impl Controller {
     async fn take(
         &self,
         setup: &Setup,
+        files: Vec<Option<Reading>>,
         catalogs: &Catalogs,
         news: &HashMap<String, Arc<Notify>>,
         before: Option<&Setup>,
     ) -> Result<(Vec<Changed>, BTreeSet<String>), ChangeError> {
-        let ready = |plan| self.ready(plan, setup, catalogs, news, before);
-        let loads: Vec<_> = setup.plans.iter().map(ready).collect();
+        let ready = |(plan, file)| self.ready(plan, file, setup, catalogs, news, before);
+        let loads: Vec<_> = setup.plans.iter().zip(files).map(ready).collect();
         let loaded: Vec<_> = futures::stream::iter(loads).buffered(LOADS_MAX).collect().await;
         let (mut ready, mut faults) = (Vec::new(), Vec::new());
         for (plan, loaded) in setup.plans.iter().zip(loaded) {
@@ -336,6 +356,7 @@ impl Controller {
     async fn ready(
         &self,
         plan: &Plan,
+        file: Option<Reading>,
         setup: &Setup,
         catalogs: &Catalogs,
         news: &HashMap<String, Arc<Notify>>,
@@ -353,8 +374,8 @@ impl Controller {
             refused(format!("what is wanted of it cannot be read: {fault}"), Blame::Passing)
         });
         let name = plan.name.clone();
-        if let (Source::File(path), Ok((_, desired))) = (&plan.source, &found)
-            && let Some(ready) = self.ready_file(&mut follower, plan, path, setup, desired).await?
+        if let (Source::File(path), Some(file), Ok((_, desired))) = (&plan.source, file, &found)
+            && let Some(ready) = self.ready_file(&mut follower, path, file, setup, desired).await?
         {
             return Ok(ready);
         }
@@ -392,14 +413,14 @@ impl Controller {
     async fn ready_file(
         &self,
         follower: &mut Follower,
-        plan: &Plan,
         path: &Path,
+        file: Reading,
         setup: &Setup,
         desired: &Desired,
     ) -> Result<Option<Ready>, LoadError> {
-        let name = &plan.name;
+        let name = &follower.name().to_owned();
         let refused = |reason, blame| LoadError::Refused { handler: name.clone(), reason, blame };
-        let artifact = file::read_rested(name, path).await?;
+        let artifact = file.read().await?;
         let signature = signature_beside(name, path).await.map_err(|reason| refused(reason, Blame::Host))?;
         if self.stage.board.taken(name) == Some(artifact.digest) && desired.active.is_some() {
             return Ok(None);

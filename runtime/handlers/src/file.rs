@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::io::AsyncReadExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use self::writers::{Place, Told};
 use crate::artifact::{ARTIFACT_BYTES_MAX, Artifact, ArtifactError};
@@ -33,7 +33,7 @@ pub const REST: Duration = Duration::from_secs(2);
 /// is: a program that forgets to close a file must not keep a version away for ever.
 pub const OPEN_REST: Duration = Duration::from_secs(60);
 
-/// How long [`read_rested`] waits for it: a copy that takes longer is better put in place by renaming it.
+/// How long a start and a reload wait for files to rest: a copy that takes longer is better put in place by renaming it.
 pub const REST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Watches one file.
@@ -89,11 +89,14 @@ impl Mark {
         Stamp::of(path).map_or_else(|fault| Self::Not(fault.kind()), |file| Self::There { file, signature })
     }
 
-    /// How long ago it was written to.
+    /// How long ago it changed. What is not there never did.
     fn age(&self) -> Duration {
         match self {
-            Self::There { file, .. } => file.age(),
-            Self::Not(_) => Duration::ZERO,
+            Self::There { file, signature } => {
+                let ages = signature.iter().chain([file]).map(Stamp::age);
+                ages.min().unwrap_or_default()
+            }
+            Self::Not(_) => Duration::MAX,
         }
     }
 
@@ -110,8 +113,10 @@ impl Mark {
     fn is_in_place(&self, before: Option<&Self>, was: bool, told: Told) -> bool {
         match (before, self) {
             (_, Self::Not(_)) => false,
-            // Moved to where none was, or made there. What lies there at the first look may be under way as well.
-            (None | Some(Self::Not(_)), Self::There { file, .. }) => file.may_be_written_here(),
+            // What lies there at the first look may be under way, whatever was done to it last.
+            (None, Self::There { .. }) => true,
+            // Moved to where none was, or made there.
+            (Some(Self::Not(_)), Self::There { file, .. }) => file.may_be_written_here(),
             // Only the signature is another, or nothing that the mark shows.
             (Some(Self::There { file: before, .. }), Self::There { file, .. }) if before == file => {
                 was || told.is_open
@@ -139,17 +144,16 @@ impl Stamp {
         (self.device, self.inode)
     }
 
-    /// How long ago it was written to, by the clocks of its file system and of this machine. Zero for what is to come.
+    /// How long ago it changed, by the clocks of its file system and of this machine. Zero for what is to come.
     fn age(&self) -> Duration {
-        let (seconds, nanoseconds) = self.modified;
-        let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else {
-            return Duration::ZERO;
+        let age = |(seconds, nanoseconds): (i64, i64)| {
+            let since = Duration::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?);
+            UNIX_EPOCH.checked_add(since)?.elapsed().ok()
         };
-        let modified = UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds));
-        modified.and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
+        age(self.modified).min(age(self.changed)).unwrap_or_default()
     }
 
-    /// Only a move and a hard link leave the content older than the rest of the file.
+    /// Only a move, a hard link and a change of its owner or mode leave the content older than the rest of the file.
     fn may_be_written_here(&self) -> bool {
         self.changed <= self.modified
     }
@@ -227,28 +231,6 @@ pub async fn read(handler: &str, source: &Path) -> Result<Artifact, ArtifactErro
     Ok(Artifact::new(bytes))
 }
 
-/// Reads the artifact once nobody seems to be writing it, as a [`FileWatch`] does: at once where it has rested.
-///
-/// Cancel safety: nothing is left of a dropped future.
-///
-/// # Errors
-/// As [`read`], when it ends in the middle, and when it does not come to rest within [`REST_PATIENCE`].
-pub async fn read_rested(handler: &str, source: &Path) -> Result<Artifact, ArtifactError> {
-    let mut watch = FileWatch::anew(handler, source);
-    let rested = async {
-        loop {
-            match watch.look().await {
-                Look::Read(artifact) => return Ok(artifact),
-                Look::Fault(fault) => return Err(fault),
-                Look::Restless | Look::Same => tokio::time::sleep(LOOK).await,
-            }
-        }
-    };
-    tokio::time::timeout(REST_PATIENCE, rested).await.unwrap_or_else(|_| {
-        Err(ArtifactError::BeingWritten { handler: handler.to_owned(), path: path_of(handler, source) })
-    })
-}
-
 // === impl FileWatch ===
 
 impl FileWatch {
@@ -290,7 +272,8 @@ impl FileWatch {
         self.since = Instant::now();
         // What has rested before anybody looked need not do so again.
         if self.last.is_none() {
-            self.since = self.since.checked_sub(now.age()).unwrap_or(self.since);
+            let age = now.age().min(self.open_rest);
+            self.since = self.since.checked_sub(age).unwrap_or(self.since);
         }
         self.last = Some(now);
     }
@@ -308,26 +291,12 @@ impl FileWatch {
     ///
     /// Cancel safety: what a dropped look would have found, the next one finds.
     pub async fn look(&mut self) -> Look {
-        let was_open = self.told.is_open;
-        let mark = self.mark().await;
-        if self.read.as_ref() == Some(&mark) {
-            self.last = Some(mark);
-            return Look::Same;
-        }
-        if self.last.as_ref() != Some(&mark) {
-            let is_first = self.last.is_none();
-            self.changed(mark.clone());
-            if !is_first {
-                return Look::Restless;
-            }
-        }
+        let mark = match self.glance().await {
+            Glance::Same => return Look::Same,
+            Glance::Restless => return Look::Restless,
+            Glance::Rested(mark) => mark,
+        };
         let told = self.told;
-        if was_open && !told.is_open {
-            self.since = Instant::now();
-        }
-        if self.since.elapsed() < self.rest() {
-            return Look::Restless;
-        }
         let found = read(&self.handler, &self.source).await;
         let after = self.mark().await;
         // Two writes in one tick of the file system's clock leave the same mark.
@@ -349,6 +318,96 @@ impl FileWatch {
             Err(fault) => Look::Fault(fault),
         }
     }
+
+    async fn glance(&mut self) -> Glance {
+        let was_open = self.told.is_open;
+        let mark = self.mark().await;
+        if self.read.as_ref() == Some(&mark) {
+            self.last = Some(mark);
+            return Glance::Same;
+        }
+        if self.last.as_ref() != Some(&mark) {
+            let has_rested = self.last.is_none() && mark.age() >= self.rest;
+            self.changed(mark.clone());
+            if !has_rested {
+                return Glance::Restless;
+            }
+        }
+        if was_open && !self.told.is_open {
+            self.since = Instant::now();
+        }
+        if self.since.elapsed() < self.rest() { Glance::Restless } else { Glance::Rested(mark) }
+    }
+}
+
+/// As long as this is there, nothing is missed of who has a file open.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    _place: Option<Arc<Place>>,
+}
+
+/// A file that is read once, when it has rested.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    watch: FileWatch,
+    /// When not resting is a fault.
+    until: Instant,
+}
+
+// === impl Reading ===
+
+impl Reading {
+    pub(crate) fn new(handler: &str, source: &Path, until: Instant) -> Self {
+        Self { watch: FileWatch::anew(handler, source), until }
+    }
+
+    /// Waits until it has rested, or should have.
+    ///
+    /// Cancel safety: it can be waited for again.
+    pub(crate) async fn rested(&mut self) {
+        let mut has_said = false;
+        while matches!(self.watch.glance().await, Glance::Restless) && Instant::now() < self.until {
+            if !has_said {
+                let FileWatch { handler, source, .. } = &self.watch;
+                tracing::info!(handler, source = %source.display(), "waiting until its file is left alone");
+                has_said = true;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Has whoever looks at the file later be told of those who write it from now on.
+    pub(crate) fn listen(&self) -> Listening {
+        Listening { _place: self.watch.place.clone() }
+    }
+
+    /// Reads it once it has rested.
+    ///
+    /// Cancel safety: nothing is left of a dropped future.
+    ///
+    /// # Errors
+    /// As [`read`], and when it ends in the middle or does not rest in time.
+    pub(crate) async fn read(mut self) -> Result<Artifact, ArtifactError> {
+        loop {
+            match self.watch.look().await {
+                Look::Read(artifact) => return Ok(artifact),
+                Look::Fault(fault) => return Err(fault),
+                Look::Restless | Look::Same if Instant::now() < self.until => sleep(LOOK).await,
+                Look::Restless | Look::Same => {
+                    let FileWatch { handler, source, .. } = self.watch;
+                    let path = path_of(&handler, &source);
+                    return Err(ArtifactError::Restless { handler, path });
+                }
+            }
+        }
+    }
+}
+
+/// What a look finds before it reads.
+enum Glance {
+    Same,
+    Restless,
+    Rested(Mark),
 }
 
 /// Where the section begins that the bytes end within. None when they end with one, or are no WebAssembly at all, which

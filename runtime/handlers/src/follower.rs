@@ -171,7 +171,7 @@ impl Follower {
         }
     }
 
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.plan.name
     }
 

@@ -16,7 +16,7 @@ use crate::inspect::{Description, Import, describe};
 use crate::interface::{Everything, Need, Standing, WIT_VERSION, standing};
 use crate::limits::STACK_BYTES;
 use crate::stop::bytes as in_bytes;
-use crate::validate::validate;
+use crate::validate::{check, validate};
 use crate::world::HandlerPre;
 
 /// The most bytes that an artifact may have whatever is asked for: components that carry a language's engine have
@@ -416,14 +416,19 @@ impl Engine {
         abandoned: &Abandoned,
     ) -> Result<Compiled, AdmitError> {
         let AdmitOptions { handler, stack, cache, baseline, .. } = options;
-        let (pool, cache) = (self.pool(Tier::Optimised, *stack)?, cache.as_ref());
+        // What is not valid is told so, whatever else is in the way.
+        let pool = self.pool(Tier::Optimised, *stack);
+        let (pool, cache) = (pool.or_else(|fault| validate(bytes).and(Err(fault)))?, cache.as_ref());
         if let Some(component) = cache.and_then(|cache| compile::kept(&pool, digest, cache)) {
             return Ok(Compiled { component, pool, cached: true });
         }
         let baseline = (*baseline && self.report().baseline).then(|| self.pool(Tier::Baseline, *stack));
         let first = baseline.as_ref().and_then(|pool| pool.as_ref().ok()).unwrap_or(&pool);
         let mut ahead = self.workshop().start_ahead(first);
-        validate(bytes)?;
+        if let Err(invalid) = check(bytes) {
+            drop(ahead);
+            return Err(invalid.told(bytes));
+        }
         let mut made = |pool: Arc<Pool>, cache| {
             let component = compile::made(self, &pool, bytes, digest, cache, ahead.take(), abandoned)?;
             Ok(Compiled { component, pool, cached: false })

@@ -139,8 +139,8 @@ impl Workshop {
     /// something to compile can be done beside its start. The calling thread must not end before what this returns.
     pub(crate) fn start_ahead(&self, pool: &Pool) -> Option<Started<'_>> {
         let (process, program) = self.compiler()?;
-        let place = self.places.try_acquire().ok()?;
         let turn = self.turn(pool).try_acquire().ok()?;
+        let place = self.places.try_acquire().ok()?;
         // If it does not start, whoever needs it tries again and says why.
         let running = process::start(process, program, pool).ok()?;
         Some(Started { running, _turn: turn, _place: place })

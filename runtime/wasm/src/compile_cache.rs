@@ -46,7 +46,9 @@ const BYTES_MAX: u64 = 1 << 30;
 const FOLDER: &str = "cells";
 const KEY_FILE: &str = "key";
 const ENDING: &str = "cwasm";
-/// To be changed with what happens to an artifact between its digest and the compiler.
+/// Other versions may hold artifacts to other rules.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// To be changed with what happens to an artifact between its digest and the compiler: how it is checked, how prepared.
 const PREPARATION: &str = "custom sections stripped 1";
 
 // === impl CompileCache ===
@@ -100,9 +102,9 @@ impl CompileCache {
     }
 }
 
-/// What an artifact has been held to before it was compiled, and how it was prepared.
+/// What an artifact has been held to before it was compiled, as it is not again when it is found here, and how it was prepared.
 fn profile() -> String {
-    format!("{PREPARATION} {CAPS:?} {PROPOSALS:?}")
+    format!("{VERSION} {PREPARATION} {CAPS:?} {PROPOSALS:?}")
 }
 
 impl std::fmt::Debug for CompileCache {

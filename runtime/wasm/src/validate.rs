@@ -55,16 +55,7 @@ const FUNCTIONS_EACH: usize = 256;
 
 /// Checks the whole binary as the engine would, and the size of its types.
 pub(crate) fn validate(bytes: &[u8]) -> Result<(), AdmitError> {
-    let error = match validate_all(bytes) {
-        Ok(()) => return Ok(()),
-        Err(Invalid::Capped(error)) => return Err(error),
-        Err(Invalid::Binary(error)) => error,
-    };
-    let proposal = REFUSED.into_iter().find(|(_, feature)| valid(bytes, PROPOSALS.union(*feature)));
-    Err(match proposal {
-        Some((proposal, _)) => AdmitError::Proposal { proposal, at: error.offset() },
-        None => error.into(),
-    })
+    check(bytes).map_err(|invalid| invalid.told(bytes))
 }
 
 /// Whether a binary is valid where these parts of WebAssembly are on.
@@ -73,9 +64,24 @@ pub(crate) fn valid(bytes: &[u8], features: WasmFeatures) -> bool {
 }
 
 /// Why a binary does not pass.
-enum Invalid {
+pub(crate) enum Invalid {
     Binary(BinaryReaderError),
     Capped(AdmitError),
+}
+
+impl Invalid {
+    /// In words, which may take several times as long as it took to find.
+    pub(crate) fn told(self, bytes: &[u8]) -> AdmitError {
+        let error = match self {
+            Self::Capped(error) => return error,
+            Self::Binary(error) => error,
+        };
+        let proposal = REFUSED.into_iter().find(|(_, feature)| valid(bytes, PROPOSALS.union(*feature)));
+        match proposal {
+            Some((proposal, _)) => AdmitError::Proposal { proposal, at: error.offset() },
+            None => error.into(),
+        }
+    }
 }
 
 impl From<BinaryReaderError> for Invalid {
@@ -87,7 +93,8 @@ impl From<BinaryReaderError> for Invalid {
 /// A function, once everything around it has been found valid.
 type Function<'a> = (FuncToValidate<ValidatorResources>, FunctionBody<'a>);
 
-fn validate_all(bytes: &[u8]) -> Result<(), Invalid> {
+/// [`validate`], told in few words.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), Invalid> {
     let mut validator = Validator::new_with_features(PROPOSALS);
     let (mut measures, mut functions) = (Measures::default(), Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {

@@ -1,5 +1,7 @@
 //! HUP: configuration and handlers are read again, all or nothing, while the queue runs.
 
+use std::io::Write;
+
 use jobcell_tests::{Host, Site, artifacts, wait};
 use rustix::process::Signal;
 use serde_json::json;
@@ -66,4 +68,19 @@ fn a_good_handler_takes_over_and_a_bad_one_does_not() {
     let page = metrics(&host);
     assert!(page.contains(r#"jobcell_swaps_total{handler="mine",kind="change"} 1"#), "{page}");
     host.stop();
+}
+
+#[test]
+fn a_host_that_waits_for_a_file_hears_that_it_is_to_stop() {
+    let stage = Stage::redis();
+    let site = site(&stage);
+    let mut host = Host::start(&site);
+    let mut writer = std::fs::File::create(site.path().join("mine.wasm")).unwrap();
+    writer.write_all(&guest("settings")[..2000]).unwrap();
+    host.signal(Signal::HUP);
+    host.wait_log("waiting until its file is left alone");
+    host.terminate();
+    assert_eq!(host.code(), Some(0));
+    let log = host.log();
+    assert!(!log.iter().any(|line| line.contains("has not rested")), "it waited to the end: {log:?}");
 }

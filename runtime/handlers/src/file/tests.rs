@@ -26,7 +26,7 @@ async fn settled(watch: &mut FileWatch) -> Look {
             found => return found,
         }
         // As its callers do: a file system's clock ticks slowly, and two changes within a tick look the same.
-        tokio::time::sleep(LOOK / 5).await;
+        sleep(LOOK / 5).await;
     }
     panic!("a file that nobody writes comes to rest");
 }
@@ -344,12 +344,13 @@ async fn a_start_and_a_reload_wait_for_a_file_that_is_being_written() {
     let path = dir.path().join("h.wasm");
     let whole = component(1);
     std::fs::write(&path, &whole[..BETWEEN]).unwrap();
+    let reading = || Reading::new("h", &path, Instant::now() + REST_PATIENCE);
     let begin = Instant::now();
     let write = async {
-        tokio::time::sleep(REST / 2).await;
+        sleep(REST / 2).await;
         std::fs::write(&path, &whole).unwrap();
     };
-    let (read, ()) = tokio::join!(read_rested("h", &path), write);
+    let (read, ()) = tokio::join!(reading().read(), write);
     assert_eq!(read.unwrap().bytes, whole);
     assert!(begin.elapsed() >= REST + REST / 2, "{:?}", begin.elapsed());
 
@@ -357,16 +358,16 @@ async fn a_start_and_a_reload_wait_for_a_file_that_is_being_written() {
     let begin = Instant::now();
     let write = async {
         loop {
-            tokio::time::sleep(REST / 2).await;
+            sleep(REST / 2).await;
             File::options().append(true).open(&path).unwrap().write_all(&[0, 2, 1, b'x']).unwrap();
         }
     };
     let error = tokio::select! {
-        read = read_rested("h", &path) => read.unwrap_err(),
+        read = reading().read() => read.unwrap_err(),
         () = write => unreachable!("it goes on for ever"),
     };
-    assert!(matches!(error, ArtifactError::BeingWritten { .. }), "{error}");
-    assert!(error.to_string().contains("h.wasm has been written to for 10 s"), "{error}");
+    assert!(matches!(error, ArtifactError::Restless { .. }), "{error}");
+    assert!(error.to_string().contains("h.wasm has not rested for 2 s within 10 s"), "{error}");
     assert!((REST_PATIENCE..REST_PATIENCE * 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
 }
 

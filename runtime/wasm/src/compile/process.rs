@@ -47,7 +47,7 @@ pub(super) fn compile(
     wasm: Arc<[u8]>,
     abandoned: &Abandoned,
 ) -> Result<Vec<u8>, AdmitError> {
-    let until = Instant::now() + process.wall;
+    let until = running.since + process.wall;
     let attended = running.attend(wasm);
     let Heard { answers, complaints } = attended.map_err(|error| not_started(&running.program, &error))?;
     let answer = listen(&answers, until, abandoned).map_err(|silence| match silence {
@@ -153,6 +153,7 @@ fn judge(
 pub(super) struct Running {
     child: Child,
     program: PathBuf,
+    since: Instant,
 }
 
 // === impl Running ===
@@ -171,7 +172,8 @@ impl Running {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        Ok(Self { child: command.spawn()?, program: program.to_owned() })
+        let since = Instant::now();
+        Ok(Self { child: command.spawn()?, program: program.to_owned(), since })
     }
 
     /// Starts threads that write its input and read what it says: it may do so in any order. They end with the process.
