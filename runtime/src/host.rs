@@ -489,6 +489,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_that_is_asked_while_a_stop_is_listened_for_is_lost() {
+        let mut signals = Signals::listen().unwrap();
+        let (asks, mut asked) = mpsc::channel(4);
+        let mut ears = Ears { signals: &mut signals, asked: &mut asked, heard: VecDeque::new() };
+        let order = [Asked::Quiet, Asked::Unquiet, Asked::Stop, Asked::Quiet];
+        for asked in order {
+            asks.try_send(Ask { asked, done: None }).ok().unwrap();
+        }
+        ears.hear_stop().await;
+        assert_eq!(ears.heard.len(), 3, "what comes after it is not listened to yet");
+        for expected in order {
+            assert_eq!(ears.next().await.0.asked, expected);
+        }
+    }
+
+    #[tokio::test]
     async fn a_paused_queue_that_a_burst_waits_for_is_named_once() {
         let directory = tempfile::tempdir().unwrap();
         let names = ["paused", "empty", "open"].map(|name| QueueName::new(name).unwrap());

@@ -109,6 +109,8 @@ fn files_that_are_no_handler_are_refused_by_name() {
         for command in [&["check"][..], &["run", "--burst"][..]] {
             let ran = site.cli(command).exits(78);
             let said = format!("{}{}", ran.stdout, ran.stderr).to_lowercase();
+            // To a host, what has no end yet is cut off before it is anything else.
+            let word = if (name, command[0]) == ("empty", "run") { "its 0 bytes" } else { word };
             assert!(said.contains(word), "{word:?} is not said by\n{ran}");
             assert!(said.contains(name), "the handler is not named by\n{ran}");
         }
