@@ -339,6 +339,21 @@ async fn what_has_rested_before_the_first_look_is_taken_at_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn at_the_first_look_whatever_changed_lately_has_to_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, alias) = (dir.path().join("h.wasm"), dir.path().join("alias"));
+    let whole = component(1);
+    std::fs::write(&path, &whole[..BETWEEN]).unwrap();
+    // As a copying tool does with what it has not finished, and a backup with what it finds.
+    std::thread::sleep(LOOK / 5);
+    std::fs::hard_link(&path, alias).unwrap();
+    let mut watch = FileWatch::anew("h", &path);
+    left_alone(&mut watch, 15).await;
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(looks_until_read(&mut watch).await.1, whole);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_and_a_reload_wait_for_a_file_that_is_being_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("h.wasm");
