@@ -1,10 +1,11 @@
 //! How long a deploy, an activation and a rollback take until the first job has run on the other version, and what that
 //! does to the jobs beside it. On the embedded store, one host.
 //!
-//! `cargo run --release --example swap_latency -- target/wasm32-wasip2/guest/basic.wasm [MS [baseline]]`
+//! `cargo run --release --example swap_latency -- target/wasm32-wasip2/guest/basic.wasm [MS [optimised]]`
 //!
 //! The second argument is the time between two jobs: 2 ms by default, which is up to 500 jobs a second beside the swaps, with
-//! which compiling shares the cores. 20 shows a host that has little to do. With the third, versions begin on baseline code.
+//! which compiling shares the cores. 20 shows a host that has little to do. With the third, versions begin on optimised code,
+//! as with `cells.baseline = false`.
 //!
 //! It is granted one of each thing, none of which the jobs reach: they are of a name that no handler has, or a no-op. So
 //! any component can be measured, `media.wasm` for one.
@@ -19,8 +20,9 @@ use tokio::time::sleep;
 
 /// How often each step is measured.
 const ROUNDS: u8 = 20;
-/// How long jobs are looked at before each deploy, and from then on: what else the machine does falls on both alike.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long jobs are looked at before each deploy, and from then on: what else the machine does falls on both alike. As long
+/// as both compilers take together for a component of 1 MiB.
+const LOOK: Duration = Duration::from_secs(2);
 /// Between the end of a round and the next: the versions before it are cleared away by then, and what they left to compile
 /// is compiled.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -111,7 +113,11 @@ async fn measure() -> anyhow::Result<()> {
     let file = std::env::args().nth(1).unwrap_or_else(|| "target/wasm32-wasip2/guest/basic.wasm".to_owned());
     let bytes = std::fs::read(&file)?;
     let pace = Duration::from_millis(std::env::args().nth(2).map_or(Ok(PACE), |ms| ms.parse())?);
-    let baseline = std::env::args().nth(3).is_some_and(|word| word == "baseline");
+    let baseline = match std::env::args().nth(3).as_deref() {
+        None => EngineConfig::default().baseline,
+        Some("optimised") => false,
+        Some(other) => anyhow::bail!("{other:?} is not known; the third argument is `optimised`, or none"),
+    };
     let directory = std::env::temp_dir().join(format!("jobcell-swap-{}", std::process::id()));
     std::fs::create_dir_all(directory.join("files"))?;
     let watch = Arc::new(Watch::default());

@@ -79,7 +79,7 @@ pub(crate) fn engine(config: &Config) -> EngineConfig {
         table_elements: config.cells.table_elements_max as usize,
         stack: usize::try_from(config.cells.stack).unwrap_or(usize::MAX),
         compiler: config.cells.compiler.clone(),
-        baseline: config.cells.baseline.unwrap_or(false),
+        baseline: config.cells.baseline,
         ..EngineConfig::default()
     }
 }

@@ -27,7 +27,13 @@ pub fn decode(mut source: Vec<u8>, probe: &Probe) -> Result<Picture, Refusal> {
             jpeg(&source, probe)?
         }
         Format::Png => png(&source, probe)?,
+        #[cfg(feature = "webp")]
         Format::Webp => webp(&source, probe)?,
+        #[cfg(not(feature = "webp"))]
+        Format::Webp => {
+            let feature = "a reader that this component was built without (its feature `webp`)".to_owned();
+            return Err(Refusal::Unsupported { format: Format::Webp, feature });
+        }
         Format::Gif => gif(&source, probe)?,
     };
     drop(source);
@@ -98,6 +104,7 @@ fn png(source: &[u8], probe: &Probe) -> Result<Picture, Refusal> {
     Ok(finish(probe, bytes))
 }
 
+#[cfg(feature = "webp")]
 fn webp(source: &[u8], probe: &Probe) -> Result<Picture, Refusal> {
     let corrupt = |error: image_webp::DecodingError| Refusal::corrupt(Format::Webp, error);
     let mut decoder = image_webp::WebPDecoder::new(Cursor::new(source)).map_err(corrupt)?;

@@ -86,8 +86,8 @@ pub struct CellsConfig {
     pub cache: PathBuf,
     /// Who compiles them.
     pub compiler: Compiler,
-    /// Whether versions that are wanted at once begin on code of the baseline compiler. None: as the command has it.
-    pub baseline: Option<bool>,
+    /// Whether versions that are wanted at once begin on code of the baseline compiler.
+    pub baseline: bool,
 }
 
 /// What the host says.
@@ -299,17 +299,17 @@ const COMPILE_TIME: Key<Duration> = Key::value(
     "From the start of a compiler process to its end. Two thirds of it, in whole seconds, are the processor time it may \
      use: the rest is for a machine that is busy.",
 );
-const BASELINE: Key<bool> = Key::new(
+const BASELINE: Key<bool> = Key::value(
     "baseline",
     SWITCH,
-    Absent::Means("`false`, but `true` for `jobcell dev`"),
+    "true",
     "Whether a version that is to take jobs at once begins on code of the engine's baseline compiler, which is there six \
      times as soon, until the optimised code is there as well: of a component of 1 MiB, a second later. Attempts that \
      begin until then compute for longer (half as long again for making a picture smaller) and have four times their \
-     `limits.cpu` and `limits.stack` for it, whatever `ceilings` says. It is off because whoever hands in a handler could \
-     choose which of two compilers to find a bug in: turn it on where you trust the handlers' authors and want their \
-     changes sooner. Canaries, shadows and versions that were compiled before run optimised code always. The address \
-     space of `max` is reserved twice with it. Only on x86-64.",
+     `limits.cpu` and `limits.stack` for it, whatever `ceilings` says. Turn it off where anybody may hand in handlers, who \
+     could choose which of two compilers to find a bug in, and where those two limits must hold from the first attempt. \
+     Canaries, shadows and versions that were compiled before run optimised code always. The address space of `max` is \
+     reserved twice with it. Only on x86-64; elsewhere it is off.",
 );
 pub(super) static CELLS: Section = Section {
     about: "The engine that runs handlers.",
@@ -393,7 +393,7 @@ pub(super) fn read_cells(
         stack: reader.value(&STACK),
         cache: reader.get(&CACHE).unwrap_or_else(|| default_cache(embedded, environment)),
         compiler: read_compiler(reader),
-        baseline: reader.get(&BASELINE),
+        baseline: reader.value(&BASELINE),
     }
 }
 

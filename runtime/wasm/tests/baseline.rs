@@ -105,11 +105,21 @@ async fn code_that_is_kept_comes_first_and_baseline_code_is_not_kept() {
 
 #[tokio::test]
 async fn an_engine_has_to_offer_it() {
-    let engine = Engine::new(EngineConfig { cells: 1, ..EngineConfig::default() }).unwrap();
+    let engine = Engine::new(EngineConfig { cells: 1, baseline: false, ..EngineConfig::default() }).unwrap();
     assert!(!engine.report().baseline && ENGINE.report().baseline);
     let bytes = by_hand(&handle("(i32.const 1024)"));
     assert_eq!(engine.admit_blocking(&bytes, &options()).unwrap().tier(), Tier::Optimised);
     assert_eq!(admitted(&bytes, Tier::Baseline).tier(), Tier::Baseline);
+}
+
+#[tokio::test]
+async fn where_there_is_room_for_one_kind_of_cells_only_they_run_optimised_code() {
+    // A process has 128 TiB of address space, and each cell takes eight GiB of it.
+    let config = EngineConfig { cells: 10_000, ..EngineConfig::default() };
+    let engine = Engine::new(config).unwrap();
+    assert!(!engine.report().baseline);
+    let bytes = by_hand(&handle("(i32.const 1024)"));
+    assert_eq!(engine.admit_blocking(&bytes, &options()).unwrap().tier(), Tier::Optimised);
 }
 
 #[tokio::test]

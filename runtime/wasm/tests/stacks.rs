@@ -19,7 +19,7 @@ pub(crate) fn diver() -> Vec<u8> {
 }
 
 fn engine() -> Engine {
-    Engine::new(EngineConfig { cells: 2, ..EngineConfig::default() }).unwrap()
+    Engine::new(EngineConfig { cells: 2, baseline: false, ..EngineConfig::default() }).unwrap()
 }
 
 fn options(stack: usize, cache: Option<&CompileCache>) -> AdmitOptions {
@@ -131,7 +131,7 @@ async fn what_was_compiled_once_runs_with_every_stack() {
 
 #[test]
 fn sizes_are_few_and_sensible() {
-    let engine = Engine::new(EngineConfig { cells: 1, ..EngineConfig::default() }).unwrap();
+    let engine = Engine::new(EngineConfig { cells: 1, baseline: false, ..EngineConfig::default() }).unwrap();
     let admit = |stack: usize| engine.admit_blocking(&diver(), &options(stack, None));
     // As many as two configurations have, one of which takes the other's place.
     let mut held: Vec<_> =

@@ -130,7 +130,8 @@ fn the_doctor_attacks_the_handlers_that_are_configured() {
     assert_eq!((&report["ok"], &report["failed"]), (&json!(true), &json!(0)), "{report}");
     let names: Vec<_> =
         report["profiles"].as_array().unwrap().iter().map(|profile| &profile["name"]).collect();
-    assert_eq!(names, ["one", "defaults"], "handlers with the same limits and grants are attacked once");
+    let attacked = ["one", "defaults", "one on baseline code", "defaults on baseline code"];
+    assert_eq!(names, attacked, "handlers with the same limits and grants are attacked once on each code");
     assert_eq!(report["profiles"][0]["also"], json!(["same"]));
     assert_eq!(report["profiles"][0]["memory_bytes"], 8 << 20);
     let rows: Vec<_> = report["rows"].as_array().unwrap().iter().map(|row| &row["row"]).collect();
@@ -161,7 +162,8 @@ fn the_doctor_attacks_the_defaults_where_nothing_is_configured() {
     for part in [
         "defaults: memory 64 MiB, stack 512 KiB, deadline 1000 ms, cut from 30000 ms",
         "M2   tables",
-        "held      6 of 6",
+        "defaults on baseline code: memory 64 MiB",
+        "held      12 of 12",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }

@@ -16,7 +16,7 @@ use jobcell_redis::{ConnectOptions, Redis, RedisDocuments};
 use jobcell_tests::{Host, Ledger, RedisServer, Site, wait};
 use rustix::process::Signal;
 
-use super::baseline::BASELINE;
+use super::baseline::OWN_CACHE;
 use super::guest::{Does, Guest};
 
 /// A queue of a handler that is deployed, and one of another that is there.
@@ -336,8 +336,9 @@ fn swaps_under_load_lose_nothing_and_mix_nothing() {
     let mut guests = vec![Guest::marked("0")];
     operator.activate(&guests[0]);
     // Two of them change the code of each version while its jobs run; the first is killed.
-    let baseline = format!("{STORED}{BASELINE}");
-    let sites = [baseline.as_str(), STORED, baseline.as_str()].map(|config| Site::redis(&redis, config));
+    let changing = format!("{STORED}{OWN_CACHE}");
+    let lasting = format!("{changing}baseline = false\n");
+    let sites = [&changing, &lasting, &changing].map(|config| Site::redis(&redis, config));
     let mut hosts: Vec<Host> = sites.iter().map(Host::start).collect();
     let mut pids: BTreeSet<u32> = hosts.iter_mut().map(Host::id).collect();
     let (mut ids, mut converged) = (Vec::new(), Vec::new());

@@ -370,18 +370,19 @@ fn killed(scene: &Scene<'_>) {
     assert!(slots.iter().all(|slot| *slot <= now_ms()), "{slots:?}");
     remove(scene);
     // What the killed hosts ran is run again, each slot once in the end.
-    wait::until("nothing is left", || (pending(scene) + scene.count("active") == 0).then_some(()));
-    let all = scene.count("completed");
-    let made: BTreeSet<String> = scene
-        .seen()
+    // A stalled job moves behind the back of whoever counts one state after the other; so the whole has to come out even.
+    let of = |kind: &str| scene.seen().iter().filter(|event| event["event"] == kind).count();
+    wait::until("every slot is done or was taken back", || {
+        let is_left = pending(scene) + scene.count("active") > 0;
+        (!is_left && scene.count("completed") as usize + of("removed") == of("added")).then_some(())
+    });
+    let seen = scene.seen();
+    let made: BTreeSet<_> = seen
         .iter()
         .filter(|event| event["event"] == "added")
         .map(|event| event["jobId"].to_string())
         .collect();
-    let added = scene.seen().iter().filter(|event| event["event"] == "added").count();
-    assert_eq!(made.len(), added, "a slot was made twice");
-    let taken = scene.seen().iter().filter(|event| event["event"] == "removed").count();
-    assert_eq!((all as usize + taken, scene.count("failed")), (added, 0));
+    assert_eq!((made.len(), scene.count("failed")), (of("added"), 0), "a slot was made twice");
     host.stop();
 }
 

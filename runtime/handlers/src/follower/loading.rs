@@ -42,11 +42,11 @@ impl Follower {
         self.stale.iter().any(|stale| stale.as_ptr() == Arc::as_ptr(loaded))
     }
 
-    /// How soon the active version is wanted that this configuration has not seen yet. What runs until then is no worse than
-    /// what is loaded in haste.
+    /// How soon the active version is wanted of a host that starts or has another configuration. As it is to stay: what
+    /// cannot be, is told before anything runs or changes. But nothing is held against what runs in doubt already.
     pub(crate) fn haste(&self) -> Haste {
-        let is_served = self.slots().active.is_some_and(|slot| slot.loaded.is_admitted());
-        if is_served { Haste::Later } else { Haste::Now }
+        let is_in_doubt = self.slots().active.is_some_and(|slot| !slot.loaded.is_admitted());
+        if is_in_doubt { Haste::Now } else { Haste::Later }
     }
 
     /// Loads what is wanted and puts it in place, each as soon as it is ready.
@@ -57,8 +57,10 @@ impl Follower {
         next.same_version = self.plan.same_version;
         next.barred = self.barred(desired);
         if let Some(active) = self.trusted(desired.active, desired.previous) {
-            // Wanted before, it was refused, or is as good as what runs: only what is new is wanted at once.
-            let haste = if self.has_looked { Haste::Now } else { self.haste() };
+            // Wanted before, it was refused, or is as good as what runs: only what is new is wanted at once, and what jobs
+            // wait for.
+            let is_wanted_now = self.has_looked || self.slots().active.is_none();
+            let haste = if is_wanted_now { Haste::Now } else { self.haste() };
             let found = self.have_or_load(active, desired, haste).await;
             self.has_looked |= found.as_ref().map_or_else(|fault| fault.blame() != Blame::Passing, |_| true);
             match found {

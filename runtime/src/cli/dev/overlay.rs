@@ -50,8 +50,6 @@ pub(super) fn config(request: &Request, places: &[(String, PathBuf)]) -> Result<
             handler.source = HandlerSource::Path(place.clone());
         }
     }
-    // Who waits for a change to show is the author of the code.
-    config.cells.baseline.get_or_insert(true);
     if config.trust.require_signature {
         told.push("[trust] require-signature is not asked of what is built here".to_owned());
         config.trust.require_signature = false;
@@ -117,13 +115,6 @@ mod tests {
         assert_eq!(config.handlers["greeter"].source, HandlerSource::Path("/dev/greeter".into()));
         assert_eq!(config.queues["greeter"].handlers["*"], "greeter");
         assert!(told[0].contains("queue greeter"), "{told:?}");
-    }
-
-    #[test]
-    fn changes_show_on_baseline_code_unless_that_is_switched_off() {
-        assert_eq!(overlaid("", None, &["greeter"]).config.cells.baseline, Some(true));
-        let off = overlaid("[cells]\nbaseline = false\n", None, &["greeter"]);
-        assert_eq!(off.config.cells.baseline, Some(false));
     }
 
     #[test]

@@ -87,16 +87,30 @@ impl Pool {
 // === impl Pools ===
 
 impl Pools {
-    /// With the usual ones.
+    /// With the usual ones. Where there is no room for the second, for baseline code, it is done without: that is there to be
+    /// quicker, and must not keep a host from running.
     pub(super) fn new(
         config: &EngineConfig,
         clearing: &Clearing,
         ticker: &Ticker,
     ) -> Result<Self, WasmError> {
-        let tiers = [Some(Tier::Optimised), Tier::baseline(config)];
         let make = |tier| Pool::new(config, clearing, ticker, (tier, config.stack)).map(Arc::new);
-        let usual = tiers.into_iter().flatten().map(make).collect::<Result<_, _>>();
-        Ok(Self { usual: usual.map_err(WasmError::Engine)?, others: Mutex::default() })
+        let mut usual = vec![make(Tier::Optimised).map_err(WasmError::Engine)?];
+        match Tier::baseline(config).map(make) {
+            Some(Ok(pool)) => usual.push(pool),
+            Some(Err(error)) => tracing::warn!(
+                error = format!("{error:#}"),
+                "no cells for baseline code: every version waits for its optimised code; with a smaller cells.max or \
+                 cells.memory-max there is room for both, and with cells.baseline = false nobody asks for them"
+            ),
+            None => {}
+        }
+        Ok(Self { usual, others: Mutex::default() })
+    }
+
+    /// Whether there are places for code of this compiler.
+    pub(super) fn has(&self, tier: Tier) -> bool {
+        self.usual.iter().any(|pool| pool.tier == tier)
     }
 
     /// The pool for this code with stacks of this size, made where there is none.

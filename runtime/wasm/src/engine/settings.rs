@@ -37,8 +37,8 @@ pub struct EngineConfig {
     /// Who compiles artifacts. Default: a process of its own.
     pub compiler: Compiler,
     /// Let a version that is wanted at once ([`AdmitOptions::baseline`](crate::AdmitOptions::baseline)) begin on code of
-    /// the baseline compiler. Default false: whoever may hand in a version could pick either of two compilers to find a
-    /// bug in, and attempts that begin within the first second or so compute for longer.
+    /// the baseline compiler, on x86-64. Default true: it is there six times as soon, and what asks for it is compared with
+    /// nothing. Turn it off where anybody may hand in versions, who could pick either of two compilers to find a bug in.
     pub baseline: bool,
     /// Compile on all cores where this process compiles itself. Default true; turn it off where compiling must not
     /// disturb running jobs. A compiler process uses up to four, behind whatever else wants them.
@@ -60,7 +60,7 @@ impl Default for EngineConfig {
             stack: STACK_BYTES,
             tick: Duration::from_millis(2),
             compiler: Compiler::default(),
-            baseline: false,
+            baseline: true,
             parallel_compilation: true,
             stack_zeroing: true,
             pagemap_scan: true,

@@ -133,15 +133,28 @@ async fn what_was_made_in_haste_is_admitted_once_it_is_as_it_stays() {
 async fn a_reload_takes_what_is_in_doubt_as_it_is() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("a.wasm");
+    std::fs::write(&path, component("one")).unwrap();
+    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+    let host = Host::on(&documents);
+    let plans = |watch| vec![Plan { watch, ..Plan::new("a", Source::File(path.clone())) }];
+    host.controller.start(host.setup(plans(true))).await.unwrap();
+    std::fs::write(&path, component("doubtful two")).unwrap();
+    host.wait_runs(digest("doubtful two")).await;
+    // Another file, of which the same holds: nothing that is in doubt is held against it.
+    host.controller.change(host.setup(plans(false))).await.unwrap();
+    std::fs::write(&path, component("doubtful three")).unwrap();
+    host.controller.change(host.setup(plans(false))).await.unwrap();
+    assert_eq!(host.runs(), Some(digest("doubtful three").to_string()));
+}
+
+#[tokio::test]
+async fn a_host_that_starts_knows_before_it_runs_anything_what_it_cannot_run() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.wasm");
     std::fs::write(&path, component("doubtful one")).unwrap();
     let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
     let host = Host::on(&documents);
-    let plans = || vec![Plan { watch: false, ..Plan::new("a", Source::File(path.clone())) }];
-    host.controller.start(host.setup(plans())).await.unwrap();
-    let one = digest("doubtful one").to_string();
-    assert_eq!(host.runs(), Some(one.clone()));
-    // Another file, of which the same holds: nothing that is in doubt is held against it.
-    std::fs::write(&path, component("doubtful two")).unwrap();
-    host.controller.change(host.setup(plans())).await.unwrap();
-    assert_eq!(host.runs(), Some(digest("doubtful two").to_string()));
+    let plans = vec![Plan::new("a", Source::File(path))];
+    let fault = host.controller.start(host.setup(plans)).await.unwrap_err().to_string();
+    assert!(fault.contains("doubtful one"), "{fault}");
 }
