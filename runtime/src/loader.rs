@@ -24,8 +24,10 @@ use crate::narrowing::narrowed;
 const TRIES: u32 = 3;
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(200);
-/// The longest pause before optimised code is tried again.
-const AGAIN_MAX: Duration = Duration::from_secs(60);
+/// How often optimised code is tried that fails by what may be nobody's fault, with pauses that double from [`AGAIN`]: through
+/// some minutes of a busy machine. What crashes one of the two compilers looks the same, and is not to run on the other's code
+/// for ever.
+const OPTIMISE_TRIES: u32 = 6;
 
 /// Loads versions of the handlers it knows.
 pub(crate) struct WasmLoader {
@@ -141,7 +143,7 @@ impl Loader for WasmLoader {
 }
 
 /// Brings a version that began on baseline code onto optimised code. One after the other, so that versions which jobs wait for
-/// find room to be compiled; and again and again where what fails may pass. What there is no optimised code for would have
+/// find room to be compiled; and again where what fails may pass. What there is no optimised code for would have
 /// been refused at once without baseline code: it is refused now.
 async fn optimise(
     optimiser: Optimiser,
@@ -153,8 +155,7 @@ async fn optimise(
 ) {
     let (handler, since) = (options.handler.clone(), Instant::now());
     tracing::info!(handler, version, "begins on baseline code; optimised code follows");
-    let mut pause = AGAIN;
-    loop {
+    for tries in 1.. {
         let turn = tokio::select! {
             turn = turn.acquire() => turn,
             () = optimiser.gone() => return,
@@ -169,25 +170,37 @@ async fn optimise(
                 return;
             }
             Ok(false) => return,
-            Err(fault) => match blame_of_optimising(&fault) {
-                Blame::Passing => {
-                    tracing::warn!(handler, version, %fault, "still on baseline code; trying again");
-                }
-                blame => {
-                    let reason = without_name(&handler, &fault.to_string());
-                    let reason = format!("it began on baseline code, and has no optimised code: {reason}");
+            Err(fault) => {
+                if let Some(refused) = refused_after(tries, &handler, &fault) {
                     // Nobody hears it where the version is gone, which is as well.
-                    _ = judge.send(Err(LoadError::Refused { handler, reason, blame }));
+                    _ = judge.send(Err(refused));
                     return;
                 }
-            },
+                tracing::warn!(handler, version, %fault, "still on baseline code; trying again");
+            }
         }
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(AGAIN * 2_u32.saturating_pow(tries - 1)) => {}
             () = optimiser.gone() => return,
         }
-        pause = (pause * 2).min(AGAIN_MAX);
     }
+}
+
+/// What is said of a version whose optimised code was tried so often and failed in this way at last. None while it may pass.
+fn refused_after(tries: u32, handler: &str, fault: &OptimiseError) -> Option<LoadError> {
+    let reason = without_name(handler, &fault.to_string());
+    let (reason, blame) = match blame_of_optimising(fault) {
+        Blame::Passing if tries < OPTIMISE_TRIES => return None,
+        Blame::Passing => {
+            let reason = format!(
+                "it began on baseline code, and its optimised code could not be made in {OPTIMISE_TRIES} tries: {reason}. \
+                 Once that is mended, reload the host (SIGHUP) and deploy the version again"
+            );
+            (reason, Blame::Host)
+        }
+        blame => (format!("it began on baseline code, and has no optimised code: {reason}"), blame),
+    };
+    Some(LoadError::Refused { handler: handler.to_owned(), reason, blame })
 }
 
 /// Why no grant would help a version: it imports what its own manifest does not want.
@@ -299,6 +312,27 @@ mod tests {
     use jobcell_wasm::WasmError;
 
     use super::*;
+
+    #[test]
+    fn no_version_stays_on_baseline_code_for_want_of_a_verdict() {
+        let crashed = || AdmitError::Compiler { cause: "it crashed with signal 11".to_owned() };
+        let late = || AdmitError::CompileBound { bound: CompileBound::Wall(Duration::from_secs(30)) };
+        for fault in [crashed(), late()] {
+            let (fault, tries) = (OptimiseError::Admit(fault), 1..OPTIMISE_TRIES);
+            assert!(
+                tries.into_iter().all(|tries| refused_after(tries, "a", &fault).is_none()),
+                "it may pass"
+            );
+            let refused = refused_after(OPTIMISE_TRIES, "a", &fault).unwrap();
+            assert_eq!(refused.blame(), Blame::Host, "what was made elsewhere may run there");
+            assert!(
+                refused.reason().contains("in 6 tries") && refused.reason().contains("SIGHUP"),
+                "{refused}"
+            );
+        }
+        let refused = refused_after(1, "a", &OptimiseError::Another("b".to_owned())).unwrap();
+        assert!(refused.reason().starts_with("it began on baseline code, and has no"), "{refused}");
+    }
 
     #[test]
     fn a_refusal_names_its_handler_once() {

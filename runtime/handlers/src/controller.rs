@@ -120,8 +120,7 @@ struct Running {
     catalogs: Catalogs,
     /// One for each handler, told by its versions.
     news: HashMap<String, Arc<Notify>>,
-    /// Handlers that stayed as they were while the store was away: their versions are loaded anew when it is back.
-    kept: BTreeSet<String>,
+    begun: HashMap<String, Begun>,
     /// To the writers of the handlers' files: the next change asks for them, also where nothing else watches those files.
     _listening: Vec<Listening>,
     tasks: JoinSet<()>,
@@ -132,8 +131,18 @@ struct Ready {
     name: String,
     slots: Slots,
     hand_in: Option<(Artifact, Option<Signature>)>,
-    /// It stays as it was: what is wanted of it cannot be had.
-    is_kept: bool,
+    begun: Begun,
+}
+
+/// How a handler stood when this host took its setup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// With what is wanted of it, or with why that cannot be.
+    Loaded,
+    /// As it was before, since what is wanted of it cannot be had while the store is away: that is loaded when it is back.
+    Kept,
+    /// With no version, as none was wanted.
+    Vacant,
 }
 
 /// The files of these handlers that have one, each once it has rested or should have.
@@ -199,17 +208,17 @@ impl Controller {
         let before = running.as_ref().map(|running| &running.setup);
         // On the heap: it is large, and everything that starts a host holds it.
         match Box::pin(self.take(&setup, files, &catalogs, &news, before)).await {
-            Ok((changes, kept)) => {
+            Ok((changes, begun)) => {
                 let plans = setup.plans.iter().map(|plan| (plan.name.clone(), plan.clone())).collect();
                 let public = Public { catalogs: catalogs.clone(), plans: Arc::new(plans) };
                 *self.public.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(public);
-                let tasks = self.follow(&setup, &catalogs, &news, &kept);
-                *running = Some(Running { setup, catalogs, news, kept, _listening: listening, tasks });
+                let tasks = self.follow(&setup, &catalogs, &news, &begun);
+                *running = Some(Running { setup, catalogs, news, begun, _listening: listening, tasks });
                 Ok(changes)
             }
             Err(fault) => {
-                if let Some(Running { setup, catalogs, news, kept, tasks, .. }) = &mut *running {
-                    *tasks = self.follow(setup, catalogs, news, kept);
+                if let Some(Running { setup, catalogs, news, begun, tasks, .. }) = &mut *running {
+                    *tasks = self.follow(setup, catalogs, news, begun);
                 }
                 Err(fault)
             }
@@ -310,7 +319,7 @@ impl Controller {
         catalogs: &Catalogs,
         news: &HashMap<String, Arc<Notify>>,
         before: Option<&Setup>,
-    ) -> Result<(Vec<Changed>, BTreeSet<String>), ChangeError> {
+    ) -> Result<(Vec<Changed>, HashMap<String, Begun>), ChangeError> {
         let ready = |(plan, file)| self.ready(plan, file, setup, catalogs, news, before);
         let loads: Vec<_> = setup.plans.iter().zip(files).map(ready).collect();
         let loaded: Vec<_> = futures::stream::iter(loads).buffered(LOADS_MAX).collect().await;
@@ -328,11 +337,9 @@ impl Controller {
         if !faults.is_empty() {
             return Err(ChangeError::Handlers(faults));
         }
-        let (mut handlers, mut handed_in, mut kept) = (HashMap::new(), Vec::new(), BTreeSet::new());
-        for Ready { name, slots, hand_in, is_kept } in ready {
-            if is_kept {
-                kept.insert(name.clone());
-            }
+        let (mut handlers, mut handed_in, mut begins) = (HashMap::new(), Vec::new(), HashMap::new());
+        for Ready { name, slots, hand_in, begun } in ready {
+            begins.insert(name.clone(), begun);
             handed_in.extend(hand_in.map(|(artifact, signature)| (name.clone(), artifact, signature)));
             handlers.insert(name, slots);
         }
@@ -349,7 +356,7 @@ impl Controller {
             }
         }
         self.stage.board.tell();
-        Ok((changes, kept))
+        Ok((changes, begins))
     }
 
     /// Loads one handler as it is wanted, without putting it in place.
@@ -379,12 +386,14 @@ impl Controller {
         {
             return Ok(ready);
         }
+        let is_vacant = found.as_ref().is_ok_and(|(_, desired)| desired.active.is_none());
+        let begun = if is_vacant { Begun::Vacant } else { Begun::Loaded };
         let loaded = match found {
             Ok((generation, desired)) => follower.load_anew(generation, &desired).await,
             Err(fault) => Err(fault),
         };
         match loaded {
-            Ok(slots) => Ok(Ready { name, slots, hand_in: None, is_kept: false }),
+            Ok(slots) => Ok(Ready { name, slots, hand_in: None, begun }),
             Err(fault) if self.serves(&plan.name) => {
                 let is_told_the_same = before.is_some_and(|before| {
                     before.plans.contains(plan)
@@ -398,12 +407,12 @@ impl Controller {
                 let slots = self.stage.registry.slots(&name);
                 let slots =
                     slots.map_or_else(|| follower.empty(&Desired::default()), |now| Slots::clone(&now));
-                Ok(Ready { name, slots, hand_in: None, is_kept: true })
+                Ok(Ready { name, slots, hand_in: None, begun: Begun::Kept })
             }
             Err(fault) => {
                 follower.lagging(None, &fault);
                 let slots = follower.empty(&Desired::default());
-                Ok(Ready { name, slots, hand_in: None, is_kept: false })
+                Ok(Ready { name, slots, hand_in: None, begun })
             }
         }
     }
@@ -429,12 +438,12 @@ impl Controller {
         let named = |reason: String| format!("{}: {reason}", at.display());
         verify(&setup.trust, name, &artifact, signature.as_ref())
             .map_err(|reason| refused(named(reason), Blame::Host))?;
-        let loaded = setup.loader.load(name, artifact.clone(), follower.haste()).await;
+        let loaded = setup.loader.load(name, artifact.clone(), follower.haste(artifact.digest)).await;
         let made = loaded.map_err(|fault| refused(named(fault.reason()), fault.blame()))?;
         let mut slots = follower.empty(desired);
         slots.active = Some(Slot::plain(follower.loaded(made, artifact.digest)));
         let hand_in = Some((artifact, signature));
-        Ok(Some(Ready { name: name.clone(), slots, hand_in, is_kept: false }))
+        Ok(Some(Ready { name: name.clone(), slots, hand_in, begun: Begun::Loaded }))
     }
 
     fn serves(&self, handler: &str) -> bool {
@@ -460,7 +469,7 @@ impl Controller {
         setup: &Setup,
         catalogs: &Catalogs,
         news: &HashMap<String, Arc<Notify>>,
-        kept: &BTreeSet<String>,
+        begun: &HashMap<String, Begun>,
     ) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         if setup.plans.is_empty() {
@@ -473,8 +482,10 @@ impl Controller {
         for plan in &setup.plans {
             let revisions = if plan.is_shared() { shared.clone() } else { Some(local.clone()) };
             let mut follower = self.follower(plan, setup, catalogs, news);
-            if kept.contains(&plan.name) {
-                follower.renew();
+            match begun.get(&plan.name) {
+                Some(Begun::Kept) => follower.renew(),
+                Some(Begun::Vacant) if !self.serves(&plan.name) => follower.expect_news(),
+                _ => {}
             }
             if let Some(revisions) = revisions {
                 tasks.spawn(follower.run(revisions));

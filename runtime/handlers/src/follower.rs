@@ -69,6 +69,8 @@ pub(crate) struct Follower {
     news: Arc<Notify>,
     /// Versions that were tried ahead of their time.
     tried: HashSet<Digest>,
+    /// Versions that could not be kept ready for a rollback.
+    cold: HashSet<Digest>,
     /// Versions at fault that the catalog does not know of yet, with why.
     faulty: Vec<(Digest, String)>,
     /// Versions that retries asked for and that cannot be had.
@@ -126,6 +128,7 @@ impl Follower {
             stage,
             news,
             tried: HashSet::new(),
+            cold: HashSet::new(),
             faulty: Vec::new(),
             missing: BTreeSet::new(),
             refused: BTreeMap::new(),
@@ -136,6 +139,11 @@ impl Follower {
             has_looked: false,
             baseline: false,
         }
+    }
+
+    /// Nothing is wanted of the handler yet: the first version that is, is news.
+    pub(crate) fn expect_news(&mut self) {
+        self.has_looked = true;
     }
 
     /// Has every version that is in place now loaded anew as soon as it can be.
@@ -227,9 +235,8 @@ impl Follower {
     /// Why the active version cannot be loaded.
     pub(crate) async fn load_anew(&mut self, generation: u64, desired: &Desired) -> Result<Slots, LoadError> {
         let mut slots = self.empty(desired);
-        let haste = self.haste();
         if let Some(active) = desired.active {
-            slots.active = Some(match self.load(active, desired, haste).await {
+            slots.active = Some(match self.load(active, desired, self.haste(active)).await {
                 Ok(loaded) => Slot::plain(loaded),
                 Err(fault) => self.stand_in(active, desired, &fault, Anew::Yes).await.ok_or(fault)?,
             });
@@ -311,6 +318,7 @@ impl Follower {
     fn forget_unknown(&mut self, desired: &Desired) {
         let is_known = |digest: &Digest| desired.version(digest).is_some();
         self.tried.retain(is_known);
+        self.cold.retain(is_known);
         self.told.retain(is_known);
         self.refused.retain(|digest, _| is_known(digest));
         if self.missing.len() > MISSING_MAX {

@@ -242,7 +242,8 @@ const MAX: Key<u64> = Key::value(
     COUNT,
     "1000",
     "Cells alive at once, over all queues; attempts beyond it wait for a place. Each place reserves 8 GiB of address \
-     space, not of memory: lower it where address space is limited (`ulimit -v`).",
+     space (16 with `baseline`), not of memory, and as much again for each further size of `limits.stack`: lower it where \
+     address space is limited (`ulimit -v`).",
 );
 const MEMORY_MAX: Key<u64> =
     Key::value("memory-max", BYTES, "\"1GiB\"", "The highest `limits.memory` a handler can have.");
@@ -306,10 +307,10 @@ const BASELINE: Key<bool> = Key::value(
     "Whether a version that is to take jobs at once begins on code of the engine's baseline compiler, which is there six \
      times as soon, until the optimised code is there as well: of a component of 1 MiB, a second later. Attempts that \
      begin until then compute for longer (half as long again for making a picture smaller) and have four times their \
-     `limits.cpu` and `limits.stack` for it, whatever `ceilings` says. Turn it off where anybody may hand in handlers, who \
-     could choose which of two compilers to find a bug in, and where those two limits must hold from the first attempt. \
+     `limits.cpu`, `limits.stack` and `limits.deadline` for it, whatever `ceilings` says. Turn it off where anybody may hand in handlers, who \
+     could choose which of two compilers to find a bug in, and where those three limits must hold from the first attempt. \
      Canaries, shadows and versions that were compiled before run optimised code always. The address space of `max` is \
-     reserved twice with it. Only on x86-64; elsewhere it is off.",
+     reserved twice with it, where there is so much. Only on x86-64; elsewhere it is off.",
 );
 pub(super) static CELLS: Section = Section {
     about: "The engine that runs handlers.",

@@ -212,8 +212,8 @@ pub enum AdmitError {
     },
     /// There is no room for cells with stacks of this size.
     #[error(
-        "no pool of cells can be set up for limits.stack = {}: {}. Lower cells.max if address space is short, or give \
-         handlers stacks of fewer sizes", in_bytes(*stack), shown(cause)
+        "no pool of cells can be set up for limits.stack = {}: {}. Lower cells.max if address space is short, give \
+         handlers stacks of fewer sizes, or set cells.baseline = false", in_bytes(*stack), shown(cause)
     )]
     Pool {
         /// The size.

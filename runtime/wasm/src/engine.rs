@@ -88,7 +88,7 @@ impl Engine {
             clearing,
             tick_ms: u64::try_from(config.tick.as_millis()).unwrap_or(u64::MAX),
             compiles_apart: workshop.compiler().is_some(),
-            baseline: pools.has(Tier::Baseline),
+            baseline: pools.has_baseline(),
         };
         let cells = Arc::new(Semaphore::new(config.cells as usize));
         Ok(Self(Arc::new(Inner { ticker, pools, cells, config, workshop, report })))

@@ -7,9 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum WasmError {
     /// The engine's settings do not work on this machine.
-    #[error(
-        "the wasm engine does not start: {0:#}; lower cells.max or cells.memory-max if address space is short"
-    )]
+    #[error("the wasm engine does not start: {0:#}; lower cells.max if address space is short")]
     Engine(#[source] wasmtime::Error),
     /// The thread that interrupts guests could not be started.
     #[error("the thread that interrupts guests does not start: {0}")]

@@ -140,10 +140,10 @@ impl Limits {
     /// The highest `resources`. Each takes some hundred bytes to some KiB of the host's memory.
     pub const RESOURCES_MAX: usize = 100_000;
 
-    /// The same with so many times the processor time and the stack.
+    /// The same with so many times the processor time, the stack, and the time in all that some of it is spent in.
     pub(crate) fn eased(self, times: u32) -> Self {
-        let (cpu, stack) = (self.cpu.saturating_mul(times), self.stack.saturating_mul(times as usize));
-        Self { cpu, stack, ..self }
+        let (cpu, deadline) = (self.cpu.saturating_mul(times), self.deadline.saturating_mul(times));
+        Self { cpu, deadline, stack: self.stack.saturating_mul(times as usize), ..self }
     }
 }
 

@@ -19,7 +19,7 @@ use wasmtime::Store;
 use crate::admit::Admitted;
 use crate::cell::Cell;
 use crate::cpu::Metered;
-use crate::engine::Engine;
+use crate::engine::{Engine, Tier};
 use crate::error::WasmError;
 use crate::job;
 use crate::services::Services;
@@ -87,7 +87,7 @@ impl Runner for HandlerRunner {
     }
 
     fn deadline(&self) -> Duration {
-        self.0.spec.limits.deadline
+        self.template().limits().deadline
     }
 
     fn log_limits(&self) -> LogLimits {
@@ -121,7 +121,8 @@ impl Runner for HandlerRunner {
             }
         };
         let Ok(_place) = place else { return not_run(Outcome::Requeue, started) };
-        run_in_cell(&template, attempt, tape, started).await
+        // There may be better code since it began to wait. The places are those of all pools.
+        run_in_cell(&self.template(), attempt, tape, started).await
     }
 
     fn plays(&self) -> bool {
@@ -219,6 +220,9 @@ fn report(template: &Template, store: Store<Cell>, ended: Ended, course: &Course
     if let Some(redactor) = template.redactor() {
         outcome = redactor.outcome(outcome);
     }
+    if let (Outcome::Stopped(stopped), Tier::Baseline) = (&mut outcome, template.tier()) {
+        stopped.reason.extend(eased(stopped.cause));
+    }
     let mut receipt = cell.receipt(course.start, &outcome);
     let started = cell.started;
     let teardown = Instant::now();
@@ -261,6 +265,18 @@ fn outcome(template: &Template, ended: Ended, course: &Course, stderr: &str) -> 
             Outcome::stopped(StopCause::Host, format!("the host failed while it ran the handler: {text}"))
         }
     }
+}
+
+/// Why a limit is another than the one that is configured.
+fn eased(cause: StopCause) -> Option<String> {
+    let key = match cause {
+        StopCause::Cpu => "cpu",
+        StopCause::Stack => "stack",
+        StopCause::Deadline => "deadline",
+        _ => return None,
+    };
+    let times = Tier::Baseline.allowance();
+    Some(format!(" (up to {times} times limits.{key}, as the version was on baseline code)"))
 }
 
 fn complete(result: Vec<u8>, template: &Template) -> Outcome {

@@ -61,10 +61,12 @@ fn cells_are_the_same_on_it() {
 async fn a_handler_goes_on_with_optimised_code_and_its_running_attempts_end() {
     let bytes = guest("basic");
     let limits = Limits { cpu: Duration::from_millis(50), ..Limits::default() };
-    let runner = runner(&admitted(&bytes, Tier::Baseline), limits);
+    let runner = runner(&admitted(&bytes, Tier::Baseline), limits.clone());
     let version = runner.version().to_owned();
     assert_eq!(runner.tier(), Tier::Baseline);
-    assert!(cpu(&runner).await.contains("200ms"), "it is slower, and has more time for it");
+    let reason = cpu(&runner).await;
+    assert!(reason.contains("200ms") && reason.contains("4 times limits.cpu"), "it is slower: {reason}");
+    assert_eq!(runner.deadline(), limits.deadline * 4);
 
     let waiting = attempt(job("wait-for-cancel", "{}"));
     let (runs, cancel) = (runner.clone(), waiting.cancel.clone());
@@ -80,7 +82,9 @@ async fn a_handler_goes_on_with_optimised_code_and_its_running_attempts_end() {
         outcome => _ = stopped(outcome, StopCause::Cancelled),
     }
 
-    assert!(cpu(&runner).await.contains("50ms"));
+    let reason = cpu(&runner).await;
+    assert!(reason.contains("50ms") && !reason.contains("limits.cpu"), "{reason}");
+    assert_eq!(runner.deadline(), limits.deadline);
     let echoed = run(&runner, &attempt(job("echo", "\"hello\""))).await.outcome;
     assert_eq!(text(&echoed), "\"hello\"");
 }
@@ -113,13 +117,33 @@ async fn an_engine_has_to_offer_it() {
 }
 
 #[tokio::test]
-async fn where_there_is_room_for_one_kind_of_cells_only_they_run_optimised_code() {
+async fn where_there_is_little_room_cells_run_optimised_code() {
     // A process has 128 TiB of address space, and each cell takes eight GiB of it.
     let config = EngineConfig { cells: 10_000, ..EngineConfig::default() };
     let engine = Engine::new(config).unwrap();
     assert!(!engine.report().baseline);
     let bytes = by_hand(&handle("(i32.const 1024)"));
     assert_eq!(engine.admit_blocking(&bytes, &options()).unwrap().tier(), Tier::Optimised);
+    drop(engine);
+
+    // Here there is room for three, and what a handler cannot do without comes first.
+    let engine = Engine::new(EngineConfig { cells: 4_200, ..EngineConfig::default() }).unwrap();
+    assert!(engine.report().baseline && engine.pools() == 2);
+    let with_stack = |stack| {
+        let options = AdmitOptions { stack, baseline: false, ..options() };
+        engine.admit_blocking(&bytes, &options)
+    };
+    let one = with_stack(1 << 20).unwrap();
+    assert_eq!(engine.pools(), 3);
+    let other = with_stack(2 << 20).unwrap();
+    assert_eq!(engine.pools(), 3, "it took the place of baseline code");
+    assert_eq!(engine.admit_blocking(&bytes, &options()).unwrap().tier(), Tier::Optimised);
+    drop(other);
+    let early = engine.admit_blocking(&bytes, &options()).unwrap();
+    assert_eq!(early.tier(), Tier::Baseline, "there is room again");
+    let fault = with_stack(2 << 20).unwrap_err().to_string();
+    assert!(fault.contains("cells.baseline = false"), "{fault}");
+    drop((one, early));
 }
 
 #[tokio::test]

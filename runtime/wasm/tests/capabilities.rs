@@ -12,8 +12,8 @@ use crate::support::azure::Container;
 use crate::support::s3::Bucket;
 use crate::support::store::Remembering;
 use crate::support::{
-    ENGINE, MemoryCache, MemoryValues, Published, admit, admitted, all_grants, attempt, by_hand_with,
-    failure, guest, handle, job, run, runner, spec, text,
+    ENGINE, MemoryCache, MemoryValues, Published, admit, admitted, all_grants, allowance, attempt,
+    by_hand_with, failure, guest, handle, job, run, runner, spec, text,
 };
 
 /// A host with everything.
@@ -497,7 +497,7 @@ async fn the_guest_sees_the_time_left() {
     let runner = runner(&admitted("basic"), Limits { deadline: Duration::from_secs(5), ..Limits::default() });
     let report = run(&runner, &attempt(job("remaining", "{}"))).await;
     let left: u64 = text(&report.outcome).parse().unwrap();
-    assert!((1..=5000).contains(&left), "{left}");
+    assert!((1..=5000 * u64::from(allowance())).contains(&left), "{left}");
 }
 
 #[tokio::test]

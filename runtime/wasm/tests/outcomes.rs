@@ -6,7 +6,7 @@ use jobcell_core::options::JobOptions;
 use jobcell_core::{JobId, Outcome, Runner, StopCause};
 use jobcell_wasm::Limits;
 
-use crate::support::{ENGINE, admitted, attempt, basic, job, run, runner, stopped, text};
+use crate::support::{ENGINE, admitted, allowance, attempt, basic, job, run, runner, stopped, text};
 
 #[tokio::test]
 async fn json_goes_in_and_out() {
@@ -119,7 +119,7 @@ async fn the_receipt_says_what_it_cost() {
 async fn a_runner_names_its_handler_and_version() {
     let runner = runner(&admitted("basic"), Limits::default());
     assert_eq!((runner.handler(), runner.version().len()), ("tested", 12));
-    assert_eq!(runner.deadline(), Duration::from_secs(30));
+    assert_eq!(runner.deadline(), Duration::from_secs(30) * allowance());
 }
 
 #[tokio::test]

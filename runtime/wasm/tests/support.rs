@@ -35,6 +35,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) static IS_BASELINE: LazyLock<bool> =
     LazyLock::new(|| std::env::var_os("JOBCELL_TESTED_CODE").is_some_and(|code| code == "baseline"));
 
+/// How many times their processor time, stack and deadline guests have on that code.
+pub(crate) fn allowance() -> u32 {
+    if *IS_BASELINE { 4 } else { 1 }
+}
+
 /// One engine for the whole binary: its pool reserves much address space.
 pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     Engine::new(EngineConfig { cells: 200, baseline: true, ..EngineConfig::default() }).unwrap()

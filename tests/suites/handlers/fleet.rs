@@ -166,7 +166,7 @@ fn a_host_waits_for_a_first_deploy_and_serves_its_other_queues() {
     }
     wait::until("the host is ready", || (host.get("/readyz")?.0 == 200).then_some(()));
     operator.wait_state(&guest, State::Active);
-    assert!(operator.desired().version(&guest.digest()).unwrap().admitted_at.is_some());
+    wait::until("it is admitted", || operator.desired().version(&guest.digest())?.admitted_at);
     ledger.check_completed_once(&waiting);
 
     // A host that comes later starts with the right set.
@@ -240,7 +240,8 @@ fn a_host_that_has_died_is_none_that_refuses() {
     let file = sites[1].write("second.wasm", &second.bytes);
     // Until the fleet knows, it seems to be one that has not followed yet.
     let said = sites[1].cli(&["handler", "deploy", "mine", file.to_str().unwrap()]).ok();
-    assert!(said.stderr.contains(&format!("runs {} after", second.version())), "{said}");
+    // On the optimised code or on the baseline code, whichever it came upon.
+    assert!(said.stderr.contains(&format!(" runs {} ", second.version())), "{said}");
     alive.stop();
 }
 

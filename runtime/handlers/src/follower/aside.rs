@@ -48,14 +48,11 @@ impl Follower {
 
     /// Keeps the version ready that a rollback leads to.
     pub(super) async fn warm_previous(&mut self, desired: &Desired) {
-        let Some(previous) = desired.previous else { return };
+        let Some(previous) = self.fallback(desired) else { return };
         let slots = self.slots();
         // It may run in place of one that this host cannot load.
         let is_active = slots.active.as_ref().is_none_or(|slot| slot.loaded.is(previous));
-        if slots.previous.is_some() || is_active || self.is_faulty(previous) {
-            return;
-        }
-        if self.tried.contains(&previous) && self.have(previous).is_none() {
+        if slots.previous.is_some() || is_active || self.cold.contains(&previous) {
             return;
         }
         match self.have_or_load_aside(previous, desired).await {
@@ -65,7 +62,7 @@ impl Follower {
                 self.flip(next);
             }
             Err(fault) => {
-                self.tried.insert(previous);
+                self.cold.insert(previous);
                 tracing::warn!(handler = self.name(), %fault, "the version before cannot be kept ready; a rollback will take longer");
             }
         }

@@ -11,6 +11,7 @@ use crate::loader::{Blame, Haste, LoadError, Made};
 use crate::manifest::section;
 use crate::registry::{Slot, Slots};
 use crate::trust::{Signature, Trust};
+use crate::version::State;
 
 use super::{Follower, instead};
 
@@ -42,11 +43,11 @@ impl Follower {
         self.stale.iter().any(|stale| stale.as_ptr() == Arc::as_ptr(loaded))
     }
 
-    /// How soon the active version is wanted of a host that starts or has another configuration. As it is to stay: what
-    /// cannot be, is told before anything runs or changes. But nothing is held against what runs in doubt already.
-    pub(crate) fn haste(&self) -> Haste {
-        let is_in_doubt = self.slots().active.is_some_and(|slot| !slot.loaded.is_admitted());
-        if is_in_doubt { Haste::Now } else { Haste::Later }
+    /// How soon this version is wanted of a host that starts or has another configuration. As it is to stay: what cannot
+    /// be, is told before anything runs or changes. But nothing is held against the very one that runs in doubt already.
+    pub(crate) fn haste(&self, digest: Digest) -> Haste {
+        let is_in_doubt = |slot: Slot| slot.loaded.is(digest) && !slot.loaded.is_admitted();
+        if self.slots().active.is_some_and(is_in_doubt) { Haste::Now } else { Haste::Later }
     }
 
     /// Loads what is wanted and puts it in place, each as soon as it is ready.
@@ -57,10 +58,8 @@ impl Follower {
         next.same_version = self.plan.same_version;
         next.barred = self.barred(desired);
         if let Some(active) = self.trusted(desired.active, desired.previous) {
-            // Wanted before, it was refused, or is as good as what runs: only what is new is wanted at once, and what jobs
-            // wait for.
-            let is_wanted_now = self.has_looked || self.slots().active.is_none();
-            let haste = if is_wanted_now { Haste::Now } else { self.haste() };
+            // Wanted before, it was refused, or is as good as what runs: only what is new is wanted at once.
+            let haste = if self.has_looked { Haste::Now } else { self.haste(active) };
             let found = self.have_or_load(active, desired, haste).await;
             self.has_looked |= found.as_ref().map_or_else(|fault| fault.blame() != Blame::Passing, |_| true);
             match found {
@@ -69,7 +68,9 @@ impl Follower {
                     next.previous = self.previous_of(desired, before.as_ref());
                 }
                 Err(refused) => {
-                    if next.active.as_ref().is_none_or(|slot| slot.loaded.refused().is_some())
+                    let is_bad =
+                        |slot: &Slot| slot.loaded.refused().is_some() || is_kept_from_jobs(slot, desired);
+                    if next.active.as_ref().is_none_or(is_bad)
                         && let Some(slot) = self.stand_in(active, desired, &refused, Anew::No).await
                     {
                         next.previous = next.previous.filter(|previous| !previous.loaded.same(&slot.loaded));
@@ -111,9 +112,16 @@ impl Follower {
     }
 
     fn previous_of(&self, desired: &Desired, before: Option<&Slot>) -> Option<Slot> {
-        let previous = desired.previous.filter(|digest| !self.is_faulty(*digest))?;
+        let previous = self.fallback(desired)?;
         let before = before.filter(|slot| slot.loaded.is(previous) && slot.loaded.refused().is_none());
         before.cloned().or_else(|| self.have(previous))
+    }
+
+    /// The version that a rollback leads to; where this host refuses that one, the next that could stand in for it.
+    pub(super) fn fallback(&self, desired: &Desired) -> Option<Digest> {
+        desired.previous?;
+        let is_usable = |digest: &Digest| !self.refused.contains_key(digest) && !self.is_faulty(*digest);
+        desired.stand_ins().into_iter().find(is_usable)
     }
 
     /// The version if it is in memory and sound.
@@ -171,14 +179,18 @@ impl Follower {
         if fault.blame() == Blame::Passing || is_as_wanted {
             return None;
         }
-        let haste = if anew == Anew::Yes { self.haste() } else { Haste::Now };
+        // Where something runs, jobs can wait until it is known whether the other can be as it is to stay.
+        let is_waited_for = anew == Anew::No && self.slots().active.is_none();
         for digest in desired.stand_ins() {
             if self.is_faulty(digest) {
                 continue;
             }
             let found = match self.have(digest).filter(|_| anew == Anew::No) {
                 Some(slot) => Ok(slot),
-                None => self.load(digest, desired, haste).await.map(Slot::plain),
+                None => {
+                    let haste = if is_waited_for { Haste::Now } else { self.haste(digest) };
+                    self.load(digest, desired, haste).await.map(Slot::plain)
+                }
             };
             match found {
                 Ok(slot) => {
@@ -253,6 +265,12 @@ impl Follower {
         let blame = if fault.is_transient() { Blame::Passing } else { Blame::Host };
         self.refusal(fault.to_string(), blame)
     }
+}
+
+/// Whether the version is known to be at fault.
+fn is_kept_from_jobs(slot: &Slot, desired: &Desired) -> bool {
+    let version = slot.loaded.version().and_then(|digest| desired.version(&digest));
+    version.is_some_and(|version| matches!(version.state, State::Quarantined | State::Refused))
 }
 
 /// Whether this host may believe the artifact.

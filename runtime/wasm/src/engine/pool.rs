@@ -7,7 +7,7 @@
 //! that of one compiler.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use wasmtime::component::Linker;
 
@@ -35,10 +35,18 @@ pub(crate) struct Pool {
 
 /// The pools in use.
 pub(crate) struct Pools {
-    /// Those for the usual stack: made at the start, and there as long as the host runs.
-    usual: Vec<Arc<Pool>>,
+    /// For the usual stack: made at the start, and there as long as the host runs.
+    usual: Arc<Pool>,
+    others: Mutex<Others>,
+}
+
+#[derive(Default)]
+struct Others {
     /// By what runs in them: as long as a version needs them.
-    others: Mutex<BTreeMap<(Tier, usize), Weak<Pool>>>,
+    pools: BTreeMap<(Tier, usize), Weak<Pool>>,
+    /// For baseline code with the usual stack: made at the start as well, so that no deploy waits for it. It goes where what
+    /// has to run needs its room.
+    baseline: Option<Arc<Pool>>,
 }
 
 // === impl Pool ===
@@ -95,22 +103,28 @@ impl Pools {
         ticker: &Ticker,
     ) -> Result<Self, WasmError> {
         let make = |tier| Pool::new(config, clearing, ticker, (tier, config.stack)).map(Arc::new);
-        let mut usual = vec![make(Tier::Optimised).map_err(WasmError::Engine)?];
+        let usual = make(Tier::Optimised).map_err(WasmError::Engine)?;
+        let mut others = Others::default();
         match Tier::baseline(config).map(make) {
-            Some(Ok(pool)) => usual.push(pool),
+            Some(Ok(pool)) => others.keep_baseline(pool),
             Some(Err(error)) => tracing::warn!(
                 error = format!("{error:#}"),
-                "no cells for baseline code: every version waits for its optimised code; with a smaller cells.max or \
-                 cells.memory-max there is room for both, and with cells.baseline = false nobody asks for them"
+                "no cells for baseline code: every version waits for its optimised code; with a smaller cells.max there is \
+                 room for both, and with cells.baseline = false nobody asks for them"
             ),
             None => {}
         }
-        Ok(Self { usual, others: Mutex::default() })
+        Ok(Self { usual, others: Mutex::new(others) })
     }
 
-    /// Whether there are places for code of this compiler.
-    pub(super) fn has(&self, tier: Tier) -> bool {
-        self.usual.iter().any(|pool| pool.tier == tier)
+    /// Whether there are places for baseline code at the start.
+    pub(super) fn has_baseline(&self) -> bool {
+        self.others().baseline.is_some()
+    }
+
+    fn others(&self) -> MutexGuard<'_, Others> {
+        // Pools are added whole or not at all: a panic elsewhere leaves nothing half done.
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The pool for this code with stacks of this size, made where there is none.
@@ -121,30 +135,54 @@ impl Pools {
         clearing: &Clearing,
         ticker: &Ticker,
     ) -> Result<Arc<Pool>, AdmitError> {
-        if let Some(pool) = self.usual.iter().find(|pool| (pool.tier, pool.stack) == (tier, stack)) {
-            return Ok(Arc::clone(pool));
+        if (self.usual.tier, self.usual.stack) == (tier, stack) {
+            return Ok(Arc::clone(&self.usual));
         }
         // Held while one is made: two at once would both reserve their places.
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        others.retain(|_, pool| pool.strong_count() > 0);
-        if let Some(pool) = others.get(&(tier, stack)).and_then(Weak::upgrade) {
+        let mut others = self.others();
+        others.pools.retain(|_, pool| pool.strong_count() > 0);
+        if let Some(pool) = others.pools.get(&(tier, stack)).and_then(Weak::upgrade) {
             return Ok(pool);
         }
-        let usual = self.usual.iter().map(|pool| (pool.tier, pool.stack));
-        let kinds = usual.chain(others.keys().copied()).filter(|(of, _)| *of == tier);
+        let usual = (self.usual.tier, self.usual.stack);
+        let kinds = std::iter::once(usual).chain(others.pools.keys().copied()).filter(|(of, _)| *of == tier);
         let stacks: Vec<String> = kinds.map(|(_, stack)| bytes(stack)).collect();
         if stacks.len() >= POOLS_MAX {
             return Err(AdmitError::Stacks { stack, used: stacks.join(", ") });
         }
-        let made = Pool::new(config, clearing, ticker, (tier, stack));
+        let make = || Pool::new(config, clearing, ticker, (tier, stack));
+        let made = make().or_else(|error| {
+            if tier == Tier::Optimised && others.give_up_baseline() { make() } else { Err(error) }
+        });
         let pool = Arc::new(made.map_err(|error| AdmitError::Pool { stack, cause: format!("{error:#}") })?);
-        others.insert((tier, stack), Arc::downgrade(&pool));
+        others.pools.insert((tier, stack), Arc::downgrade(&pool));
         Ok(pool)
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        self.usual.len() + others.values().filter(|pool| pool.strong_count() > 0).count()
+        1 + self.others().pools.values().filter(|pool| pool.strong_count() > 0).count()
+    }
+}
+
+// === impl Others ===
+
+impl Others {
+    fn keep_baseline(&mut self, pool: Arc<Pool>) {
+        self.pools.insert((pool.tier, pool.stack), Arc::downgrade(&pool));
+        self.baseline = Some(pool);
+    }
+
+    /// Gives its address space back unless code runs there. False where that makes no room.
+    fn give_up_baseline(&mut self) -> bool {
+        let spare = self.baseline.take_if(|pool| Arc::strong_count(pool) == 1);
+        if spare.is_some() {
+            tracing::warn!(
+                "no address space is left for cells with a further size of stacks, so the cells for baseline code go: new \
+                 versions wait for their optimised code; with a smaller cells.max there is room for both, and with \
+                 cells.baseline = false nobody asks for them"
+            );
+        }
+        spare.is_some()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::settings::EngineConfig;
 
-/// How far the code of a handler is optimised. Both kinds do the same; every limit holds for both, two of them wider for the
+/// How far the code of a handler is optimised. Both kinds do the same; every limit holds for both, three of them wider for the
 /// baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
@@ -13,7 +13,7 @@ pub enum Tier {
     Optimised,
 }
 
-/// How many times the processor time and the stack that a guest may use are there for it on baseline code. What keeps to
+/// How many times the processor time, the stack and the deadline of a guest are there for it on baseline code. What keeps to
 /// its limits on optimised code is not to break them for having been early: such code computes for longer, and keeps in its
 /// frames what optimised code has in registers. A function of little but a call to itself takes twice the stack.
 const BASELINE_ALLOWANCE: u32 = 4;
@@ -31,7 +31,7 @@ impl Tier {
         (config.baseline && cfg!(all(target_arch = "x86_64", target_os = "linux"))).then_some(Self::Baseline)
     }
 
-    /// How many times a guest's processor time and stack are there for it.
+    /// How many times a guest's processor time, stack and deadline are there for it.
     pub(crate) fn allowance(self) -> u32 {
         match self {
             Self::Baseline => BASELINE_ALLOWANCE,

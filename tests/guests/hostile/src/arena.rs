@@ -214,7 +214,7 @@ impl Arena {
         let mut attempts = JoinSet::new();
         for n in 0..guest.at_once {
             let ended = (guest.holds == Holds::AnyWait).then_some(Ending::nth(n));
-            attempts.spawn(attempt(runner.clone(), payload.clone(), ended));
+            attempts.spawn(attempt(runner.clone(), payload.clone(), limits.deadline, ended));
         }
         drop(runner);
         let mut longest = Duration::ZERO;
@@ -320,14 +320,15 @@ impl Ending {
     }
 }
 
-/// One attempt and how long it took; none when it did not end.
+/// One attempt and how long it took; none when it did not end. Its deadline is the one that is attacked on either code, also
+/// where the runner would give it more.
 async fn attempt(
     runner: HandlerRunner,
     payload: Vec<u8>,
+    deadline: Duration,
     ending: Option<Ending>,
 ) -> Option<(Duration, Left)> {
     let limits = runner.log_limits();
-    let deadline = runner.deadline();
     let io = AttemptIo::new(limits);
     let now = SystemClock.now();
     let attempt = Attempt {
@@ -373,7 +374,7 @@ async fn attempt(
 async fn neighbours(runner: HandlerRunner, over: CancellationToken) -> (usize, Vec<String>) {
     let (mut completed, mut broken) = (0, Vec::new());
     while completed < NEIGHBOURS_MIN || !over.is_cancelled() {
-        match attempt(runner.clone(), b"{}".to_vec(), None).await {
+        match attempt(runner.clone(), b"{}".to_vec(), runner.deadline(), None).await {
             Some((_, left)) if End::of(&left.outcome) == End::Completed => completed += 1,
             Some((_, left)) => broken.push(judge::reason(&left.outcome)),
             None => broken.push("it did not end".to_owned()),

@@ -94,6 +94,50 @@ async fn what_is_refused_after_all_is_not_kept_for_a_rollback() {
 }
 
 #[tokio::test]
+async fn a_rollback_leads_past_what_was_refused_after_all() {
+    let host = Host::stored().await;
+    let mut digests = Vec::new();
+    for text in ["one", "doubtful two", "trap three"] {
+        let digest = host.deploy(text).await;
+        host.wait_runs(digest).await;
+        digests.push(digest);
+    }
+    let kept = || host.registry.slots("a").unwrap().previous.as_ref().and_then(|slot| slot.loaded.version());
+    until("the one before is kept", || kept() == Some(digests[1])).await;
+    host.refuse("doubtful two", Blame::Host);
+    until("the one before that is kept", || kept() == Some(digests[0])).await;
+    // So a job that breaks has somewhere to go.
+    assert!(matches!(host.run("7").await, Outcome::DelayUntil(_)));
+    host.apply(Command::Quarantine { digest: digests[2], why: "it breaks".to_owned() }).await;
+    host.wait_runs(digests[0]).await;
+}
+
+#[tokio::test]
+async fn what_is_quarantined_takes_no_jobs_though_the_version_before_cannot_be_run() {
+    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+    let (host, other) = (Host::on(&documents), Host::named(&documents, "test-2-0000"));
+    for of in [&host, &other] {
+        of.controller.start(of.setup(vec![Plan::new("a", Source::Store)])).await.unwrap();
+    }
+    let mut digests = Vec::new();
+    for text in ["one", "doubtful two", "three"] {
+        let digest = host.deploy(text).await;
+        for of in [&host, &other] {
+            of.wait_runs(digest).await;
+        }
+        digests.push(digest);
+    }
+    // The other host can run it, so it stays what a rollback leads to.
+    host.refuse("doubtful two", Blame::Host);
+    let kept = || host.registry.slots("a").unwrap().previous.as_ref().and_then(|slot| slot.loaded.version());
+    until("the first is kept", || kept() == Some(digests[0])).await;
+    host.apply(Command::Quarantine { digest: digests[2], why: "it breaks".to_owned() }).await;
+    other.wait_runs(digests[1]).await;
+    host.wait_runs(digests[0]).await;
+    assert!(host.lag().is_some_and(|lag| lag.contains("doubtful two is over")), "{:?}", host.lag());
+}
+
+#[tokio::test]
 async fn where_no_other_can_run_a_version_that_is_refused_after_all_goes_on() {
     let host = Host::stored().await;
     let one = host.deploy("doubtful one").await;
@@ -140,11 +184,31 @@ async fn a_reload_takes_what_is_in_doubt_as_it_is() {
     host.controller.start(host.setup(plans(true))).await.unwrap();
     std::fs::write(&path, component("doubtful two")).unwrap();
     host.wait_runs(digest("doubtful two")).await;
-    // Another file, of which the same holds: nothing that is in doubt is held against it.
     host.controller.change(host.setup(plans(false))).await.unwrap();
+    // Another file has to be as it is to stay.
     std::fs::write(&path, component("doubtful three")).unwrap();
-    host.controller.change(host.setup(plans(false))).await.unwrap();
-    assert_eq!(host.runs(), Some(digest("doubtful three").to_string()));
+    let fault = host.controller.change(host.setup(plans(false))).await.unwrap_err().to_string();
+    assert!(fault.contains("doubtful three"), "{fault}");
+    assert_eq!(host.runs(), Some(digest("doubtful two").to_string()));
+}
+
+#[tokio::test]
+async fn what_a_host_could_not_run_when_it_started_does_not_begin_after_all() {
+    let documents: Arc<dyn Documents> = Arc::new(MemoryDocuments::default());
+    let first = Host::on(&documents);
+    first.controller.start(first.setup(vec![Plan::new("a", Source::Store)])).await.unwrap();
+    let one = first.deploy("doubtful one").await;
+    first.wait_runs(one).await;
+    let late = Host::named(&documents, "test-2-0000");
+    late.controller.start(late.setup(vec![Plan::new("a", Source::Store)])).await.unwrap();
+    until("it is looked at again", || late.loads("doubtful one") == 2).await;
+    until("it is told", || late.controller.statuses()["a"].refuses == [one.to_string()]).await;
+    assert_eq!(late.runs(), None);
+    let loads = late.loader.loads.lock().unwrap().clone();
+    assert!(loads.iter().all(|(_, haste)| *haste == Haste::Later), "{loads:?}");
+    // The next one is news.
+    let two = late.deploy("doubtful two").await;
+    late.wait_runs(two).await;
 }
 
 #[tokio::test]
