@@ -24,9 +24,10 @@ use crate::narrowing::narrowed;
 const TRIES: u32 = 3;
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(200);
-/// How often optimised code is tried that fails by what may be nobody's fault, with pauses that double from [`AGAIN`]: through
-/// some minutes of a busy machine. What crashes one of the two compilers looks the same, and is not to run on the other's code
-/// for ever.
+/// The longest pause before optimised code is tried again.
+const AGAIN_MAX: Duration = Duration::from_secs(60);
+/// How often optimised code is tried where a busy machine fails like an artifact that one of the two compilers cannot take,
+/// which is not to run on the other's code for ever.
 const OPTIMISE_TRIES: u32 = 6;
 
 /// Loads versions of the handlers it knows.
@@ -155,7 +156,8 @@ async fn optimise(
 ) {
     let (handler, since) = (options.handler.clone(), Instant::now());
     tracing::info!(handler, version, "begins on baseline code; optimised code follows");
-    for tries in 1.. {
+    let (mut failed, mut pause) = (0, AGAIN);
+    loop {
         let turn = tokio::select! {
             turn = turn.acquire() => turn,
             () = optimiser.gone() => return,
@@ -171,7 +173,8 @@ async fn optimise(
             }
             Ok(false) => return,
             Err(fault) => {
-                if let Some(refused) = refused_after(tries, &handler, &fault) {
+                failed += u32::from(may_be_the_artifact(&fault));
+                if let Some(refused) = refused_after(failed, &handler, &fault) {
                     // Nobody hears it where the version is gone, which is as well.
                     _ = judge.send(Err(refused));
                     return;
@@ -180,17 +183,29 @@ async fn optimise(
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(AGAIN * 2_u32.saturating_pow(tries - 1)) => {}
+            () = tokio::time::sleep(pause) => {}
             () = optimiser.gone() => return,
         }
+        pause = (pause * 2).min(AGAIN_MAX);
     }
 }
 
-/// What is said of a version whose optimised code was tried so often and failed in this way at last. None while it may pass.
-fn refused_after(tries: u32, handler: &str, fault: &OptimiseError) -> Option<LoadError> {
+/// Whether what may be nobody's fault may be the artifact's as well. What ends a compiler from outside, or keeps it from
+/// being started, is not.
+fn may_be_the_artifact(fault: &OptimiseError) -> bool {
+    match fault {
+        OptimiseError::Admit(fault) => !fault.is_transient(),
+        OptimiseError::Broken(stopped) => stopped.cause != StopCause::Host,
+        OptimiseError::Handler(_) | OptimiseError::Another(_) => true,
+    }
+}
+
+/// What is said of a version whose optimised code failed so often as it may by its own fault, and in this way at last. None
+/// while that may pass.
+fn refused_after(failed: u32, handler: &str, fault: &OptimiseError) -> Option<LoadError> {
     let reason = without_name(handler, &fault.to_string());
     let (reason, blame) = match blame_of_optimising(fault) {
-        Blame::Passing if tries < OPTIMISE_TRIES => return None,
+        Blame::Passing if failed < OPTIMISE_TRIES => return None,
         Blame::Passing => {
             let reason = format!(
                 "it began on baseline code, and its optimised code could not be made in {OPTIMISE_TRIES} tries: {reason}. \
@@ -246,6 +261,8 @@ fn blame(fault: &AdmitError) -> Blame {
 /// Whose fault it is that a version has no optimised code.
 fn blame_of_optimising(fault: &OptimiseError) -> Blame {
     match fault {
+        // Others may give their room back.
+        OptimiseError::Admit(AdmitError::Pool { .. }) => Blame::Passing,
         OptimiseError::Admit(fault) => blame(fault),
         // It was made in time on slower code: the machine is busy.
         OptimiseError::Broken(stopped) if stopped.cause == StopCause::Deadline => Blame::Passing,
@@ -318,9 +335,10 @@ mod tests {
         let crashed = || AdmitError::Compiler { cause: "it crashed with signal 11".to_owned() };
         let late = || AdmitError::CompileBound { bound: CompileBound::Wall(Duration::from_secs(30)) };
         for fault in [crashed(), late()] {
-            let (fault, tries) = (OptimiseError::Admit(fault), 1..OPTIMISE_TRIES);
+            let fault = OptimiseError::Admit(fault);
+            assert!(may_be_the_artifact(&fault));
             assert!(
-                tries.into_iter().all(|tries| refused_after(tries, "a", &fault).is_none()),
+                (1..OPTIMISE_TRIES).all(|failed| refused_after(failed, "a", &fault).is_none()),
                 "it may pass"
             );
             let refused = refused_after(OPTIMISE_TRIES, "a", &fault).unwrap();
@@ -329,6 +347,12 @@ mod tests {
                 refused.reason().contains("in 6 tries") && refused.reason().contains("SIGHUP"),
                 "{refused}"
             );
+        }
+        for fault in
+            [AdmitError::CompilerKilled { signal: 9 }, AdmitError::Interrupted("no memory".to_owned())]
+        {
+            let fault = OptimiseError::Admit(fault);
+            assert!(!may_be_the_artifact(&fault) && refused_after(0, "a", &fault).is_none(), "{fault}");
         }
         let refused = refused_after(1, "a", &OptimiseError::Another("b".to_owned())).unwrap();
         assert!(refused.reason().starts_with("it began on baseline code, and has no"), "{refused}");

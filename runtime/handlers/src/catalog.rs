@@ -269,7 +269,7 @@ impl Catalog {
     /// Makes the canary active. `why` is for what hosts decide.
     ///
     /// # Errors
-    /// When there is no canary.
+    /// When there is no canary, or it is not signed as it must be.
     pub async fn promote(
         &self,
         handler: &str,
@@ -277,13 +277,15 @@ impl Catalog {
         who: &str,
         generation: Option<u64>,
     ) -> Result<HandlerView, CatalogError> {
+        let desired = self.existing(handler).await?;
+        self.check_trusted(handler, &desired, desired.canary.as_ref().map(|canary| canary.digest)).await?;
         self.command(handler, Command::Promote { why }, who, generation).await
     }
 
     /// Ends the canary, or without one goes back to the previous version. `why` is for what hosts decide.
     ///
     /// # Errors
-    /// When there is nothing to go back to.
+    /// When there is nothing to go back to, or that is not signed as it must be: no host would run it.
     pub async fn rollback(
         &self,
         handler: &str,
@@ -291,6 +293,9 @@ impl Catalog {
         who: &str,
         generation: Option<u64>,
     ) -> Result<HandlerView, CatalogError> {
+        let desired = self.existing(handler).await?;
+        // The end of a canary changes nothing about what is active.
+        self.check_trusted(handler, &desired, desired.previous.filter(|_| desired.canary.is_none())).await?;
         self.command(handler, Command::Rollback { why }, who, generation).await
     }
 
@@ -433,13 +438,25 @@ impl Catalog {
     /// The version of that name, when its signature counts with the keys as they are now.
     async fn trusted(&self, handler: &str, version: &DigestStart) -> Result<Digest, CatalogError> {
         let desired = self.existing(handler).await?;
-        let Version { digest, signature, .. } = find(handler, &desired, version)?;
-        if self.trust.is_required() {
+        let digest = find(handler, &desired, version)?.digest;
+        self.check_trusted(handler, &desired, Some(digest)).await?;
+        Ok(digest)
+    }
+
+    /// Whether the version's signature counts with the keys as they are now.
+    async fn check_trusted(
+        &self,
+        handler: &str,
+        desired: &Desired,
+        digest: Option<Digest>,
+    ) -> Result<(), CatalogError> {
+        let version = digest.and_then(|digest| desired.version(&digest));
+        if let Some(Version { digest, signature, .. }) = version.filter(|_| self.trust.is_required()) {
             let Artifact { bytes, .. } = self.artifact(digest).await?;
             let section = manifest::section(&bytes).ok().flatten().unwrap_or_default();
             self.trust.verify(handler, digest, section, signature.as_ref())?;
         }
-        Ok(*digest)
+        Ok(())
     }
 
     fn told(&self, handler: &str, refusal: Refusal) -> CatalogError {

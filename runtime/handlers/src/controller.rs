@@ -289,10 +289,11 @@ impl Controller {
             let has_version = registry.slots(name).is_some_and(|slots| slots.active.is_some());
             !has_version && !registry.queues_of(name).is_empty()
         };
-        let told = plans.keys().filter(waits).map(|name| {
-            let lag = self.stage.board.lag(name);
-            let lag =
-                lag.unwrap_or_else(|| format!("deploy one with `jobcell handler deploy {name} FILE.wasm`"));
+        let told = plans.iter().filter(|(name, _)| waits(name)).map(|(name, plan)| {
+            let lag = self.stage.board.lag(name).unwrap_or_else(|| match &plan.source {
+                Source::Store => format!("deploy one with `jobcell handler deploy {name} FILE.wasm`"),
+                source => format!("{source} is being asked for one"),
+            });
             format!("handler {name:?} has no version yet; its jobs wait: {lag}")
         });
         told.collect()

@@ -87,7 +87,7 @@ impl Deployer {
                 Look::Restless => pause = file::LOOK,
                 Look::Fault(fault) => self.cannot(&fault.to_string()),
                 Look::Read(artifact) => match signature_beside(name, path).await {
-                    Ok(signature) => self.hand_in(artifact, signature).await,
+                    Ok(signature) => _ = self.hand_in(artifact, signature).await,
                     Err(fault) => self.cannot(&fault),
                 },
             }
@@ -96,17 +96,22 @@ impl Deployer {
 
     async fn watch_image(&self, image: &OciImage) {
         let (mut known, mut again) = (None::<String>, REGISTRY_AGAIN);
+        // Whether what is there was taken: else what keeps it from that is told until something else is there.
+        let mut is_taken = false;
         loop {
             let pause = match self.registries.pull(image, known.as_deref()).await {
                 Ok(pulled) => {
                     again = REGISTRY_AGAIN;
                     if let Some(Pulled { artifact, signature, manifest }) = pulled {
-                        match signature.as_deref().map(str::parse).transpose() {
+                        is_taken = match signature.as_deref().map(str::parse).transpose() {
                             Ok(signature) => self.hand_in(artifact, signature).await,
-                            Err(fault) => self.cannot(&format!("oci://{image}: its signature: {fault}")),
-                        }
+                            Err(fault) => {
+                                self.cannot(&format!("oci://{image}: its signature: {fault}"));
+                                false
+                            }
+                        };
                         known = Some(manifest);
-                    } else {
+                    } else if is_taken {
                         self.stage.board.set_source_fault(&self.plan.name, None);
                     }
                     TAG
@@ -137,12 +142,14 @@ impl Deployer {
         }
     }
 
-    async fn hand_in(&self, artifact: Artifact, signature: Option<Signature>) {
+    /// Makes it what is wanted. False when it cannot be, which is told.
+    async fn hand_in(&self, artifact: Artifact, signature: Option<Signature>) -> bool {
         let (name, board, digest) = (&self.plan.name, &self.stage.board, artifact.digest);
         // What was taken already stays as it was left: somebody may have gone back from it.
         if board.taken(name) != Some(digest) {
             if let Err(fault) = hand_in(&self.catalog, &self.plan, artifact, signature).await {
-                return self.cannot(&fault.to_string());
+                self.cannot(&fault.to_string());
+                return false;
             }
             board.set_taken(name, digest);
             if let Err(fault) = forget_old(&self.catalog, &*self.documents).await {
@@ -150,6 +157,7 @@ impl Deployer {
             }
         }
         board.set_source_fault(name, None);
+        true
     }
 }
 

@@ -29,8 +29,8 @@ use crate::registry::{Registry, Slot, Slots};
 use crate::swap;
 use crate::taps::{Tapped, Taps};
 use crate::version::{State, Version};
-use loading::Anew;
 pub(crate) use loading::verify;
+use loading::{Anew, is_kept_from_jobs};
 
 /// Before what failed by nobody's fault is tried again: twice as long after each time.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -196,6 +196,7 @@ impl Follower {
             Ok(Ok(None)) => {
                 // Nothing was ever deployed, or somebody removed it all: what runs goes on.
                 self.keep_slots();
+                self.has_looked = true;
                 return Turn::Settled;
             }
             Ok(Err(fault)) => {
@@ -287,7 +288,12 @@ impl Follower {
                 self.stage.board.set_lag(&name, None);
                 Turn::Settled
             }
-            Err(fault) => self.lagging(desired.active, &fault),
+            Err(fault) => {
+                let turn = self.lagging(desired.active, &fault);
+                // Whatever kept another version from standing in may pass.
+                let is_bad = self.slots().active.is_some_and(|slot| is_kept_from_jobs(&slot, desired));
+                if is_bad { Turn::Again } else { turn }
+            }
         };
         let told = self.tell_admitted(desired).await;
         self.tap(desired).await;

@@ -49,7 +49,8 @@ const MAX_LATENCY: Key<f64> = Key::value(
     "max-latency",
     Form { name: "factor", expects: "a number of 1 to 1000 such as 1.5", read: factor },
     "1.5",
-    "How many times the active version's 95th percentile its jobs may take. More, beyond doubt, rolls it back.",
+    "How many times the active version's 95th percentile its jobs may take, measured in steps of a fifth and from 10 ms \
+     more on. More, beyond doubt, rolls it back.",
 );
 const PROMOTE_AFTER: Key<Duration> = Key::new(
     "promote-after",

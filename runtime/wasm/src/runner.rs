@@ -94,7 +94,7 @@ impl Runner for HandlerRunner {
         self.0.spec.limits.log
     }
 
-    async fn run(&self, attempt: Attempt) -> Report {
+    async fn run(&self, mut attempt: Attempt) -> Report {
         let (started, template) = (Instant::now(), self.template());
         let tape = attempt.io.take_tape();
         let (size, limit) = (attempt.job.data.len(), template.limits().payload);
@@ -121,8 +121,18 @@ impl Runner for HandlerRunner {
             }
         };
         let Ok(_place) = place else { return not_run(Outcome::Requeue, started) };
-        // There may be better code since it began to wait. The places are those of all pools.
-        run_in_cell(&self.template(), attempt, tape, started).await
+        // There may be better code since it began to wait, and less time with it. The places are those of all pools.
+        let template = self.template();
+        let (deadline, now) = (started + template.limits().deadline, Instant::now());
+        if deadline <= now {
+            return not_run(Outcome::Requeue, started);
+        }
+        if deadline < attempt.deadline {
+            let earlier = millis(attempt.deadline - deadline);
+            attempt.deadline = deadline;
+            attempt.deadline_at = attempt.deadline_at.saturating_sub(earlier);
+        }
+        run_in_cell(&template, attempt, tape, started).await
     }
 
     fn plays(&self) -> bool {

@@ -86,6 +86,9 @@ fn hosts_find_a_version_at_fault_together_that_none_of_them_saw_break_enough_job
     assert!(why.contains("unreachable"), "how they broke is told in words: {why}");
     assert_eq!(desired.active, Some(good.digest()));
 
+    wait::until("every host has left it", || {
+        operator.hosts().values().all(|of| of.active == Some(good.name())).then_some(())
+    });
     // Released, it begins anew: what it broke before is held against it nowhere.
     operator.apply(Command::Release { digest: bad.digest() }).unwrap();
     operator.activate(&bad);

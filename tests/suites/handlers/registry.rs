@@ -129,6 +129,8 @@ fn config_at(port: u16, reference: &str) -> String {
 struct Cutter {
     port: u16,
     bytes: Arc<AtomicUsize>,
+    /// Connections so far.
+    asked: Arc<AtomicUsize>,
 }
 
 impl Cutter {
@@ -136,9 +138,11 @@ impl Cutter {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let bytes = Arc::new(AtomicUsize::new(usize::MAX));
-        let most = Arc::clone(&bytes);
+        let (most, asked) = (Arc::clone(&bytes), Arc::<AtomicUsize>::default());
+        let seen = Arc::clone(&asked);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
+                seen.fetch_add(1, Ordering::SeqCst);
                 let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)) else { continue };
                 let (mut asks, mut hears) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 std::thread::spawn(move || std::io::copy(&mut asks, &mut hears));
@@ -146,7 +150,7 @@ impl Cutter {
                 std::thread::spawn(move || answer(client, server, &most));
             }
         });
-        Self { port, bytes }
+        Self { port, bytes, asked }
     }
 
     fn cut_after(&self, bytes: usize) {
@@ -230,6 +234,29 @@ fn what_is_damaged_or_no_component_is_not_taken() {
     assert!(told.contains("igest") || told.contains("changed on its way"), "{told}");
     let (status, page) = wait::until("the host answers", || host.get("/readyz"));
     assert!(status == 503 && page.contains("oci://127.0.0.1"), "{page}");
+}
+
+#[test]
+fn what_is_not_believed_is_told_until_something_else_is_there() {
+    let redis = RedisServer::start();
+    let registry = Registry::start();
+    let cutter = Cutter::before(registry.port);
+    registry.push("latest", &Guest::marked("one"));
+    let trust = "[trust]\nrequire-signature = true\nkeys = [\"ed25519:EqppI24mviW2gr4A8lUaeyj1oxznfJ8RBZcdl8kK+Eo=\"]\n";
+    let site = Site::redis(&redis, &format!("{}{trust}", config_at(cutter.port, ":latest")));
+    let host = Host::launch(&site, &[]);
+    host.wait_log("nothing new can be taken from the handler's source");
+    let told =
+        || host.get("/readyz").is_some_and(|(status, page)| status == 503 && page.contains("is not signed"));
+    wait::until("it is told", || told().then_some(()));
+    let asked = cutter.asked.load(Ordering::SeqCst);
+    // The next look, half a minute later, finds the same.
+    wait::within(std::time::Duration::from_secs(90), "the tag is looked up again", || {
+        assert!(told(), "{:?}", host.get("/readyz"));
+        (cutter.asked.load(Ordering::SeqCst) > asked).then_some(())
+    });
+    let shown = site.cli(&["handler", "ls"]);
+    assert!(told(), "{shown}");
 }
 
 #[test]

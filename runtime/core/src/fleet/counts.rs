@@ -2,9 +2,31 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Upper bounds of the latency buckets in milliseconds; one more bucket holds what is above the last.
-pub const LATENCY_BOUNDS_MS: [u64; 15] =
-    [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000];
+/// Upper bounds of the latency buckets in milliseconds, up to an hour; one more bucket holds what is above the last. From
+/// 10 ms on each is a fifth above the one before (the preferred numbers of the E12 series): fine enough to tell half as long
+/// again from as long.
+pub const LATENCY_BOUNDS_MS: [u64; 73] = bounds();
+
+const fn bounds() -> [u64; 73] {
+    const SERIES: [u64; 12] = [10, 12, 15, 18, 22, 27, 33, 39, 47, 56, 68, 82];
+    let mut bounds = [0; 73];
+    let mut at = 0;
+    let below = [1, 2, 3, 5, 7];
+    while at < below.len() {
+        bounds[at] = below[at];
+        at += 1;
+    }
+    let mut decade = 1;
+    while at < bounds.len() {
+        let mut step = 0;
+        while step < SERIES.len() && at < bounds.len() {
+            bounds[at] = SERIES[step] * decade;
+            (at, step) = (at + 1, step + 1);
+        }
+        decade *= 10;
+    }
+    bounds
+}
 
 /// What became of the attempts of one version, and how long they took. It only grows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +105,24 @@ impl VersionCounts {
             wall_ms_total: wall_ms_total.saturating_sub(earlier.wall_ms_total),
             buckets: buckets.iter().enumerate().map(|(at, n)| n.saturating_sub(before(at))).collect(),
         }
+    }
+
+    /// The time in milliseconds below which this share (0 to 1) of attempts stayed, as if those of one bucket were spread
+    /// evenly over it; none without attempts, and where it lies above the last bound.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts of attempts and milliseconds are far below 2^52")]
+    pub fn estimated_ms(&self, share: f64) -> Option<f64> {
+        let all = self.buckets.iter().try_fold(0_u64, |sum, count| sum.checked_add(*count))?;
+        let rank = all as f64 * share.clamp(0.0, 1.0);
+        let (mut seen, mut below) = (0.0, 0.0);
+        for (count, bound) in self.buckets.iter().zip(LATENCY_BOUNDS_MS) {
+            let (count, bound) = (*count as f64, bound as f64);
+            if count > 0.0 && seen + count >= rank {
+                return Some(below + (bound - below) * ((rank - seen) / count));
+            }
+            (seen, below) = (seen + count, bound);
+        }
+        None
     }
 
     /// The bound in milliseconds below which this share (0 to 1) of attempts stayed; none without attempts, and

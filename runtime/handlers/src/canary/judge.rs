@@ -29,7 +29,7 @@ const Z: f64 = 2.326;
 const TAIL: f64 = 0.05;
 /// Milliseconds by which a latency differs from run to run on a machine that does other things as well: less than this
 /// on top is no slowness.
-const JITTER_MS: u64 = 10;
+const JITTER_MS: f64 = 10.0;
 
 /// What becomes of the canary, by what its and the active version's jobs did within the window.
 #[must_use]
@@ -46,12 +46,14 @@ pub fn judge(canary: &Canary, of_canary: &VersionCounts, of_active: &VersionCoun
     if let Some(worse) = worse {
         return Verdict::RollBack { why: worse.told() };
     }
-    if let Some(why) = slower(of_canary, of_active, rules.max_latency) {
-        return Verdict::RollBack { why };
+    let slow = Slow::new(of_canary, of_active, rules.max_latency);
+    if let Some(slow) = slow.as_ref().filter(|slow| slow.is_sure()) {
+        return Verdict::RollBack { why: slow.told() };
     }
     let is_over = rules.promote_after_ms.is_some_and(|after| now.saturating_sub(canary.since) >= after);
     // Not surely worse is not good enough to be promoted: it must not look worse either.
-    let looks_fine = [&failed, &trapped].iter().all(|c| c.difference() <= rules.max_failures_over);
+    let looks_fine = [&failed, &trapped].iter().all(|c| c.difference() <= rules.max_failures_over)
+        && slow.is_none_or(|slow| slow.tail.value() <= TAIL);
     if is_over && looks_fine {
         return Verdict::Promote { why: format!("after its time as canary, {}", failed.told()) };
     }
@@ -133,34 +135,46 @@ impl Ratio {
     }
 }
 
-/// Why the canary is slower, if it surely is.
-fn slower(of_canary: &VersionCounts, of_active: &VersionCounts, factor: f64) -> Option<String> {
-    // Counts come from other hosts' documents: what cannot be added up says nothing.
-    of_active.buckets.iter().try_fold(0_u64, |sum, count| sum.checked_add(*count))?;
-    // The bucket's upper end: the canary is given the benefit of what a histogram cannot tell.
-    let usual = of_active.quantile_ms(1.0 - TAIL).filter(|bound| *bound != u64::MAX)?;
-    let tolerated = scaled(usual, factor).max(usual.saturating_add(JITTER_MS));
-    let bucket = LATENCY_BOUNDS_MS.iter().position(|bound| *bound >= tolerated)?;
-    let all: u64 = of_canary.buckets.iter().fold(0, |sum, count| sum.saturating_add(*count));
-    let some =
-        of_canary.buckets.iter().skip(bucket + 1).fold(0, |sum: u64, count| sum.saturating_add(*count));
-    let tail = Ratio { some, all };
-    (tail.interval().0 > TAIL && all > 0).then(|| {
-        format!(
-            "{some} of its {all} jobs ({:.1} %) took longer than {} ms; 95 % of the active version's take at most \
-             {usual} ms",
-            tail.value() * 100.0,
-            LATENCY_BOUNDS_MS[bucket]
-        )
-    })
+/// How many of the canary's jobs take longer than is tolerated.
+struct Slow {
+    tail: Ratio,
+    /// Milliseconds: the bound of the histogram at or above what is tolerated.
+    tolerated: u64,
+    /// Milliseconds: the active version's 95th percentile.
+    usual: f64,
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a bound of at most a minute times at most a thousand"
-)]
-fn scaled(ms: u64, factor: f64) -> u64 {
-    (ms as f64 * factor).ceil() as u64
+impl Slow {
+    /// None where there is nothing to compare with, or nothing that the histogram could tell.
+    fn new(of_canary: &VersionCounts, of_active: &VersionCounts, factor: f64) -> Option<Self> {
+        let usual = of_active.estimated_ms(1.0 - TAIL)?;
+        let tolerated = (usual * factor).max(usual + JITTER_MS);
+        // The next bound above: the canary is given the benefit of what a histogram cannot tell.
+        let bucket = LATENCY_BOUNDS_MS.iter().position(|bound| as_f64(*bound) >= tolerated)?;
+        let sum = |buckets: &[u64]| buckets.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
+        let some = sum(of_canary.buckets.get(bucket + 1..).unwrap_or_default());
+        let tail = Ratio { some, all: sum(&of_canary.buckets) };
+        Some(Self { tail, tolerated: LATENCY_BOUNDS_MS[bucket], usual })
+    }
+
+    /// Luck allowed for.
+    fn is_sure(&self) -> bool {
+        self.tail.all > 0 && self.tail.interval().0 > TAIL
+    }
+
+    fn told(&self) -> String {
+        let Self { tail, tolerated, usual } = self;
+        format!(
+            "{} of its {} jobs ({:.1} %) took longer than {tolerated} ms; 95 % of the active version's take at most \
+             {usual:.0} ms",
+            tail.some,
+            tail.all,
+            tail.value() * 100.0,
+        )
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a bound of at most an hour")]
+fn as_f64(ms: u64) -> f64 {
+    ms as f64
 }

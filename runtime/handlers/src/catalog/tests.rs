@@ -241,6 +241,15 @@ async fn signatures_are_checked_when_deployed_and_when_activated() {
     let later = Catalog::new(shared, trust, Arc::new(Letters), clock);
     let error = later.activate("media", &start(&one), true, "ann", None).await.unwrap_err();
     assert!(matches!(error, CatalogError::Trust(_)), "{error}");
+    // Nor by going back to it, or by the end of its time as canary.
+    let error = later.rollback("media", None, "ann", None).await.unwrap_err();
+    assert!(matches!(error, CatalogError::Trust(_)), "{error}");
+    let rules = CanaryRules::default();
+    rig.catalog.canary("media", &start(&one), 10, rules, true, "ann", None).await.unwrap();
+    let error = later.promote("media", None, "ann", None).await.unwrap_err();
+    assert!(matches!(error, CatalogError::Trust(_)), "{error}");
+    later.rollback("media", None, "ann", None).await.expect("a canary can be ended");
+    rig.catalog.rollback("media", None, "ann", None).await.expect("with its key it is believed");
 }
 
 #[tokio::test]

@@ -62,7 +62,9 @@ impl Follower {
                 self.flip(next);
             }
             Err(fault) => {
-                self.cold.insert(previous);
+                if fault.blame() != Blame::Passing {
+                    self.cold.insert(previous);
+                }
                 tracing::warn!(handler = self.name(), %fault, "the version before cannot be kept ready; a rollback will take longer");
             }
         }

@@ -20,6 +20,8 @@ use super::{Follower, instead};
 pub(super) enum Anew {
     Yes,
     No,
+    /// It is not, though all is looked at under this configuration for the first time.
+    First,
 }
 
 // === impl Follower ===
@@ -57,9 +59,11 @@ impl Follower {
         self.drop_refused(&mut next);
         next.same_version = self.plan.same_version;
         next.barred = self.barred(desired);
+        let has_looked = self.has_looked;
+        self.has_looked |= desired.active.is_none();
         if let Some(active) = self.trusted(desired.active, desired.previous) {
             // Wanted before, it was refused, or is as good as what runs: only what is new is wanted at once.
-            let haste = if self.has_looked { Haste::Now } else { self.haste(active) };
+            let haste = if has_looked { Haste::Now } else { self.haste(active) };
             let found = self.have_or_load(active, desired, haste).await;
             self.has_looked |= found.as_ref().map_or_else(|fault| fault.blame() != Blame::Passing, |_| true);
             match found {
@@ -71,7 +75,14 @@ impl Follower {
                     let is_bad =
                         |slot: &Slot| slot.loaded.refused().is_some() || is_kept_from_jobs(slot, desired);
                     if next.active.as_ref().is_none_or(is_bad)
-                        && let Some(slot) = self.stand_in(active, desired, &refused, Anew::No).await
+                        && let Some(slot) = self
+                            .stand_in(
+                                active,
+                                desired,
+                                &refused,
+                                if has_looked { Anew::No } else { Anew::First },
+                            )
+                            .await
                     {
                         next.previous = next.previous.filter(|previous| !previous.loaded.same(&slot.loaded));
                         next.active = Some(slot);
@@ -179,13 +190,13 @@ impl Follower {
         if fault.blame() == Blame::Passing || is_as_wanted {
             return None;
         }
-        // Where something runs, jobs can wait until it is known whether the other can be as it is to stay.
+        // Where something runs, or did not before, jobs can wait until it is known whether the other can be as it is to stay.
         let is_waited_for = anew == Anew::No && self.slots().active.is_none();
         for digest in desired.stand_ins() {
             if self.is_faulty(digest) {
                 continue;
             }
-            let found = match self.have(digest).filter(|_| anew == Anew::No) {
+            let found = match self.have(digest).filter(|_| anew != Anew::Yes) {
                 Some(slot) => Ok(slot),
                 None => {
                     let haste = if is_waited_for { Haste::Now } else { self.haste(digest) };
@@ -268,7 +279,7 @@ impl Follower {
 }
 
 /// Whether the version is known to be at fault.
-fn is_kept_from_jobs(slot: &Slot, desired: &Desired) -> bool {
+pub(super) fn is_kept_from_jobs(slot: &Slot, desired: &Desired) -> bool {
     let version = slot.loaded.version().and_then(|digest| desired.version(&digest));
     version.is_some_and(|version| matches!(version.state, State::Quarantined | State::Refused))
 }

@@ -138,6 +138,10 @@ impl Pools {
         if (self.usual.tier, self.usual.stack) == (tier, stack) {
             return Ok(Arc::clone(&self.usual));
         }
+        if !(Limits::STACK_MIN..=Limits::STACK_MAX).contains(&stack) {
+            let cause = "a guest's stack has from 64 KiB to 64 MiB".to_owned();
+            return Err(AdmitError::Pool { stack, cause });
+        }
         // Held while one is made: two at once would both reserve their places.
         let mut others = self.others();
         others.pools.retain(|_, pool| pool.strong_count() > 0);
@@ -150,9 +154,23 @@ impl Pools {
         if stacks.len() >= POOLS_MAX {
             return Err(AdmitError::Stacks { stack, used: stacks.join(", ") });
         }
-        let make = || Pool::new(config, clearing, ticker, (tier, stack));
-        let made = make().or_else(|error| {
-            if tier == Tier::Optimised && others.give_up_baseline() { make() } else { Err(error) }
+        let make = |kind| Pool::new(config, clearing, ticker, kind);
+        let made = make((tier, stack)).or_else(|error| {
+            let spare = others.baseline.take_if(|pool| tier == Tier::Optimised && Arc::strong_count(pool) == 1);
+            let Some(spare) = spare else { return Err(error) };
+            let kind = (spare.tier, spare.stack);
+            drop(spare);
+            let made = make((tier, stack));
+            match &made {
+                Ok(_) => tracing::warn!(
+                    "no address space is left for cells with a further size of stacks, so the cells for baseline code \
+                     go: new versions wait for their optimised code; with a smaller cells.max there is room for both, \
+                     and with cells.baseline = false nobody asks for them"
+                ),
+                // It made no room, so there is still that.
+                Err(_) => make(kind).into_iter().for_each(|pool| others.keep_baseline(Arc::new(pool))),
+            }
+            made
         });
         let pool = Arc::new(made.map_err(|error| AdmitError::Pool { stack, cause: format!("{error:#}") })?);
         others.pools.insert((tier, stack), Arc::downgrade(&pool));
@@ -171,18 +189,5 @@ impl Others {
     fn keep_baseline(&mut self, pool: Arc<Pool>) {
         self.pools.insert((pool.tier, pool.stack), Arc::downgrade(&pool));
         self.baseline = Some(pool);
-    }
-
-    /// Gives its address space back unless code runs there. False where that makes no room.
-    fn give_up_baseline(&mut self) -> bool {
-        let spare = self.baseline.take_if(|pool| Arc::strong_count(pool) == 1);
-        if spare.is_some() {
-            tracing::warn!(
-                "no address space is left for cells with a further size of stacks, so the cells for baseline code go: new \
-                 versions wait for their optimised code; with a smaller cells.max there is room for both, and with \
-                 cells.baseline = false nobody asks for them"
-            );
-        }
-        spare.is_some()
     }
 }

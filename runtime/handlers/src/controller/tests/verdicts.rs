@@ -209,6 +209,16 @@ async fn what_a_host_could_not_run_when_it_started_does_not_begin_after_all() {
     // The next one is news.
     let two = late.deploy("doubtful two").await;
     late.wait_runs(two).await;
+    // Nor does what would stand in.
+    first.wait_runs(two).await;
+    let last = Host::named(&documents, "test-3-0000");
+    last.controller.start(last.setup(vec![Plan::new("a", Source::Store)])).await.unwrap();
+    until("both are looked at again", || (last.loads("doubtful one"), last.loads("doubtful two")) == (2, 2))
+        .await;
+    until("it is told", || last.controller.statuses()["a"].refuses == [two.to_string()]).await;
+    assert_eq!(last.runs(), None);
+    let loads = last.loader.loads.lock().unwrap().clone();
+    assert!(loads.iter().all(|(_, haste)| *haste == Haste::Later), "{loads:?}");
 }
 
 #[tokio::test]
