@@ -59,17 +59,23 @@ fn a_status_fits_into_a_document_whatever_it_holds() {
 #[test]
 fn latencies_add_up_over_hosts_and_give_quantiles() {
     let mut one = VersionCounts::default();
-    for wall in [1, 3, 3, 200, 90_000] {
+    for wall in [1, 4, 4, 200, 5_000_000] {
         one.took(wall);
     }
     one.done = 4;
     one.trapped = 1;
     assert_eq!(one.quantile_ms(0.5), Some(5));
     assert_eq!(one.quantile_ms(1.0), Some(u64::MAX));
+    // The two of a bucket of 3 to 5 ms are spread over it; the third of five is its second half.
+    assert_eq!(
+        (one.estimated_ms(0.4), one.estimated_ms(0.6), one.estimated_ms(1.0)),
+        (Some(4.0), Some(5.0), None)
+    );
+    assert_eq!(VersionCounts::default().estimated_ms(0.5), None);
     assert_eq!(one.failure_ratio(), Some(0.2));
     let mut both = VersionCounts { failed: 5, ..VersionCounts::default() };
     both.add(&one);
-    assert_eq!((both.attempts(), both.wall_ms_total), (10, 90_207));
+    assert_eq!((both.attempts(), both.wall_ms_total), (10, 5_000_209));
     assert_eq!(both.since(&one).failed, 5);
     assert_eq!(one.since(&both), one, "a smaller count is a host that began anew");
     assert_eq!(VersionCounts::default().quantile_ms(0.5), None);
