@@ -29,6 +29,9 @@ const AGAIN_MAX: Duration = Duration::from_secs(60);
 /// How often optimised code is tried where a busy machine fails like an artifact that one of the two compilers cannot take,
 /// which is not to run on the other's code for ever.
 const OPTIMISE_TRIES: u32 = 6;
+/// How often it is tried where the machine is short of something, an hour long: that may be so whenever it is this artifact's
+/// turn.
+const OPTIMISE_TRIES_IN_ALL: u32 = 60;
 
 /// Loads versions of the handlers it knows.
 pub(crate) struct WasmLoader {
@@ -157,7 +160,7 @@ async fn optimise(
     let (handler, since) = (options.handler.clone(), Instant::now());
     tracing::info!(handler, version, "begins on baseline code; optimised code follows");
     let (mut failed, mut pause) = (0, AGAIN);
-    loop {
+    for tries in 1.. {
         let turn = tokio::select! {
             turn = turn.acquire() => turn,
             () = optimiser.gone() => return,
@@ -174,7 +177,7 @@ async fn optimise(
             Ok(false) => return,
             Err(fault) => {
                 failed += u32::from(may_be_the_artifact(&fault));
-                if let Some(refused) = refused_after(failed, &handler, &fault) {
+                if let Some(refused) = refused_after(failed, tries, &handler, &fault) {
                     // Nobody hears it where the version is gone, which is as well.
                     _ = judge.send(Err(refused));
                     return;
@@ -194,21 +197,22 @@ async fn optimise(
 /// being started, is not.
 fn may_be_the_artifact(fault: &OptimiseError) -> bool {
     match fault {
+        OptimiseError::Admit(AdmitError::Pool { .. }) => false,
         OptimiseError::Admit(fault) => !fault.is_transient(),
         OptimiseError::Broken(stopped) => stopped.cause != StopCause::Host,
         OptimiseError::Handler(_) | OptimiseError::Another(_) => true,
     }
 }
 
-/// What is said of a version whose optimised code failed so often as it may by its own fault, and in this way at last. None
-/// while that may pass.
-fn refused_after(failed: u32, handler: &str, fault: &OptimiseError) -> Option<LoadError> {
+/// What is said of a version whose optimised code was tried so often, failed so often as it may by its own fault, and in this
+/// way at last. None while that may pass.
+fn refused_after(failed: u32, tries: u32, handler: &str, fault: &OptimiseError) -> Option<LoadError> {
     let reason = without_name(handler, &fault.to_string());
     let (reason, blame) = match blame_of_optimising(fault) {
-        Blame::Passing if failed < OPTIMISE_TRIES => return None,
+        Blame::Passing if failed < OPTIMISE_TRIES && tries < OPTIMISE_TRIES_IN_ALL => return None,
         Blame::Passing => {
             let reason = format!(
-                "it began on baseline code, and its optimised code could not be made in {OPTIMISE_TRIES} tries: {reason}. \
+                "it began on baseline code, and its optimised code could not be made in {tries} tries: {reason}. \
                  Once that is mended, reload the host (SIGHUP) and deploy the version again"
             );
             (reason, Blame::Host)
@@ -338,10 +342,10 @@ mod tests {
             let fault = OptimiseError::Admit(fault);
             assert!(may_be_the_artifact(&fault));
             assert!(
-                (1..OPTIMISE_TRIES).all(|failed| refused_after(failed, "a", &fault).is_none()),
+                (1..OPTIMISE_TRIES).all(|failed| refused_after(failed, failed, "a", &fault).is_none()),
                 "it may pass"
             );
-            let refused = refused_after(OPTIMISE_TRIES, "a", &fault).unwrap();
+            let refused = refused_after(OPTIMISE_TRIES, 6, "a", &fault).unwrap();
             assert_eq!(refused.blame(), Blame::Host, "what was made elsewhere may run there");
             assert!(
                 refused.reason().contains("in 6 tries") && refused.reason().contains("SIGHUP"),
@@ -352,9 +356,10 @@ mod tests {
             [AdmitError::CompilerKilled { signal: 9 }, AdmitError::Interrupted("no memory".to_owned())]
         {
             let fault = OptimiseError::Admit(fault);
-            assert!(!may_be_the_artifact(&fault) && refused_after(0, "a", &fault).is_none(), "{fault}");
+            assert!(!may_be_the_artifact(&fault) && refused_after(0, 59, "a", &fault).is_none(), "{fault}");
+            assert!(refused_after(0, OPTIMISE_TRIES_IN_ALL, "a", &fault).is_some(), "not for ever");
         }
-        let refused = refused_after(1, "a", &OptimiseError::Another("b".to_owned())).unwrap();
+        let refused = refused_after(1, 1, "a", &OptimiseError::Another("b".to_owned())).unwrap();
         assert!(refused.reason().starts_with("it began on baseline code, and has no"), "{refused}");
     }
 

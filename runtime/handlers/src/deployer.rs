@@ -87,7 +87,11 @@ impl Deployer {
                 Look::Restless => pause = file::LOOK,
                 Look::Fault(fault) => self.cannot(&fault.to_string()),
                 Look::Read(artifact) => match signature_beside(name, path).await {
-                    Ok(signature) => _ = self.hand_in(artifact, signature).await,
+                    Ok(signature) => {
+                        if let Err(fault) = self.hand_in(artifact, signature).await {
+                            self.cannot(&fault);
+                        }
+                    }
                     Err(fault) => self.cannot(&fault),
                 },
             }
@@ -96,22 +100,23 @@ impl Deployer {
 
     async fn watch_image(&self, image: &OciImage) {
         let (mut known, mut again) = (None::<String>, REGISTRY_AGAIN);
-        // Whether what is there was taken: else what keeps it from that is told until something else is there.
-        let mut is_taken = false;
+        // What keeps what is there from being taken: told until something else is there.
+        let mut lacks = None;
         loop {
             let pause = match self.registries.pull(image, known.as_deref()).await {
                 Ok(pulled) => {
                     again = REGISTRY_AGAIN;
                     if let Some(Pulled { artifact, signature, manifest }) = pulled {
-                        is_taken = match signature.as_deref().map(str::parse).transpose() {
+                        let taken = match signature.as_deref().map(str::parse).transpose() {
                             Ok(signature) => self.hand_in(artifact, signature).await,
-                            Err(fault) => {
-                                self.cannot(&format!("oci://{image}: its signature: {fault}"));
-                                false
-                            }
+                            Err(fault) => Err(format!("oci://{image}: its signature: {fault}")),
                         };
+                        lacks = taken.err();
                         known = Some(manifest);
-                    } else if is_taken {
+                    }
+                    if let Some(fault) = &lacks {
+                        self.cannot(fault);
+                    } else {
                         self.stage.board.set_source_fault(&self.plan.name, None);
                     }
                     TAG
@@ -142,22 +147,20 @@ impl Deployer {
         }
     }
 
-    /// Makes it what is wanted. False when it cannot be, which is told.
-    async fn hand_in(&self, artifact: Artifact, signature: Option<Signature>) -> bool {
+    /// Makes it what is wanted, or says why it cannot be.
+    async fn hand_in(&self, artifact: Artifact, signature: Option<Signature>) -> Result<(), String> {
         let (name, board, digest) = (&self.plan.name, &self.stage.board, artifact.digest);
         // What was taken already stays as it was left: somebody may have gone back from it.
         if board.taken(name) != Some(digest) {
-            if let Err(fault) = hand_in(&self.catalog, &self.plan, artifact, signature).await {
-                self.cannot(&fault.to_string());
-                return false;
-            }
+            let handed_in = hand_in(&self.catalog, &self.plan, artifact, signature).await;
+            handed_in.map_err(|fault| fault.to_string())?;
             board.set_taken(name, digest);
             if let Err(fault) = forget_old(&self.catalog, &*self.documents).await {
                 tracing::warn!(handler = name, %fault, "the bytes of old versions could not be forgotten");
             }
         }
         board.set_source_fault(name, None);
-        true
+        Ok(())
     }
 }
 
