@@ -11,10 +11,10 @@
 //! any component can be measured, `media.wasm` for one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jobcell::{Builder, EngineConfig, Event, Grants, Handler, NewJob, Observer, Queue, Runtime};
+use jobcell::{Builder, EngineConfig, Event, Grants, Handler, JobId, NewJob, Observer, Queue, Runtime};
 use jobcell_handlers::{Artifact, Catalog, Command, DeployOptions, Digest};
 use tokio::time::sleep;
 
@@ -30,36 +30,60 @@ const SETTLE: Duration = Duration::from_secs(2);
 const PACE: u64 = 2;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// When the first attempt of each version ended, and how long attempts took.
+/// When the first attempt of each version ended, and how long jobs took.
 #[derive(Default)]
 struct Watch(Mutex<Seen>);
 
 #[derive(Default)]
 struct Seen {
     first: HashMap<String, Instant>,
-    took_us: Vec<u64>,
+    /// When the producer began to add those that have not ended.
+    added: HashMap<JobId, Instant>,
+    took: Took,
+}
+
+/// How long jobs took, in microseconds.
+#[derive(Default)]
+struct Took {
+    /// From the begin of the attempt.
+    attempts: Vec<u64>,
+    /// From when the producer began to add it: what whoever waits for the job sees.
+    whole: Vec<u64>,
 }
 
 impl Observer for Watch {
     fn on(&self, event: &Event) {
-        if let Event::Ended { version, receipt, .. } = event {
-            let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Event::Ended { id, version, receipt, .. } = event {
+            let mut seen = self.seen();
             seen.first.entry(version.clone()).or_insert_with(Instant::now);
-            seen.took_us.push(receipt.wall_us);
+            seen.took.attempts.push(receipt.wall_us);
+            if let Some(added) = seen.added.remove(id) {
+                seen.took.whole.push(u64::try_from(added.elapsed().as_micros()).unwrap_or(u64::MAX));
+            }
         }
     }
 }
 
 impl Watch {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn adds(&self, id: JobId) {
+        self.seen().added.insert(id, Instant::now());
+    }
+
     fn clear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Seen::default();
+        let mut seen = self.seen();
+        seen.first.clear();
+        seen.took = Took::default();
     }
 
     /// How long after `begin` the first attempt on this version ended.
     async fn first(&self, digest: Digest, begin: Instant) -> anyhow::Result<Duration> {
         let version = digest.short();
         while begin.elapsed() < PATIENCE {
-            if let Some(at) = self.0.lock().unwrap_or_else(PoisonError::into_inner).first.get(&version) {
+            if let Some(at) = self.seen().first.get(&version) {
                 return Ok(at.saturating_duration_since(begin));
             }
             sleep(Duration::from_micros(200)).await;
@@ -67,9 +91,9 @@ impl Watch {
         anyhow::bail!("no job ran on {version}")
     }
 
-    /// How long attempts took since the last time, in microseconds.
-    fn took(&self) -> Vec<u64> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).took_us)
+    /// How long jobs took since the last time.
+    fn took(&self) -> Took {
+        std::mem::take(&mut self.seen().took)
     }
 }
 
@@ -81,7 +105,14 @@ fn stolen() -> u64 {
     told.split_ascii_whitespace().nth(8).and_then(|ticks| ticks.parse().ok()).unwrap_or_default()
 }
 
-/// The time below which this share of attempts stayed.
+impl Took {
+    fn extend(&mut self, more: Self) {
+        self.attempts.extend(more.attempts);
+        self.whole.extend(more.whole);
+    }
+}
+
+/// The time below which this share of them stayed.
 fn quantile(took: &mut [u64], percent: usize) -> Duration {
     took.sort_unstable();
     let at = (took.len() * percent / 100).min(took.len().saturating_sub(1));
@@ -135,7 +166,7 @@ async fn measure() -> anyhow::Result<()> {
     let catalogs = runtime.controller().catalogs();
     let Some(catalogs) = catalogs else { anyhow::bail!("the host has started") };
     let measured = tokio::select! {
-        never = produce(&runtime, pace) => never.map(|()| String::new()),
+        never = produce(&runtime, pace, &watch) => never.map(|()| String::new()),
         measured = rounds(&catalogs.shared, &bytes, &watch) => measured,
     };
     let code = if baseline { "baseline code first" } else { "optimised code only" };
@@ -145,11 +176,17 @@ async fn measure() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn produce(runtime: &Runtime, pace: Duration) -> anyhow::Result<()> {
-    loop {
-        runtime.enqueue("work", NewJob::new("noop", r#"{"i":7,"amount":1250,"currency":"EUR"}"#)).await?;
+async fn produce(runtime: &Runtime, pace: Duration, watch: &Watch) -> anyhow::Result<()> {
+    for number in 0_u64.. {
+        let mut job = NewJob::new("noop", r#"{"i":7,"amount":1250,"currency":"EUR"}"#);
+        // Named here, to be known before it can end.
+        let id = format!("n-{number}");
+        watch.adds(JobId::custom(&id)?);
+        job.options.job_id = Some(id);
+        runtime.enqueue("work", job).await?;
         sleep(pace).await;
     }
+    Ok(())
 }
 
 async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Result<String> {
@@ -160,7 +197,7 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
     catalog.deploy("h", base, None, options(true)).await?;
     watch.first(base_digest, Instant::now()).await?;
     watch.clear();
-    let (mut calm, mut beside) = (Vec::new(), Vec::new());
+    let (mut calm, mut beside) = (Took::default(), Took::default());
     let (mut deploys, mut undisturbed) = (Vec::new(), Vec::new());
     let (mut activations, mut rollbacks) = (Vec::new(), Vec::new());
     for number in 0..ROUNDS {
@@ -198,20 +235,25 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
         let Some(longest) = took.last() else { return format!("{what:<44} none\n") };
         format!("{what:<44} median {:>9.1?}  longest {longest:>9.1?}\n", took[took.len() / 2])
     };
+    let moved = |of_what: &str, calm: &mut [u64], beside: &mut [u64]| {
+        let line = |percent: usize| {
+            let (calm, beside) = (quantile(calm, percent), quantile(beside, percent));
+            let moved = (beside.as_secs_f64() / calm.as_secs_f64() - 1.0) * 100.0;
+            format!(
+                "p{percent} of {of_what}: {calm:.1?} before a deploy, {beside:.1?} beside it ({moved:+.0} %)\n"
+            )
+        };
+        [50, 99].map(line).concat()
+    };
     let rounds = undisturbed.len();
     Ok([
         line("deploy, compiled, to the first job", deploys),
         line(&format!("  {rounds} in which no core was taken away"), undisturbed),
         line("activation of what is compiled, to the first", activations),
         line("rollback, to the first job", rollbacks),
-        [50, 99]
-            .map(|percent| {
-                let (calm, beside) = (quantile(&mut calm, percent), quantile(&mut beside, percent));
-                let moved = (beside.as_secs_f64() / calm.as_secs_f64() - 1.0) * 100.0;
-                format!("p{percent} of an attempt: {calm:.1?} before a deploy, {beside:.1?} beside it ({moved:+.0} %)\n")
-            })
-            .concat(),
-        format!("of {} and {} attempts", calm.len(), beside.len()),
+        moved("an attempt", &mut calm.attempts, &mut beside.attempts),
+        moved("a job from its add", &mut calm.whole, &mut beside.whole),
+        format!("of {} and {} attempts", calm.attempts.len(), beside.attempts.len()),
     ]
     .concat())
 }

@@ -63,7 +63,7 @@ pub use handler::Handler;
 pub use jobcell_core::recordings::Record;
 pub use jobcell_core::store::{AddedFlow, Flow, NewJob, Parent};
 pub use jobcell_core::wait::Ending;
-pub use jobcell_core::{Backoff, BackoffKind, Event, JobOptions, Keep, Observer};
+pub use jobcell_core::{Backoff, BackoffKind, Event, JobId, JobOptions, Keep, Observer};
 pub use jobcell_redis::ListOptions;
 pub use jobcell_wasm::{
     Compiler, CompilerProcess, EngineConfig, Grants, HttpLimits, HttpRule, HttpSender, Limits, Resolver,

@@ -84,9 +84,11 @@ fn what_has_no_optimised_code_gives_its_jobs_to_the_version_before() {
     let host = Host::start(&site);
     let ledger = Ledger::of(&redis, "work");
     check_runs(&ledger, &good);
-    operator.activate(&deep);
-    // What another host would refuse at once runs here until the better code is there.
-    operator.wait_state(&deep, State::Refused);
+    // What another host would refuse at once runs here until the better code is there; whoever deploys is told all the same.
+    let file = site.write("deep.wasm", &deep.bytes);
+    let deploy = site.cli(&["handler", "deploy", "mine", file.to_str().unwrap()]).exits(78);
+    let _ = deploy.says(&["is refused", "it began on baseline code, and has no", "its limit of 512 KiB"]);
+    assert_eq!(operator.desired().version(&deep.digest()).unwrap().state, State::Refused);
     assert_eq!(said(&host, &deep), (1, 0));
     let why = operator.desired().version(&deep.digest()).unwrap().why.clone();
     assert!(why.contains("the only host refuses it: it began on baseline code, and has no"), "{why}");

@@ -1,5 +1,6 @@
 //! `jobcell handler deploy|activate|canary|promote|rollback|quarantine|release|shadow`: changing what is wanted, and
-//! waiting until every host has followed.
+//! waiting until every host has followed and its code is what it is to stay: what runs on baseline code may be refused yet,
+//! and whoever deploys wants to know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -220,9 +221,22 @@ async fn settle(
         console.note("no host runs this handler now; the next one that starts takes it as it is");
     }
     let is_told = !args.no_wait && !console.json;
-    for host in shown.hosts.iter().filter(|host| is_told && !show::follows(&shown, host)) {
-        let why = show::wrapped(host.lag.as_deref().unwrap_or("it did not say why"));
-        console.note(&format!("{} still runs {}:\n{}", visible(&host.host), runs(host), why.trim_end()));
+    for host in shown.hosts.iter().filter(|host| is_told && !has_settled(&shown, host)) {
+        let (code, why) = match show::follows(&shown, host) {
+            true => (
+                " on baseline code",
+                "its optimised code is not there yet; where there can be none the version is refused. \
+                 `jobcell handler ls NAME` and the host's log tell what becomes of it",
+            ),
+            false => ("", host.lag.as_deref().unwrap_or("it did not say why")),
+        };
+        let why = show::wrapped(why);
+        console.note(&format!(
+            "{} still runs {}{code}:\n{}",
+            visible(&host.host),
+            runs(host),
+            why.trim_end()
+        ));
     }
     console.answer(&answer, |_| summary(&shown))?;
     Ok(exit)
@@ -268,6 +282,8 @@ fn tell_approved(seen: &Shown, since: &Shown, version: Option<&Version>, console
 #[derive(Default)]
 struct Following {
     told: BTreeSet<String>,
+    /// Those of them that were on baseline code then, and have not been told of since.
+    began: BTreeSet<String>,
     lagging: BTreeMap<String, Instant>,
     /// Whether there was any.
     has_seen: bool,
@@ -280,14 +296,19 @@ impl Following {
         self.lagging.retain(|name, _| is_lagging(name));
         self.has_seen |= !shown.hosts.is_empty();
         for host in &shown.hosts {
+            let (name, took) = (visible(&host.host), started.elapsed().as_millis());
             if show::follows(shown, host) && self.told.insert(host.host.clone()) {
-                let took = started.elapsed().as_millis();
                 let (code, more) = match host.baseline {
                     true => (" on baseline code", "; the optimised code follows"),
                     false => ("", ""),
                 };
-                let name = visible(&host.host);
+                if host.baseline {
+                    self.began.insert(host.host.clone());
+                }
                 console.note(&format!("{name} runs {}{code} after {took} ms{more}", runs(host)));
+            }
+            if has_settled(shown, host) && self.began.remove(&host.host) {
+                console.note(&format!("{name} goes on with optimised code after {took} ms"));
             }
             if host.state == LAGGING {
                 self.lagging.entry(host.host.clone()).or_insert_with(Instant::now);
@@ -295,29 +316,34 @@ impl Following {
         }
     }
 
-    /// Whether every host follows. Where all are gone that were there, nobody knows whether they can; where none was, the
-    /// next one that starts will see.
+    /// Whether every host follows and has settled. Where all are gone that were there, nobody knows whether they can; where
+    /// none was, the next one that starts will see.
     fn is_done(&self, shown: &Shown) -> bool {
         match shown.hosts.is_empty() {
             true => !self.has_seen,
-            false => shown.hosts.iter().all(|host| show::follows(shown, host)),
+            false => shown.hosts.iter().all(|host| has_settled(shown, host)),
         }
     }
 
-    /// Whether nobody is on the way any more: every host that has not followed has lagged for too long.
+    /// Whether nobody is on the way any more: every host that has not settled has lagged for too long.
     fn is_stuck(&self, shown: &Shown) -> bool {
         let is_late =
             |host: &Host| self.lagging.get(&host.host).is_some_and(|since| since.elapsed() > LAG_PATIENCE);
-        shown.hosts.iter().filter(|host| !show::follows(shown, host)).all(is_late)
+        shown.hosts.iter().filter(|host| !has_settled(shown, host)).all(is_late)
     }
 }
 
-/// Whether every host that does not follow says that it cannot run the version. Nobody says so where nobody is.
+/// Whether a host runs what is wanted, on the code that it is to stay on.
+fn has_settled(shown: &Shown, host: &Host) -> bool {
+    show::follows(shown, host) && !host.baseline
+}
+
+/// Whether every host that has not settled says that it cannot run the version. Nobody says so where nobody is.
 fn is_refused(shown: &Shown, goal: &Goal) -> bool {
     let refuses = |host: &Host| {
         goal.version().map_or(!host.refuses.is_empty(), |digest| host.refuses.iter().any(|of| of == digest))
     };
-    !shown.hosts.is_empty() && shown.hosts.iter().filter(|host| !show::follows(shown, host)).all(refuses)
+    !shown.hosts.is_empty() && shown.hosts.iter().filter(|host| !has_settled(shown, host)).all(refuses)
 }
 
 /// The versions that a host gives jobs to.
@@ -419,6 +445,8 @@ mod tests {
         assert!(!is_refused(&shown(vec![of(&["new"], "old"), of(&[], "old")]), &goal), "one is on its way");
         assert!(!is_refused(&shown(vec![of(&["other"], "old")]), &goal));
         assert!(!is_refused(&shown(vec![]), &goal), "nobody says so");
+        let begun = Host { baseline: true, ..of(&[], "new") };
+        assert!(!is_refused(&shown(vec![of(&["new"], "old"), begun]), &goal), "one has yet to say");
     }
 
     #[test]
@@ -430,5 +458,43 @@ mod tests {
         assert!(!seen.is_done(&shown(vec![])));
         assert!(!seen.is_done(&shown(vec![of("new"), of("old")])));
         assert!(seen.is_done(&shown(vec![of("new")])));
+    }
+
+    #[test]
+    fn hosts_on_baseline_code_may_refuse_the_version_yet() {
+        let of = |host: &str, baseline| Host {
+            host: host.to_owned(),
+            active: Some("new".to_owned()),
+            baseline,
+            ..Host::default()
+        };
+        let shown = |hosts| Shown { active: Some("new".to_owned()), hosts, ..Shown::default() };
+        let (begun, settled) =
+            (shown(vec![of("a", true), of("b", false)]), shown(vec![of("a", false), of("b", false)]));
+        let mut seen = Following::default();
+        let mut told = Vec::new();
+        let mut look = |shown: &Shown| {
+            let mut console = Console {
+                input: &mut std::io::empty(),
+                out: &mut std::io::sink(),
+                err: &mut told,
+                json: false,
+                yes: false,
+                interactive: false,
+                is_answered: false,
+            };
+            seen.look(shown, Instant::now(), &mut console);
+            (seen.is_done(shown), seen.is_stuck(shown))
+        };
+        assert_eq!(look(&begun), (false, false), "it is on its way");
+        assert!(look(&settled).0);
+        assert!(look(&settled).0);
+        let told = String::from_utf8(told).unwrap().replace("after 0 ms", "at once");
+        let expected = [
+            "a runs new on baseline code at once; the optimised code follows",
+            "b runs new at once",
+            "a goes on with optimised code at once",
+        ];
+        assert_eq!(told.lines().collect::<Vec<_>>(), expected);
     }
 }
