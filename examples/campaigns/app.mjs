@@ -55,8 +55,10 @@ const routes = [
   }],
 
   ['GET', /^\/campaigns\/([\w.-]+)$/, async ({ path: [id] }) => {
+    // The state first: a campaign that has completed is shown with the progress that it ended with.
+    const state = await campaigns.getJobState(id);
     const job = await campaigns.getJob(id);
-    return { body: { state: await job.getState(), progress: job.progress, tally: await ask('tally', job.data) } };
+    return { body: { state, progress: job.progress, tally: await ask('tally', job.data) } };
   }],
 
   // The one thing that the handlers ask of us: a page of recipients.
