@@ -21,6 +21,7 @@ use crate::clock::{Clock, Millis};
 use crate::effects::Recording;
 use crate::job::Job;
 use crate::names::QueueName;
+use crate::outcome::Outcome;
 use crate::runner::{Report, Runner};
 pub use compare::{difference, is_comparable, results};
 pub use report::{EXAMPLES_MAX, ShadowCost, ShadowExample, ShadowReport};
@@ -172,7 +173,10 @@ impl Shadow {
     /// Hands in a copy of an attempt that has ended: what it was given, what it asked and was told, and how it ended on the
     /// active version. Returns at once.
     pub fn offer(&self, active: &dyn Runner, attempt: &Attempt, recording: Arc<Recording>, report: &Report) {
-        if !is_comparable(&report.outcome) {
+        // Given back because it broke on a version that may be to blame, say: what became of the job is not how it ran.
+        let is_given_back =
+            report.receipt.stopped_by.is_some() && !matches!(report.outcome, Outcome::Stopped(_));
+        if is_given_back || !is_comparable(&report.outcome) {
             return;
         }
         self.shadows.offer(Box::new(Copy {

@@ -299,10 +299,10 @@ impl Follower {
         self.tap(desired).await;
         self.warm_previous(desired).await;
         self.load_pins(desired).await;
-        self.load_ahead(desired).await;
+        let ahead = self.load_ahead(desired).await;
         self.tell_drained(desired).await;
         self.stage.board.set_loading(&name, None);
-        if told && self.faulty.is_empty() { turn } else { Turn::Again }
+        if told && ahead && self.faulty.is_empty() { turn } else { Turn::Again }
     }
 
     /// Of a handler with a source of this host's own: what lies there may be a version that is kept from jobs. What is

@@ -200,14 +200,15 @@ impl HostView {
         let wanted_canary = desired.canary.as_ref().map(|canary| canary.digest);
         let is_current = active == text(desired.active) && canary == text(wanted_canary);
         let state = match (is_current, &loading, &lag) {
-            (true, None, None) => HostState::Current,
+            // What it loads beside what takes jobs (the version before, a staged one) is no way still to go.
+            (true, _, None) => HostState::Current,
             (_, Some(_), _) => HostState::Loading,
             (_, None, _) => HostState::Lagging,
         };
         let lag = match (lag, loading) {
             (Some(lag), _) => Some(lag),
+            (None, _) if is_current => None,
             (None, Some(loading)) => Some(format!("loading {loading}")),
-            (None, None) if is_current => None,
             (None, None) => Some("it has not acted on the last change yet".to_owned()),
         };
         Self { host: host.id.clone(), name: host.name.clone(), active, canary, state, lag, refuses, baseline }
@@ -267,6 +268,9 @@ mod tests {
         let loading = seen(loading, wanted());
         assert_eq!(loading.state, HostState::Loading);
         assert!(loading.lag.unwrap().contains(&two.to_string()));
+        let beside = HostHandler { loading: Some(one.to_string()), ..runs(two) };
+        let beside = seen(beside, wanted());
+        assert_eq!((beside.state, beside.lag), (HostState::Current, None), "it takes the jobs already");
     }
 
     #[test]

@@ -31,6 +31,8 @@ struct Watched {
     /// Where its component goes.
     place: PathBuf,
     paths: Vec<PathBuf>,
+    /// Where its command puts the component, which may be among its sources.
+    built: Option<PathBuf>,
     seen: Snapshot,
 }
 
@@ -101,7 +103,9 @@ async fn rebuild(watched: &mut [Watched], console: &mut Console<'_>) -> Infallib
 /// The first of these projects whose sources change, and how they are then. Cancel safe.
 async fn changed(watched: &[Watched], is_meant: impl Fn(&Watched) -> bool) -> (usize, Snapshot) {
     let meant = watched.iter().enumerate().filter(|(_, one)| is_meant(one));
-    let next = meant.map(|(index, one)| Box::pin(async move { (index, one.seen.next(&one.paths).await) }));
+    let next = meant.map(|(index, one)| {
+        Box::pin(async move { (index, one.seen.next(&one.paths, one.built.as_deref()).await) })
+    });
     let ((index, now), _, _) = select_all(next).await;
     (index, now)
 }
@@ -112,8 +116,17 @@ impl Watched {
     fn new(project: Project, folder: &Path) -> Self {
         let place = folder.join(format!("{}.wasm", project.handler));
         let paths = project.watched.clone();
-        let seen = Snapshot::of(&paths);
-        Self { project, place, paths, seen }
+        let built = match &project.recipe {
+            Recipe::Command { output, .. } => Some(output.clone()),
+            Recipe::Cargo { .. } => None,
+        };
+        let seen = Snapshot::of(&paths, built.as_deref());
+        Self { project, place, paths, built, seen }
+    }
+
+    /// How its sources are now.
+    fn now(&self) -> Snapshot {
+        Snapshot::of(&self.paths, self.built.as_deref())
     }
 
     /// Builds it because its sources are like this now.
@@ -126,7 +139,7 @@ impl Watched {
 
     /// Builds it and puts the component into its place; whatever is wrong is said, and leaves what is there.
     async fn build(&mut self, console: &mut Console<'_>) {
-        let before = Snapshot::of(&self.paths);
+        let before = self.now();
         let handler = self.project.handler.clone();
         let sources = match self.made().await {
             Ok((sources, told)) => {
@@ -139,7 +152,7 @@ impl Watched {
                 Vec::new()
             }
         };
-        if Snapshot::of(&self.paths) != before {
+        if self.now() != before {
             // Somebody went on writing meanwhile: the next look finds it.
             self.seen = before;
             return;
@@ -149,7 +162,7 @@ impl Watched {
             .filter(|path| !self.paths.iter().any(|known| path.starts_with(known)))
             .collect();
         self.paths.extend(new);
-        self.seen = Snapshot::of(&self.paths);
+        self.seen = self.now();
     }
 
     /// What it was made from, and what came of it in words.

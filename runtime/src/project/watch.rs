@@ -19,11 +19,15 @@ pub(crate) struct Snapshot(BTreeMap<PathBuf, (Option<SystemTime>, u64)>);
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// How these files, and all below these folders, are now. What cannot be read is as if it were not there.
-    pub(crate) fn of<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Self {
+    /// How these files, and all below these folders, are now, but for the file that is `built` from them. What cannot be
+    /// read is as if it were not there.
+    pub(crate) fn of<'a>(paths: impl IntoIterator<Item = &'a PathBuf>, built: Option<&Path>) -> Self {
         let mut files = BTreeMap::new();
         for path in paths {
             add(path, &mut files);
+        }
+        if let Some(built) = built {
+            files.retain(|path, _| !is_same_file(path, built));
         }
         Self(files)
     }
@@ -36,13 +40,13 @@ impl Snapshot {
 
     /// Waits until something is not as it was and has come to rest, so that an editor that writes several files is one
     /// change; returns how it is then. Cancel safe.
-    pub(crate) async fn next(&self, paths: &[PathBuf]) -> Self {
+    pub(crate) async fn next(&self, paths: &[PathBuf], built: Option<&Path>) -> Self {
         let mut last = self.clone();
         loop {
             tokio::time::sleep(LOOK).await;
-            let all = paths.to_vec();
+            let (all, built) = (paths.to_vec(), built.map(Path::to_owned));
             // A walk over a slow disk must not hold up what runs on this thread.
-            let now = match tokio::task::spawn_blocking(move || Self::of(&all)).await {
+            let now = match tokio::task::spawn_blocking(move || Self::of(&all, built.as_deref())).await {
                 Ok(now) => now,
                 Err(_) => continue,
             };
@@ -52,6 +56,12 @@ impl Snapshot {
             last = now;
         }
     }
+}
+
+/// Whether both name one file, however they are written.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    a.file_name() == b.file_name() && (a == b || real(a).is_some_and(|a| Some(a) == real(b)))
 }
 
 fn add(path: &Path, files: &mut BTreeMap<PathBuf, (Option<SystemTime>, u64)>) {
@@ -87,19 +97,34 @@ mod tests {
             fs::write(file, "1").unwrap();
         }
         let paths = [root.path().to_owned()];
-        let before = Snapshot::of(&paths);
+        let before = Snapshot::of(&paths, None);
         fs::write(&built, "22").unwrap();
-        assert_eq!(before.changed(&Snapshot::of(&paths)), None, "what was built is no source");
+        assert_eq!(before.changed(&Snapshot::of(&paths, None)), None, "what was built is no source");
         fs::write(&source, "22").unwrap();
-        assert_eq!(before.changed(&Snapshot::of(&paths)), Some(source.as_path()));
+        assert_eq!(before.changed(&Snapshot::of(&paths, None)), Some(source.as_path()));
         let more = root.path().join("src/more.rs");
-        let before = Snapshot::of(&paths);
+        let before = Snapshot::of(&paths, None);
         fs::write(&more, "").unwrap();
-        assert_eq!(before.changed(&Snapshot::of(&paths)), Some(more.as_path()));
+        assert_eq!(before.changed(&Snapshot::of(&paths, None)), Some(more.as_path()));
         fs::remove_file(&more).unwrap();
-        assert_eq!(before.changed(&Snapshot::of(&paths)), None);
+        assert_eq!(before.changed(&Snapshot::of(&paths, None)), None);
         fs::remove_file(&source).unwrap();
-        assert_eq!(before.changed(&Snapshot::of(&paths)), Some(source.as_path()));
+        assert_eq!(before.changed(&Snapshot::of(&paths, None)), Some(source.as_path()));
+    }
+
+    #[test]
+    fn what_a_command_makes_among_the_sources_is_no_change() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("build")).unwrap();
+        let (source, built) = (root.path().join("a.ts"), root.path().join("build/a.wasm"));
+        fs::write(&source, "1").unwrap();
+        let (paths, spelled) = ([root.path().to_owned()], root.path().join("build/../build/a.wasm"));
+        let now = || Snapshot::of(&paths, Some(&spelled));
+        let before = now();
+        fs::write(&built, "1").unwrap();
+        assert_eq!(before.changed(&now()), None);
+        fs::write(root.path().join("build/b.ts"), "1").unwrap();
+        assert!(before.changed(&now()).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -108,11 +133,11 @@ mod tests {
         let file = root.path().join("a.rs");
         fs::write(&file, "1").unwrap();
         let paths = vec![root.path().to_owned()];
-        let before = Snapshot::of(&paths);
-        let quiet = tokio::time::timeout(LOOK * 5, before.next(&paths)).await;
+        let before = Snapshot::of(&paths, None);
+        let quiet = tokio::time::timeout(LOOK * 5, before.next(&paths, None)).await;
         assert!(quiet.is_err(), "nothing has changed");
         fs::write(&file, "22").unwrap();
-        let after = tokio::time::timeout(LOOK * 20, before.next(&paths)).await.unwrap();
+        let after = tokio::time::timeout(LOOK * 20, before.next(&paths, None)).await.unwrap();
         assert_eq!(before.changed(&after), Some(file.as_path()));
     }
 }

@@ -266,6 +266,11 @@ fn a_host_without_the_grants_keeps_the_old_version_and_says_why() {
     wait::until("the other host runs it", || {
         operator.hosts().values().any(|of| of.active == Some(capable.name())).then_some(())
     });
+    // It lags, and can have a canary all the same: that is all that was asked of it.
+    let file = site.write("beside.wasm", &Guest::marked("beside").bytes);
+    let canary = ["handler", "deploy", "mine", file.to_str().unwrap(), "--canary", "10"];
+    let _ = site.cli(&canary).ok().says(&[&format!("runs {} and ", good.version())]);
+    operator.apply(Command::Rollback { why: None }).unwrap();
     able.stop();
     let ledger = Ledger::of(&redis, "work");
     let ids = ledger.push_noops(3);
@@ -285,6 +290,38 @@ fn a_host_without_the_grants_keeps_the_old_version_and_says_why() {
     // Back to the version that runs: nothing lags any more.
     operator.apply(Command::Rollback { why: None }).unwrap();
     wait::until("nothing lags", || operator.hosts().get(&host.id())?.lag.is_none().then_some(()));
+}
+
+#[test]
+fn whoever_deploys_is_told_when_the_store_goes_away_meanwhile() {
+    let mut redis = RedisServer::start();
+    let (operator, good) = (Operator::on(&redis), Guest::marked("good"));
+    operator.activate(&good);
+    let site = Site::redis(&redis, STORED);
+    let host = Host::start(&site);
+    // Without its grants it cannot be run here: the command waits a while for somebody to give them.
+    let capable = std::fs::read(jobcell_tests::artifacts::guest("capable")).unwrap();
+    let capable = Guest { bytes: capable, ..good.clone() };
+    let file = site.write("capable.wasm", &capable.bytes);
+    let deploy = ["handler", "deploy", "mine", file.to_str().unwrap(), "--approve", "--wait", "4"];
+    let ran = std::thread::scope(|scope| {
+        let ran = scope.spawn(|| site.cli(&deploy));
+        wait::until("the change is made", || {
+            (operator.desired().active != Some(good.digest())).then_some(())
+        });
+        redis.down();
+        ran.join().unwrap()
+    });
+    let ran = ran
+        .exits(69)
+        .says(&["the change is made; who follows cannot be seen now", "error: the change is made"]);
+    assert!(!ran.stderr.contains("still runs"), "nobody knows that: {ran}");
+    redis.up();
+    // Hosts go on where they were: no one can run it.
+    let operator = Operator::on(&redis);
+    operator.wait_state(&capable, State::Refused);
+    assert_eq!(operator.desired().active, Some(good.digest()));
+    host.stop();
 }
 
 #[test]

@@ -95,8 +95,11 @@ impl Runner for Asking {
         let told = self.says.map_or_else(|| format!("{told:?}"), str::to_owned);
         let outcome = match told.as_str() {
             "cancelled" => Outcome::stopped(StopCause::Cancelled, ""),
+            "given back" => Outcome::DelayUntil(1),
             _ => Outcome::Complete(Bytes::from(told)),
         };
+        let stopped_by = matches!(outcome, Outcome::DelayUntil(_)).then_some(StopCause::Panic);
+        let receipt = Receipt { stopped_by, ..receipt };
         Report { outcome, receipt }
     }
 }
@@ -268,8 +271,11 @@ async fn what_could_reach_outside_is_no_candidate_and_what_nobody_wants_costs_no
 #[tokio::test]
 async fn what_somebody_else_ended_is_not_compared() {
     let shadows = shadows(ShadowBounds::default());
-    let active = Asking { says: Some("cancelled"), ..Asking::new("active") };
-    let active = tap(active, shadows.of(Arc::new(Asking::new("candidate")), 100, 0));
-    active.run(attempt("1", "a")).await;
+    // What broke on the active version and was given back for another one to run has not ended as it ran.
+    for says in ["cancelled", "given back"] {
+        let active = Asking { says: Some(says), ..Asking::new("active") };
+        let active = tap(active, shadows.of(Arc::new(Asking::new("candidate")), 100, 0));
+        active.run(attempt("1", "a")).await;
+    }
     assert!(shadows.state().copies.is_none(), "no thread was started for it");
 }

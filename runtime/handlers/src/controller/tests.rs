@@ -359,6 +359,35 @@ async fn a_slow_load_is_overtaken() {
 }
 
 #[tokio::test]
+async fn a_staged_version_is_compiled_whatever_is_decided_meanwhile() {
+    let host = Host::stored().await;
+    let one = host.deploy("one").await;
+    host.wait_runs(one).await;
+    let ahead = host.hand_in("slow ahead").await;
+    until("it is being loaded", || host.loads("slow ahead") == 1).await;
+    let two = host.deploy("two").await;
+    host.wait_runs(two).await;
+    until("it is being loaded again", || host.loads("slow ahead") == 2).await;
+    host.loader.gate.add_permits(1);
+    wait_admitted(&host, ahead).await;
+
+    // Nor does one that fails by nobody's fault keep others from it, or stay untried.
+    let (busy, other) = (host.hand_in("busy ahead").await, host.hand_in("other ahead").await);
+    for digest in [other, busy] {
+        wait_admitted(&host, digest).await;
+    }
+    assert_eq!(host.loads("busy ahead"), 3);
+}
+
+async fn wait_admitted(host: &Host, digest: Digest) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while host.desired().await.version(&digest).is_none_or(|version| version.state != State::Admitted) {
+        assert!(Instant::now() < end, "{digest} is not admitted");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn nothing_stays_of_versions_that_are_gone() {
     let host = Host::stored().await;
     for n in 0..200 {

@@ -123,26 +123,37 @@ impl Follower {
     }
 
     /// Admits and compiles a version that is only handed in, so that making it active takes no time and its faults are
-    /// known before.
-    pub(super) async fn load_ahead(&mut self, desired: &Desired) {
-        let newest = desired.versions.iter().find(|version| {
+    /// known before: one a turn, the newest first. False when one is to be tried again.
+    pub(super) async fn load_ahead(&mut self, desired: &Desired) -> bool {
+        let untried = desired.versions.iter().filter(|version| {
             matches!(version.state, State::Staged | State::Admitted) && !self.tried.contains(&version.digest)
         });
-        let Some(digest) = newest.map(|version| version.digest) else { return };
-        self.tried.insert(digest);
-        match self.load(digest, desired, Haste::Later).await {
-            Ok(_) => {
-                if desired.version(&digest).is_some_and(|version| version.admitted_at.is_none()) {
-                    self.tell(Command::Admitted { digest }).await;
-                }
-            }
-            Err(fault) => {
+        let untried: Vec<Digest> = untried.map(|version| version.digest).collect();
+        let mut passing = false;
+        for (at, digest) in untried.iter().enumerate() {
+            let loaded = self.load(*digest, desired, Haste::Later).await;
+            if let Err(fault) = &loaded {
                 tracing::warn!(handler = self.name(), %fault, "a version that is not active yet cannot be loaded here");
                 if fault.blame() == Blame::Passing {
-                    self.tried.remove(&digest);
+                    passing = true;
+                    continue;
                 }
-                self.tell_refused(digest, desired, &fault).await;
             }
+            // Only now: a turn that was overtaken meanwhile has tried nothing.
+            self.tried.insert(*digest);
+            if at + 1 < untried.len() {
+                self.news.notify_one();
+            }
+            match loaded {
+                Ok(_) => {
+                    if desired.version(digest).is_some_and(|version| version.admitted_at.is_none()) {
+                        self.tell(Command::Admitted { digest: *digest }).await;
+                    }
+                }
+                Err(fault) => self.tell_refused(*digest, desired, &fault).await,
+            }
+            break;
         }
+        !passing
     }
 }

@@ -178,11 +178,15 @@ async fn settle(
 ) -> Result<Exit, Failure> {
     let mut shown = Shown::of(&answer)?;
     let mut following = Following::default();
-    let mut away: Option<Instant> = None;
+    // When the store was away last, and why it cannot be asked now.
+    let (mut away, mut lost): (Option<Instant>, Option<HandlersError>) = (None, None);
     let exit = loop {
         let is_over = started.elapsed() > Duration::from_secs(args.wait);
+        if let Some(error) = lost.take_if(|_| is_over) {
+            return Err(unseen(error));
+        }
         // What was seen before the store went away says nothing any more, and hosts take a moment to come back to it.
-        if is_over || away.is_none_or(|since| since.elapsed() > RETURN) {
+        if lost.is_none() && (is_over || away.is_none_or(|since| since.elapsed() > RETURN)) {
             if let Some(why) = goal.version().and_then(|digest| refusal(&shown, digest)) {
                 return Err(Failure::new(Exit::Refused, format!("handler {handler:?}: {why}")));
             }
@@ -192,12 +196,12 @@ async fn settle(
                      it is still meant"
                 )));
             }
-            following.look(&shown, started, console);
-            if args.no_wait || following.is_done(&shown) {
+            following.look(&shown, goal, started, console);
+            if args.no_wait || following.is_done(&shown, goal) {
                 break Exit::Done;
             }
             let is_refused = is_refused(&shown, goal);
-            if is_refused && (is_over || following.is_stuck(&shown)) {
+            if is_refused && (is_over || following.is_stuck(&shown, goal)) {
                 break Exit::Refused;
             }
             if is_over {
@@ -206,23 +210,28 @@ async fn settle(
         }
         tokio::time::sleep(LOOK).await;
         match place.handlers().get(handler).await {
-            Ok(found) => (answer, shown) = (found.clone(), Shown::of(&found)?),
+            Ok(found) => {
+                (answer, shown, lost) = (found.clone(), Shown::of(&found)?, None);
+            }
             // The change is made, and what comes of it is seen once the store is back.
-            Err(error) if error.fault == HandlersFault::Unavailable && !is_over => {
-                away = Some(Instant::now());
+            Err(error) if error.fault == HandlersFault::Unavailable => {
+                if lost.is_none() {
+                    let why = visible(&error.message);
+                    console.note(&format!(
+                        "the change is made; who follows cannot be seen now, waiting for it: {why}"
+                    ));
+                }
+                (away, lost) = (Some(Instant::now()), Some(error));
             }
-            Err(error) => {
-                let made = format!("the change is made, and who follows cannot be seen: {}", error.message);
-                return Err(failed(HandlersError { message: made, ..error }));
-            }
+            Err(error) => return Err(unseen(error)),
         }
     };
     if shown.hosts.is_empty() && !console.json {
         console.note("no host runs this handler now; the next one that starts takes it as it is");
     }
     let is_told = !args.no_wait && !console.json;
-    for host in shown.hosts.iter().filter(|host| is_told && !has_settled(&shown, host)) {
-        let (code, why) = match show::follows(&shown, host) {
+    for host in shown.hosts.iter().filter(|host| is_told && !goal.is_settled(&shown, host)) {
+        let (code, why) = match goal.is_followed(&shown, host) {
             true => (
                 " on baseline code",
                 "its optimised code is not there yet; where there can be none the version is refused. \
@@ -240,6 +249,12 @@ async fn settle(
     }
     console.answer(&answer, |_| summary(&shown))?;
     Ok(exit)
+}
+
+/// The change is made, and nobody can say what comes of it.
+fn unseen(error: HandlersError) -> Failure {
+    let message = format!("the change is made, and who follows cannot be seen: {}", error.message);
+    failed(HandlersError { message, ..error })
 }
 
 /// The handler as it is before it is changed; one that nobody has deployed yet is one without versions.
@@ -291,13 +306,13 @@ struct Following {
 
 impl Following {
     /// Tells of each host that has followed since the last look.
-    fn look(&mut self, shown: &Shown, started: Instant, console: &mut Console<'_>) {
+    fn look(&mut self, shown: &Shown, goal: &Goal, started: Instant, console: &mut Console<'_>) {
         let is_lagging = |name: &String| shown.hosts.iter().any(|it| it.host == *name && it.state == LAGGING);
         self.lagging.retain(|name, _| is_lagging(name));
         self.has_seen |= !shown.hosts.is_empty();
         for host in &shown.hosts {
             let (name, took) = (visible(&host.host), started.elapsed().as_millis());
-            if show::follows(shown, host) && self.told.insert(host.host.clone()) {
+            if goal.is_followed(shown, host) && self.told.insert(host.host.clone()) {
                 let (code, more) = match host.baseline {
                     true => (" on baseline code", "; the optimised code follows"),
                     false => ("", ""),
@@ -307,7 +322,7 @@ impl Following {
                 }
                 console.note(&format!("{name} runs {}{code} after {took} ms{more}", runs(host)));
             }
-            if has_settled(shown, host) && self.began.remove(&host.host) {
+            if goal.is_settled(shown, host) && self.began.remove(&host.host) {
                 console.note(&format!("{name} goes on with optimised code after {took} ms"));
             }
             if host.state == LAGGING {
@@ -318,24 +333,19 @@ impl Following {
 
     /// Whether every host follows and has settled. Where all are gone that were there, nobody knows whether they can; where
     /// none was, the next one that starts will see.
-    fn is_done(&self, shown: &Shown) -> bool {
+    fn is_done(&self, shown: &Shown, goal: &Goal) -> bool {
         match shown.hosts.is_empty() {
             true => !self.has_seen,
-            false => shown.hosts.iter().all(|host| has_settled(shown, host)),
+            false => shown.hosts.iter().all(|host| goal.is_settled(shown, host)),
         }
     }
 
     /// Whether nobody is on the way any more: every host that has not settled has lagged for too long.
-    fn is_stuck(&self, shown: &Shown) -> bool {
+    fn is_stuck(&self, shown: &Shown, goal: &Goal) -> bool {
         let is_late =
             |host: &Host| self.lagging.get(&host.host).is_some_and(|since| since.elapsed() > LAG_PATIENCE);
-        shown.hosts.iter().filter(|host| !has_settled(shown, host)).all(is_late)
+        shown.hosts.iter().filter(|host| !goal.is_settled(shown, host)).all(is_late)
     }
-}
-
-/// Whether a host runs what is wanted, on the code that it is to stay on.
-fn has_settled(shown: &Shown, host: &Host) -> bool {
-    show::follows(shown, host) && !host.baseline
 }
 
 /// Whether every host that has not settled says that it cannot run the version. Nobody says so where nobody is.
@@ -343,7 +353,7 @@ fn is_refused(shown: &Shown, goal: &Goal) -> bool {
     let refuses = |host: &Host| {
         goal.version().map_or(!host.refuses.is_empty(), |digest| host.refuses.iter().any(|of| of == digest))
     };
-    !shown.hosts.is_empty() && shown.hosts.iter().filter(|host| !has_settled(shown, host)).all(refuses)
+    !shown.hosts.is_empty() && shown.hosts.iter().filter(|host| !goal.is_settled(shown, host)).all(refuses)
 }
 
 /// The versions that a host gives jobs to.
@@ -453,11 +463,12 @@ mod tests {
     fn hosts_that_are_gone_have_not_followed() {
         let of = |active: &str| Host { active: Some(active.to_owned()), ..Host::default() };
         let shown = |hosts| Shown { active: Some("new".to_owned()), hosts, ..Shown::default() };
-        let seen = Following { has_seen: true, ..Following::default() };
-        assert!(Following::default().is_done(&shown(vec![])), "the next one that starts will");
-        assert!(!seen.is_done(&shown(vec![])));
-        assert!(!seen.is_done(&shown(vec![of("new"), of("old")])));
-        assert!(seen.is_done(&shown(vec![of("new")])));
+        let (seen, goal) =
+            (Following { has_seen: true, ..Following::default() }, Goal::Active("new".to_owned()));
+        assert!(Following::default().is_done(&shown(vec![]), &goal), "the next one that starts will");
+        assert!(!seen.is_done(&shown(vec![]), &goal));
+        assert!(!seen.is_done(&shown(vec![of("new"), of("old")]), &goal));
+        assert!(seen.is_done(&shown(vec![of("new")]), &goal));
     }
 
     #[test]
@@ -471,7 +482,7 @@ mod tests {
         let shown = |hosts| Shown { active: Some("new".to_owned()), hosts, ..Shown::default() };
         let (begun, settled) =
             (shown(vec![of("a", true), of("b", false)]), shown(vec![of("a", false), of("b", false)]));
-        let mut seen = Following::default();
+        let (mut seen, goal) = (Following::default(), Goal::Active("new".to_owned()));
         let mut told = Vec::new();
         let mut look = |shown: &Shown| {
             let mut console = Console {
@@ -483,8 +494,8 @@ mod tests {
                 interactive: false,
                 is_answered: false,
             };
-            seen.look(shown, Instant::now(), &mut console);
-            (seen.is_done(shown), seen.is_stuck(shown))
+            seen.look(shown, &goal, Instant::now(), &mut console);
+            (seen.is_done(shown, &goal), seen.is_stuck(shown, &goal))
         };
         assert_eq!(look(&begun), (false, false), "it is on its way");
         assert!(look(&settled).0);

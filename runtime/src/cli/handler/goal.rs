@@ -2,7 +2,8 @@
 
 use jobcell_server::Change;
 
-use super::shown::{Shown, short};
+use super::show;
+use super::shown::{Host, Shown, short};
 use crate::cli::console::visible;
 
 /// See the module.
@@ -31,6 +32,10 @@ impl Goal {
                 let canary = before.canary.as_ref().map(|canary| canary.digest.clone());
                 Some(canary.map_or_else(as_it_is, Self::Active))
             }
+            // Where no canary was ended, one version was made active: it may be refused like any other.
+            Change::Rollback if before.canary.is_none() => {
+                Some(since.active.clone().map_or_else(as_it_is, Self::Active))
+            }
             Change::Rollback | Change::Quarantine { .. } => Some(as_it_is()),
         }
     }
@@ -41,6 +46,22 @@ impl Goal {
             Self::Active(digest) | Self::Canary(digest) => Some(digest),
             Self::Both(..) => None,
         }
+    }
+
+    /// Whether a host has done what the command asked for. A host that cannot run the active version may run a canary all
+    /// the same, and that is all that was asked.
+    pub(super) fn is_followed(&self, shown: &Shown, host: &Host) -> bool {
+        match self {
+            Self::Canary(digest) if host.canary.as_ref() == Some(digest) => !host.refuses.contains(digest),
+            _ => show::follows(shown, host),
+        }
+    }
+
+    /// Whether it also runs that on the code that it is to stay on: what runs on baseline code may be refused yet. Canaries
+    /// never begin on it.
+    pub(super) fn is_settled(&self, shown: &Shown, host: &Host) -> bool {
+        let is_canary = matches!(self, Self::Canary(digest) if host.canary.as_ref() == Some(digest));
+        self.is_followed(shown, host) && (is_canary || !host.baseline)
     }
 
     /// By what and whom, when somebody has decided otherwise since.
@@ -119,6 +140,26 @@ mod tests {
     }
 
     #[test]
+    fn a_canary_is_there_whatever_becomes_of_the_active_version() {
+        let shown = now("a", Some("b"));
+        let of = |canary: &str, refuses: &str| Host {
+            active: Some("c".to_owned()),
+            canary: Some(canary.to_owned()),
+            lag: Some("it cannot run a".to_owned()),
+            refuses: vec![refuses.to_owned()],
+            baseline: true,
+            ..Host::default()
+        };
+        let (canary, active) = (Goal::Canary("b".to_owned()), Goal::Active("a".to_owned()));
+        assert!(canary.is_settled(&shown, &of("b", "a")) && !active.is_settled(&shown, &of("b", "a")));
+        assert!(!canary.is_settled(&shown, &of("d", "b")) && !canary.is_settled(&shown, &of("b", "b")));
+        // Promoted by the hosts meanwhile, it is one like any other.
+        let promoted = Host { active: Some("b".to_owned()), baseline: false, ..Host::default() };
+        assert!(canary.is_settled(&now("b", None), &promoted));
+        assert!(!canary.is_settled(&now("b", None), &Host { baseline: true, ..promoted }));
+    }
+
+    #[test]
     fn a_command_waits_for_the_version_that_it_named() {
         let (before, since) = (now("a", Some("b")), now("c", None));
         let activate = |version: &str| Change::Activate { version: version.to_owned(), approve: false };
@@ -128,6 +169,8 @@ mod tests {
             Goal::of(&Change::Rollback, &before, &since),
             Some(Goal::Both(Some("c".to_owned()), None))
         );
+        let before = now("a", None);
+        assert_eq!(Goal::of(&Change::Rollback, &before, &since), Some(Goal::Active("c".to_owned())));
         assert_eq!(Goal::of(&Change::Release { version: "a".to_owned() }, &before, &since), None);
     }
 }
