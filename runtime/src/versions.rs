@@ -15,8 +15,7 @@ use jobcell_handlers::controller::Controller;
 use jobcell_handlers::trust::{Signature, Trust, TrustError};
 use jobcell_handlers::view::HostState;
 use jobcell_handlers::{
-    CanaryRules, Catalog, CatalogError, Command, DeployOptions, Desired, Digest, DigestStart, HandlerView,
-    Source,
+    CanaryRules, Catalog, CatalogError, Command, DeployOptions, Desired, DigestStart, HandlerView, Source,
 };
 use jobcell_server::{
     Act, Audit, Author, CanaryLimits, Change, Deployment, Handlers, HandlersError, HandlersFault, Metrics,
@@ -211,15 +210,16 @@ impl Handlers for Versions {
         deployment: Deployment,
         author: Author,
     ) -> Result<Value, HandlersError> {
+        let artifact = Artifact::named(deployment.wasm.clone()).await;
         let deed = self.deed(&author, "handler deploy", handler).await.map(|deed| {
-            let Deployment { wasm, then, approve, .. } = &deployment;
-            let version = Digest::of(wasm).to_string();
+            let Deployment { then, approve, .. } = &deployment;
+            let version = artifact.digest.to_string();
             Deed {
                 asked: json!({ "version": version, "then": format!("{then:?}"), "approve": approve }),
                 ..deed
             }
         });
-        let done = self.deployed(handler, deployment, author).await;
+        let done = self.deployed(handler, artifact, deployment, author).await;
         self.record(deed, &done).await;
         done
     }
@@ -272,10 +272,11 @@ impl Versions {
     async fn deployed(
         &self,
         handler: &str,
+        artifact: Artifact,
         deployment: Deployment,
         author: Author,
     ) -> Result<Value, HandlersError> {
-        let Deployment { wasm, signature, then, approve } = deployment;
+        let Deployment { wasm: _, signature, then, approve } = deployment;
         let catalog = self.catalog(handler)?.because(&author.why);
         let signature: Option<Signature> = signature.map(|text| text.parse()).transpose().map_err(invalid)?;
         let canary = match then {
@@ -284,7 +285,7 @@ impl Versions {
         };
         let Author { who, why: _, generation } = author;
         let options = DeployOptions { activate: then == Then::Activate, canary, approve, who, generation };
-        let done = catalog.deploy(handler, Artifact::new(wasm), signature, options).await.map_err(told)?;
+        let done = catalog.deploy(handler, artifact, signature, options).await.map_err(told)?;
         self.since(handler, &done).await
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+use crate::apart::apart;
 use crate::digest::Digest;
 use crate::oci::OciImage;
 
@@ -28,6 +29,11 @@ impl Artifact {
         let bytes = bytes.into();
         let digest = Digest::of(&bytes);
         Self { bytes, digest }
+    }
+
+    /// The same on another thread, for bytes that may be many: a MiB takes a millisecond or more. Cancel safe.
+    pub async fn named(bytes: Bytes) -> Self {
+        apart(move || Self::new(bytes)).await
     }
 }
 

@@ -18,6 +18,7 @@ use jobcell_core::documents::{Entries, Expect, Folder, Log, Put};
 use jobcell_core::{Clock, Documents, StoreError};
 use serde::{Deserialize, Serialize};
 
+use crate::apart::apart;
 use crate::apply::apply;
 use crate::artifact::Artifact;
 use crate::canary::CanaryRules;
@@ -144,7 +145,7 @@ impl Catalog {
         options: DeployOptions,
     ) -> Result<HandlerView, CatalogError> {
         check_name(handler)?;
-        let mut deployed = self.examine(handler, &artifact, signature)?;
+        let mut deployed = self.examined(handler, &artifact, signature).await?;
         let DeployOptions { activate, canary, approve, who, generation } = options;
         let digest = deployed.digest;
         deployed.is_mended = !self.is_kept(&digest).await?;
@@ -197,10 +198,21 @@ impl Catalog {
         artifact: &Artifact,
         signature: Option<&Signature>,
     ) -> Result<Vec<String>, CatalogError> {
-        let new = self.examine(handler, artifact, signature.cloned())?.wants;
+        let new = self.examined(handler, artifact, signature.cloned()).await?.wants;
         let desired = self.desired(handler).await?;
         let active = desired.as_ref().and_then(|(_, desired)| desired.active_version());
         Ok(active.map(|active| new.beyond(&active.wants)).unwrap_or_default())
+    }
+
+    /// [`Self::examine`] on another thread: it reads all of the component.
+    async fn examined(
+        &self,
+        handler: &str,
+        artifact: &Artifact,
+        signature: Option<Signature>,
+    ) -> Result<Deployed, CatalogError> {
+        let (catalog, handler, artifact) = (self.clone(), handler.to_owned(), artifact.clone());
+        apart(move || catalog.examine(&handler, &artifact, signature)).await
     }
 
     /// What is to be known of an artifact before anybody keeps it.

@@ -19,14 +19,16 @@ impl Catalog {
         let Some(bytes) = self.documents.blob(&digest.to_string()).await? else {
             return Err(CatalogError::Lost { digest: *digest });
         };
-        let artifact = Artifact::new(bytes);
+        let artifact = Artifact::named(bytes).await;
         if artifact.digest == *digest { Ok(artifact) } else { Err(CatalogError::Altered { digest: *digest }) }
     }
 
     /// Whether these bytes can be had: others may lie where they belong.
     pub(super) async fn is_kept(&self, digest: &Digest) -> Result<bool, CatalogError> {
-        let kept = self.documents.blob(&digest.to_string()).await?;
-        Ok(kept.is_some_and(|bytes| Digest::of(&bytes) == *digest))
+        match self.documents.blob(&digest.to_string()).await? {
+            Some(bytes) => Ok(Artifact::named(bytes).await.digest == *digest),
+            None => Ok(false),
+        }
     }
 
     pub(super) async fn keep(&self, artifact: &Artifact) -> Result<(), CatalogError> {
