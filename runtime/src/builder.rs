@@ -397,6 +397,9 @@ impl Builder {
             host: format!("{:032x}", rand::random::<u128>()).into(),
         };
         let settings = queues.into_iter().map(|queue| queue.settings).collect();
+        if let Some(engine) = &engine {
+            engine.leave_room();
+        }
         let workers = Workers::start(&surroundings, settings, burst);
         Ok(Runtime { open, observer, registry, controller, id, engine, workers, cells })
     }
@@ -408,6 +411,7 @@ impl Builder {
             queues, handlers, secrets, blobs, buckets, http, compiled, engine, trust, registries, ..
         } = self;
         let engine = runtime.engine.clone().map_or_else(|| Engine::new(engine), Ok)?;
+        engine.leave_room();
         let open = Some(runtime.open.clone());
         let services = services(open, &runtime.observer, secrets, &blobs, &buckets, http)?;
         let cache = compiled.map(CompileCache::open).transpose()?;

@@ -23,6 +23,7 @@ pub mod keyvalue;
 pub mod names;
 pub mod options;
 pub mod outcome;
+pub mod priority;
 pub mod publish;
 pub mod receipt;
 pub mod recordings;

@@ -1,11 +1,12 @@
 //! The bytes of one version of a handler, and where they come from.
 
 use std::fmt;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use jobcell_core::priority::behind;
 
-use crate::apart::apart;
 use crate::digest::Digest;
 use crate::oci::OciImage;
 
@@ -33,7 +34,7 @@ impl Artifact {
 
     /// The same on another thread, for bytes that may be many: a MiB takes a millisecond or more. Cancel safe.
     pub async fn named(bytes: Bytes) -> Self {
-        apart(move || Self::new(bytes)).await
+        behind(move || Self::new(bytes)).await.unwrap_or_else(|panic| resume_unwind(panic))
     }
 }
 

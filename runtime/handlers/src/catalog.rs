@@ -11,14 +11,15 @@ mod blobs;
 mod error;
 mod look;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jobcell_core::documents::{Entries, Expect, Folder, Log, Put};
+use jobcell_core::priority::behind;
 use jobcell_core::{Clock, Documents, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::apart::apart;
 use crate::apply::apply;
 use crate::artifact::Artifact;
 use crate::canary::CanaryRules;
@@ -212,7 +213,8 @@ impl Catalog {
         signature: Option<Signature>,
     ) -> Result<Deployed, CatalogError> {
         let (catalog, handler, artifact) = (self.clone(), handler.to_owned(), artifact.clone());
-        apart(move || catalog.examine(&handler, &artifact, signature)).await
+        let examined = behind(move || catalog.examine(&handler, &artifact, signature)).await;
+        examined.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// What is to be known of an artifact before anybody keeps it.

@@ -4,7 +4,6 @@
 //! holds the active version of every handler and is the worker's [`jobcell_core::Router`]. How an artifact becomes
 //! something that runs is behind the [`Loader`] trait, so this crate knows no engine.
 
-mod apart;
 pub mod apply;
 pub mod artifact;
 mod board;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jobcell_core::priority::behind;
 use wasmtime::component::Component;
 
 use crate::cell::Cell;
@@ -352,8 +353,8 @@ impl std::fmt::Debug for Admitted {
 const VERSION_DIGITS: usize = 12;
 
 impl Engine {
-    /// Admits an artifact: checks it, compiles it or takes it from the cache, and links it. That happens on a thread for
-    /// blocking work and takes from milliseconds to seconds, longer when others are compiled first.
+    /// Admits an artifact: checks it, compiles it or takes it from the cache, and links it. That happens on a thread behind
+    /// the jobs that run ([`behind`]) and takes from milliseconds to seconds, longer when others are compiled first.
     ///
     /// Cancel safety: with a dropped future the compiling ends, a compiler process is killed; nothing is left of it.
     ///
@@ -366,12 +367,12 @@ impl Engine {
     ) -> Result<Admitted, AdmitError> {
         let (engine, bytes, abandoned) = (self.clone(), bytes.into(), Abandoned::new());
         let _dropped = abandoned.clone().drop_guard();
-        tokio::task::spawn_blocking(move || engine.admit_unless(&bytes, &options, &abandoned))
+        behind(move || engine.admit_unless(&bytes, &options, &abandoned))
             .await
-            .unwrap_or_else(|error| Err(AdmitError::Interrupted(error.to_string())))
+            .unwrap_or_else(|_| Err(AdmitError::Interrupted("it panicked".to_owned())))
     }
 
-    /// [`Engine::admit`] on the calling thread, which it blocks.
+    /// [`Engine::admit`] on the calling thread, which it blocks, and with its priority.
     ///
     /// # Errors
     /// The first reason against it.
@@ -418,14 +419,15 @@ impl Engine {
         let AdmitOptions { handler, stack, cache, baseline, .. } = options;
         // What is not valid is told so, whatever else is in the way.
         let pool = self.pool(Tier::Optimised, *stack);
-        let (pool, cache) = (pool.or_else(|fault| validate(bytes).and(Err(fault)))?, cache.as_ref());
+        let pool = pool.or_else(|fault| validate(bytes, digest).and(Err(fault)))?;
+        let cache = cache.as_ref();
         if let Some(component) = cache.and_then(|cache| compile::kept(&pool, digest, cache)) {
             return Ok(Compiled { component, pool, cached: true });
         }
         let baseline = (*baseline && self.report().baseline).then(|| self.pool(Tier::Baseline, *stack));
         let first = baseline.as_ref().and_then(|pool| pool.as_ref().ok()).unwrap_or(&pool);
         let mut ahead = self.workshop().start_ahead(first);
-        if let Err(invalid) = check(bytes) {
+        if let Err(invalid) = check(bytes, digest) {
             drop(ahead);
             return Err(invalid.told(bytes));
         }
@@ -468,7 +470,7 @@ pub fn screen(bytes: &[u8]) -> Result<Description, AdmitError> {
     let description = describe(bytes)?;
     check_world(&description)?;
     check_versions(&description.imports)?;
-    validate(bytes)?;
+    validate(bytes, &description.digest)?;
     Ok(description)
 }
 

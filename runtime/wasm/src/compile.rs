@@ -9,6 +9,7 @@ pub(crate) mod child;
 mod confine;
 mod process;
 
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,6 +100,7 @@ pub(crate) struct Workshop {
     /// Those that compile or wait for it.
     places: Semaphore,
     has_said: AtomicBool,
+    leaves_room: AtomicBool,
 }
 
 /// A compiler process that waits for what it is to compile, and its turn. Ends it when dropped.
@@ -122,7 +124,8 @@ impl Workshop {
     pub(crate) fn new(compiler: Compiler) -> Self {
         let [turn, baseline_turn] = [1, 1].map(Semaphore::new);
         let places = Semaphore::new(1 + WAITING_MAX);
-        Self { compiler, turn, baseline_turn, places, has_said: AtomicBool::new(false) }
+        let [has_said, leaves_room] = [false; 2].map(AtomicBool::new);
+        Self { compiler, turn, baseline_turn, places, has_said, leaves_room }
     }
 
     /// Who compiles, as things are in this program.
@@ -142,7 +145,7 @@ impl Workshop {
         let turn = self.turn(pool).try_acquire().ok()?;
         let place = self.places.try_acquire().ok()?;
         // If it does not start, whoever needs it tries again and says why.
-        let running = process::start(process, program, pool).ok()?;
+        let running = process::start(process, program, pool, self.cores()).ok()?;
         Some(Started { running, _turn: turn, _place: place })
     }
 
@@ -166,7 +169,19 @@ impl Workshop {
                 () = abandoned.cancelled() => Err(interrupted("nobody waits for it any more")),
             }
         })?;
-        Ok(Started { running: process::start(process, program, pool)?, _turn: turn, _place: place })
+        let running = process::start(process, program, pool, self.cores())?;
+        Ok(Started { running, _turn: turn, _place: place })
+    }
+
+    /// See [`Engine::leave_room`].
+    pub(crate) fn leave_room(&self) {
+        self.leaves_room.store(true, Ordering::Relaxed);
+    }
+
+    /// Cores that compiling may take.
+    fn cores(&self) -> usize {
+        let all = std::thread::available_parallelism().map_or(1, NonZero::get);
+        if self.leaves_room.load(Ordering::Relaxed) { all.div_ceil(2) } else { all }
     }
 
     fn turn(&self, pool: &Pool) -> &Semaphore {

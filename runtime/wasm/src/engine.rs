@@ -100,6 +100,12 @@ impl Engine {
         &self.0.report
     }
 
+    /// Has compiling leave half of the cores (rounded down) to jobs from now on, for as long as the engine lives. For a
+    /// host whose jobs begin to run: one that starts, with nothing compiled before, is to have all of them.
+    pub fn leave_room(&self) {
+        self.0.workshop.leave_room();
+    }
+
     /// Cells that are alive now.
     #[must_use]
     pub fn cells_active(&self) -> usize {

@@ -56,7 +56,7 @@ const TOLD: [(&str, WasmFeatures); 6] = [
 /// What [`crate::Engine::admit`] says of bytes that are no component, or are malformed.
 pub fn inspect(bytes: &[u8]) -> Result<Description, AdmitError> {
     let description = describe(bytes)?;
-    validate(bytes)?;
+    validate(bytes, &description.digest)?;
     let used = TOLD.into_iter().filter(|(_, feature)| !valid(bytes, PROPOSALS.difference(*feature)));
     Ok(Description { features: used.map(|(name, _)| name).collect(), ..description })
 }

@@ -28,7 +28,6 @@ mod interface;
 mod job;
 mod limits;
 mod optimise;
-mod priority;
 mod redact;
 mod runner;
 mod secret;

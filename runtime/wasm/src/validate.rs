@@ -1,5 +1,6 @@
 //! Whether a whole binary is valid as the engine would have it, before any of it is compiled.
 
+use std::collections::VecDeque;
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -11,7 +12,6 @@ use wasmparser::{
 
 use crate::admit::AdmitError;
 use crate::engine::PROPOSALS;
-use crate::priority;
 use crate::shape::types::Measures;
 
 /// Proposals that the engine refuses, by the name of the refusal.
@@ -53,9 +53,35 @@ const THREADS_MAX: usize = 4;
 /// Functions for which one more thread is worth its start.
 const FUNCTIONS_EACH: usize = 256;
 
-/// Checks the whole binary as the engine would, and the size of its types.
-pub(crate) fn validate(bytes: &[u8]) -> Result<(), AdmitError> {
-    check(bytes).map_err(|invalid| invalid.told(bytes))
+/// Artifacts that are remembered to be valid. As many as are deployed within moments.
+const REMEMBERED: usize = 16;
+
+/// What has been found valid lately. A deploy asks three times within a second: before its bytes are stored, before its baseline
+/// code is made, and before the optimised is. Each would take its time from jobs.
+static FOUND_VALID: Mutex<Lately> = Mutex::new(Lately(VecDeque::new()));
+
+/// Digests, the latest last.
+struct Lately(VecDeque<String>);
+
+impl Lately {
+    fn has(&self, digest: &str) -> bool {
+        self.0.iter().any(|one| one == digest)
+    }
+
+    fn add(&mut self, digest: &str) {
+        if self.has(digest) {
+            return;
+        }
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(digest.to_owned());
+    }
+}
+
+/// Checks the whole binary, whose digest this is, as the engine would, and the size of its types.
+pub(crate) fn validate(bytes: &[u8], digest: &str) -> Result<(), AdmitError> {
+    check(bytes, digest).map_err(|invalid| invalid.told(bytes))
 }
 
 /// Whether a binary is valid where these parts of WebAssembly are on.
@@ -94,7 +120,17 @@ impl From<BinaryReaderError> for Invalid {
 type Function<'a> = (FuncToValidate<ValidatorResources>, FunctionBody<'a>);
 
 /// [`validate`], told in few words.
-pub(crate) fn check(bytes: &[u8]) -> Result<(), Invalid> {
+pub(crate) fn check(bytes: &[u8], digest: &str) -> Result<(), Invalid> {
+    let lately = || FOUND_VALID.lock().unwrap_or_else(PoisonError::into_inner);
+    if lately().has(digest) {
+        return Ok(());
+    }
+    check_anew(bytes)?;
+    lately().add(digest);
+    Ok(())
+}
+
+fn check_anew(bytes: &[u8]) -> Result<(), Invalid> {
     let mut validator = Validator::new_with_features(PROPOSALS);
     let (mut measures, mut functions) = (Measures::default(), Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
@@ -107,13 +143,13 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), Invalid> {
     Ok(validate_functions(functions)?)
 }
 
-/// On several threads, behind the jobs that run.
+/// On several threads, the calling one among them, and on half of the cores: it is done beside jobs.
 ///
 /// # Errors
 /// What is wrong with the first function that is not valid, whichever thread looked at it.
 fn validate_functions(functions: Vec<Function<'_>>) -> Result<(), BinaryReaderError> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = functions.len().div_ceil(FUNCTIONS_EACH).min(cores).min(THREADS_MAX);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2);
+    let helpers = functions.len().div_ceil(FUNCTIONS_EACH).min(cores).min(THREADS_MAX).saturating_sub(1);
     // Handed out in their order, so that every function before one that is not valid is looked at as well.
     let functions = Mutex::new(functions.into_iter().enumerate());
     let next = || functions.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -128,14 +164,9 @@ fn validate_functions(functions: Vec<Function<'_>>) -> Result<(), BinaryReaderEr
     };
     let found = thread::scope(|scope| {
         let look = &look;
-        let behind = move || {
-            priority::step_back();
-            look()
-        };
-        let helpers: Vec<_> =
-            (0..threads).map_while(|_| thread::Builder::new().spawn_scoped(scope, behind).ok()).collect();
-        // Where no thread can be had, this one does it.
-        let own = if helpers.is_empty() { look() } else { Ok(()) };
+        let start = |_| thread::Builder::new().spawn_scoped(scope, look).ok();
+        let helpers: Vec<_> = (0..helpers).map_while(start).collect();
+        let own = look();
         let joined = |helper: thread::ScopedJoinHandle<'_, _>| match helper.join() {
             Ok(found) => found,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -159,8 +190,8 @@ mod tests {
 
     #[test]
     fn the_first_function_that_is_not_valid_is_told_however_many_look() {
-        assert!(validate(&module(3000, &[])).is_ok());
-        let offset = |bytes: &[u8]| match validate(bytes) {
+        assert!(check_anew(&module(3000, &[])).is_ok());
+        let offset = |bytes: &[u8]| match check_anew(bytes).map_err(|invalid| invalid.told(bytes)) {
             Err(AdmitError::Malformed { at, .. }) => at,
             other => panic!("{other:?}"),
         };
@@ -169,5 +200,24 @@ mod tests {
             assert_eq!(offset(&module(3000, &[700, 701, 1400, 2999])), first);
         }
         assert!(offset(&module(3000, &[699])) < first && offset(&module(1, &[0])) < first);
+    }
+
+    #[test]
+    fn what_is_not_valid_is_looked_at_each_time() {
+        let bad = module(1, &[0]);
+        for _ in 0..2 {
+            assert!(check(&bad, "digest of this test").is_err());
+        }
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_first() {
+        let mut lately = Lately(VecDeque::new());
+        for number in 0..=REMEMBERED {
+            lately.add(&number.to_string());
+            lately.add(&number.to_string());
+        }
+        assert_eq!(lately.0.len(), REMEMBERED);
+        assert!(!lately.has("0") && lately.has("1") && lately.has(&REMEMBERED.to_string()));
     }
 }

@@ -145,6 +145,24 @@ fn each_bound_is_a_refusal_that_names_it() {
 }
 
 #[tokio::test]
+async fn once_jobs_run_half_of_the_cores_are_theirs() {
+    let all = std::thread::available_parallelism().unwrap().get();
+    for (memory, leaves_room, cores) in [(1121 << 20, false, all), (1122 << 20, true, all.div_ceil(2))] {
+        let engine = engine(apart_with(memory));
+        if leaves_room {
+            engine.leave_room();
+        }
+        let admission = tokio::spawn(async move { engine.admit(slow(), options()).await });
+        let pid = confined(memory).await;
+        let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap().count();
+        // One waits for those that compile, where there are several.
+        let compile = cores.min(4);
+        assert_eq!(threads, if compile == 1 { 1 } else { 1 + compile }, "of {all} cores");
+        admission.abort();
+    }
+}
+
+#[tokio::test]
 async fn a_bomb_costs_one_admission_and_the_host_keeps_serving() {
     let process = CompilerProcess {
         memory: 512 << 20,

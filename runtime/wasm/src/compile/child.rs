@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::confine::{Bounds, confine};
 use crate::admit::ARTIFACT_BYTES_CEILING;
 use crate::engine::{Tier, compiler_config, fingerprint};
-use crate::priority;
 
 /// The first argument of a program that is started to compile.
 pub(super) const WORD: &str = "__jobcell-compile";
@@ -24,11 +23,6 @@ pub(super) const OTHER_ENGINE: u8 = b'E';
 
 /// Ends a process that could not begin; what it answers otherwise ends with success.
 const UNUSABLE: i32 = 2;
-
-/// Threads that compile one artifact: more gain little, and each takes its part of the bound on memory.
-const THREADS_MAX: usize = 4;
-/// Address space that must be there for each thread: its stack, the allocator's room for it, and its share of the work.
-const THREAD_BYTES: u64 = 192 << 20;
 
 /// Whether this program can be started as a compiler.
 static IS_OFFERED: AtomicBool = AtomicBool::new(false);
@@ -66,17 +60,18 @@ pub(super) fn this_program() -> Option<&'static Path> {
 pub(super) struct Order<'a> {
     pub(super) memory: u64,
     pub(super) cpu: Duration,
+    pub(super) threads: usize,
     pub(super) tier: Tier,
     pub(super) fingerprint: &'a str,
 }
 
 impl Order<'_> {
     /// As arguments, the word included. The host is the calling process.
-    pub(super) fn arguments(&self) -> [String; 6] {
-        let Self { memory, cpu, tier, fingerprint } = self;
+    pub(super) fn arguments(&self) -> [String; 7] {
+        let Self { memory, cpu, threads, tier, fingerprint } = self;
         let (host, cpu) = (std::process::id().to_string(), cpu.as_secs().max(1).to_string());
         let (word, tier) = (WORD.to_owned(), tier.word().to_owned());
-        [word, host, memory.to_string(), cpu, tier, (*fingerprint).to_owned()]
+        [word, host, memory.to_string(), cpu, threads.to_string(), tier, (*fingerprint).to_owned()]
     }
 }
 
@@ -86,10 +81,10 @@ fn serve(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Infallible
     let host = next()?.parse().map_err(|_| wrong())?;
     let memory = next()?.parse().map_err(|_| wrong())?;
     let cpu = Duration::from_secs(next()?.parse().map_err(|_| wrong())?);
+    let threads = next()?.parse().map_err(|_| wrong())?;
     let tier = Tier::of_word(&next()?).ok_or_else(wrong)?;
     let asked = next()?;
-    priority::step_back();
-    let is_parallel = start_threads(memory);
+    let is_parallel = start_threads(threads);
     confine(&Bounds { memory, cpu, host })?;
     let mut wasm = Vec::new();
     io::stdin().lock().take(ARTIFACT_BYTES_CEILING as u64 + 1).read_to_end(&mut wasm)?;
@@ -102,12 +97,9 @@ fn serve(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Infallible
     std::process::exit(0)
 }
 
-/// Starts the threads that compile, since none can be started later. False where one has to do: on one core, with
-/// little memory, or when the system refuses them.
-fn start_threads(memory: u64) -> bool {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let room = usize::try_from(memory / THREAD_BYTES).unwrap_or(usize::MAX);
-    let threads = cores.min(THREADS_MAX).min(room);
+/// Starts the threads that compile, since none can be started later. False where one has to do: that is what was asked for,
+/// or the system refuses more.
+fn start_threads(threads: usize) -> bool {
     threads > 1 && rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().is_ok()
 }
 

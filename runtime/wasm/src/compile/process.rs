@@ -26,16 +26,27 @@ const CODE_BYTES_MAX: u64 = 256 << 20;
 const COMPLAINT_BYTES_MAX: u64 = 4096;
 /// How long the end of its complaints may take once it is gone.
 const COMPLAINT_PATIENCE: Duration = Duration::from_secs(1);
+/// Threads that compile one artifact: more gain little, and each takes its part of the bound on memory.
+const THREADS_MAX: usize = 4;
+/// Address space that must be there for each thread: its stack, the allocator's room for it, and its share of the work.
+const THREAD_BYTES: u64 = 192 << 20;
 /// How a Rust program ends whose main thread panicked.
 const PANICKED: i32 = 101;
 /// What Rust's allocator says before it ends a process that has no memory left.
 const NO_MEMORY: &str = "memory allocation of";
 
-/// Starts it. The calling thread must not end before what this returns, because the process ends with the thread that started
-/// it.
-pub(super) fn start(process: &CompilerProcess, program: &Path, pool: &Pool) -> Result<Running, AdmitError> {
+/// Starts it, to compile on this many cores, if it has the memory, and with the priority of the calling thread. That must not
+/// end before what this returns, because the process ends with the thread that started it.
+pub(super) fn start(
+    process: &CompilerProcess,
+    program: &Path,
+    pool: &Pool,
+    cores: usize,
+) -> Result<Running, AdmitError> {
     let (tier, fingerprint) = (pool.tier(), pool.fingerprint());
-    let order = Order { memory: process.memory, cpu: process.cpu, tier, fingerprint };
+    let room = usize::try_from(process.memory / THREAD_BYTES).unwrap_or(usize::MAX);
+    let threads = cores.min(THREADS_MAX).min(room);
+    let order = Order { memory: process.memory, cpu: process.cpu, threads, tier, fingerprint };
     Running::start(program, &order).map_err(|error| not_started(program, &error))
 }
 
