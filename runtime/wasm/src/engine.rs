@@ -100,8 +100,9 @@ impl Engine {
         &self.0.report
     }
 
-    /// Has compiling leave half of the cores (rounded down) to jobs from now on, for as long as the engine lives. For a
-    /// host whose jobs begin to run: one that starts, with nothing compiled before, is to have all of them.
+    /// Has each compiler process leave half of the cores (rounded down) to jobs from now on, for as long as the engine
+    /// lives. For a host whose jobs begin to run: one that starts, with nothing compiled before, is to have all of them.
+    /// It changes nothing for [`Compiler::Inline`](crate::Compiler::Inline), which takes all cores.
     pub fn leave_room(&self) {
         self.0.workshop.leave_room();
     }

@@ -121,7 +121,12 @@ type Function<'a> = (FuncToValidate<ValidatorResources>, FunctionBody<'a>);
 
 /// [`validate`], told in few words.
 pub(crate) fn check(bytes: &[u8], digest: &str) -> Result<(), Invalid> {
-    let lately = || FOUND_VALID.lock().unwrap_or_else(PoisonError::into_inner);
+    check_unless(&FOUND_VALID, bytes, digest)
+}
+
+/// Looks only at what is not remembered, and remembers what is valid.
+fn check_unless(valid: &Mutex<Lately>, bytes: &[u8], digest: &str) -> Result<(), Invalid> {
+    let lately = || valid.lock().unwrap_or_else(PoisonError::into_inner);
     if lately().has(digest) {
         return Ok(());
     }
@@ -131,6 +136,12 @@ pub(crate) fn check(bytes: &[u8], digest: &str) -> Result<(), Invalid> {
 }
 
 fn check_anew(bytes: &[u8]) -> Result<(), Invalid> {
+    // Half of the cores: it is done beside jobs.
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2).min(THREADS_MAX);
+    check_on(threads, bytes)
+}
+
+fn check_on(threads: usize, bytes: &[u8]) -> Result<(), Invalid> {
     let mut validator = Validator::new_with_features(PROPOSALS);
     let (mut measures, mut functions) = (Measures::default(), Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
@@ -140,16 +151,15 @@ fn check_anew(bytes: &[u8]) -> Result<(), Invalid> {
             ValidPayload::Ok | ValidPayload::Parser(_) => {}
         }
     }
-    Ok(validate_functions(functions)?)
+    Ok(validate_functions(functions, threads)?)
 }
 
-/// On several threads, the calling one among them, and on half of the cores: it is done beside jobs.
+/// On so many threads at most, the calling one among them.
 ///
 /// # Errors
 /// What is wrong with the first function that is not valid, whichever thread looked at it.
-fn validate_functions(functions: Vec<Function<'_>>) -> Result<(), BinaryReaderError> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2);
-    let helpers = functions.len().div_ceil(FUNCTIONS_EACH).min(cores).min(THREADS_MAX).saturating_sub(1);
+fn validate_functions(functions: Vec<Function<'_>>, threads: usize) -> Result<(), BinaryReaderError> {
+    let helpers = functions.len().div_ceil(FUNCTIONS_EACH).min(threads).saturating_sub(1);
     // Handed out in their order, so that every function before one that is not valid is looked at as well.
     let functions = Mutex::new(functions.into_iter().enumerate());
     let next = || functions.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -190,8 +200,8 @@ mod tests {
 
     #[test]
     fn the_first_function_that_is_not_valid_is_told_however_many_look() {
-        assert!(check_anew(&module(3000, &[])).is_ok());
-        let offset = |bytes: &[u8]| match check_anew(bytes).map_err(|invalid| invalid.told(bytes)) {
+        assert!(check_on(4, &module(3000, &[])).is_ok());
+        let offset = |bytes: &[u8]| match check_on(4, bytes).map_err(|invalid| invalid.told(bytes)) {
             Err(AdmitError::Malformed { at, .. }) => at,
             other => panic!("{other:?}"),
         };
@@ -203,11 +213,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_valid_is_looked_at_each_time() {
-        let bad = module(1, &[0]);
+    fn what_is_valid_is_looked_at_once_and_what_is_not_each_time() {
+        let (valid, good, bad) = (Mutex::new(Lately(VecDeque::new())), module(1, &[]), module(1, &[0]));
         for _ in 0..2 {
-            assert!(check(&bad, "digest of this test").is_err());
+            assert!(check_unless(&valid, &bad, "digest").is_err());
         }
+        assert!(check_unless(&valid, &good, "digest").is_ok());
+        // Bytes go by the digest that who asks has made of them: these are not looked at.
+        assert!(check_unless(&valid, &bad, "digest").is_ok());
+        assert!(check_unless(&valid, &bad, "another").is_err());
     }
 
     #[test]

@@ -377,6 +377,6 @@ fn a_compiler_starts_for_a_host_only() {
     assert_eq!(code, Some(2));
     assert!(said.contains("how a host of this version starts its compiler"), "{said}");
     // As if the host had died meanwhile.
-    let (code, said) = status(&["__jobcell-compile", "1", "1073741824", "20", "optimised", "abc"]);
+    let (code, said) = status(&["__jobcell-compile", "1", "1073741824", "20", "2", "optimised", "abc"]);
     assert!(code == Some(2) && said.contains("is gone"), "{said}");
 }

@@ -41,7 +41,8 @@ pub struct EngineConfig {
     /// nothing. Turn it off where anybody may hand in versions, who could pick either of two compilers to find a bug in.
     pub baseline: bool,
     /// Compile on all cores where this process compiles itself. Default true; turn it off where compiling must not
-    /// disturb running jobs. A compiler process uses up to four, behind whatever else wants them.
+    /// disturb running jobs. A compiler process uses up to four, and half of them once
+    /// jobs run ([`Engine::leave_room`](crate::Engine::leave_room)), behind whatever else wants them.
     pub parallel_compilation: bool,
     /// Clear the stacks of ended cells, so that nothing of one job is left where another one runs even if the
     /// compiler had a bug. Default true; costs about a microsecond a cell.
