@@ -1,6 +1,7 @@
 //! Admission: whether bytes may become a handler here. Everything that can be refused is refused before any of it runs,
 //! and nearly everything before any of it is compiled.
 
+use std::any::Any;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -369,7 +370,7 @@ impl Engine {
         let _dropped = abandoned.clone().drop_guard();
         behind(move || engine.admit_unless(&bytes, &options, &abandoned))
             .await
-            .unwrap_or_else(|_| Err(AdmitError::Interrupted("it panicked".to_owned())))
+            .unwrap_or_else(|panic| Err(panicked(&*panic)))
     }
 
     /// [`Engine::admit`] on the calling thread, which it blocks, and with its priority.
@@ -447,6 +448,13 @@ impl Engine {
         }
         made(pool, cache)
     }
+}
+
+/// The host's own fault, in the words that it panicked with, as `panic!` leaves them.
+fn panicked(panic: &(dyn Any + Send)) -> AdmitError {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref().copied()).unwrap_or("its log has the reason");
+    AdmitError::Interrupted(format!("it panicked: {text}"))
 }
 
 /// Code, and where cells of it come from.
@@ -552,6 +560,18 @@ fn unlinked(error: &wasmtime::Error, description: &Description) -> AdmitError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_an_admission_panics_with_is_told_and_may_be_tried_again() {
+        let (left, right) = (1, 2);
+        for (panic, said) in [
+            (behind(|| -> () { panic!("in words") }).await, "it panicked: in words"),
+            (behind(move || assert_eq!(left, right, "made of {left}")).await, "made of 1"),
+        ] {
+            let error = panicked(&*panic.unwrap_err());
+            assert!(error.to_string().contains(said) && error.is_transient(), "{error}");
+        }
+    }
 
     #[test]
     fn messages_neither_steer_a_terminal_nor_fill_a_log() {
