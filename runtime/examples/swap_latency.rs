@@ -1,6 +1,10 @@
 //! How long a deploy, an activation and a rollback take until the first job has run on the other version, and what that
 //! does to the jobs beside it. On the embedded store, one host.
 //!
+//! What a deploy takes from jobs is partly what anything takes from them that computes on the same machine. So each round also
+//! measures that: processes that do nothing but compute, of the same priority as the compilers, one after the other, for as
+//! long as those.
+//!
 //! `cargo run --release --example swap_latency -- target/wasm32-wasip2/guest/basic.wasm [MS [optimised]]`
 //!
 //! The second argument is the time between two jobs: 2 ms by default, which is up to 500 jobs a second beside the swaps, with
@@ -15,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jobcell::{Builder, EngineConfig, Event, Grants, Handler, JobId, NewJob, Observer, Queue, Runtime};
+use jobcell_core::priority::behind;
 use jobcell_handlers::{Artifact, Catalog, Command, DeployOptions, Digest};
 use tokio::time::sleep;
 
@@ -23,6 +28,10 @@ const ROUNDS: u8 = 20;
 /// How long jobs are looked at before each deploy, and from then on: what else the machine does falls on both alike. As long
 /// as both compilers take together for a component of 1 MiB.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long both compilers take together for a component of 1 MiB: the processes that only compute as well.
+const COMPILERS: Duration = Duration::from_secs(1);
+/// The argument with which this program is one of these.
+const COMPUTE: &str = "--compute";
 /// Between the end of a round and the next: the versions before it are cleared away by then, and what they left to compile
 /// is compiled.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -135,8 +144,25 @@ fn variant(bytes: &[u8], number: u8) -> Artifact {
     Artifact::new(bytes)
 }
 
+/// A process that only computes, for so long.
+async fn compute(long: Duration) -> anyhow::Result<()> {
+    let program = std::env::current_exe()?;
+    let millis = long.as_millis().to_string();
+    let run = move || std::process::Command::new(program).args([COMPUTE, &millis]).status();
+    let Ok(ended) = behind(run).await else { anyhow::bail!("starting a process panicked") };
+    anyhow::ensure!(ended?.success(), "a process that only computes failed");
+    Ok(())
+}
+
 fn main() -> anyhow::Result<()> {
     jobcell::compiler_entry();
+    if std::env::args().nth(1).as_deref() == Some(COMPUTE) {
+        let (begin, long) = (Instant::now(), std::env::args().nth(2).unwrap_or_default().parse()?);
+        while begin.elapsed() < Duration::from_millis(long) {
+            std::hint::spin_loop();
+        }
+        return Ok(());
+    }
     tokio::runtime::Runtime::new()?.block_on(measure())
 }
 
@@ -194,10 +220,11 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
         |activate| DeployOptions { activate, approve: true, who: "example".to_owned(), ..Default::default() };
     let base = variant(bytes, 0);
     let base_digest = base.digest;
+    let begin = Instant::now();
     catalog.deploy("h", base, None, options(true)).await?;
-    watch.first(base_digest, Instant::now()).await?;
+    let mut baseline = watch.first(base_digest, begin).await?;
     watch.clear();
-    let (mut calm, mut beside) = (Took::default(), Took::default());
+    let [mut calm, mut beside_computing, mut beside] = [(); 3].map(|()| Took::default());
     let (mut deploys, mut undisturbed) = (Vec::new(), Vec::new());
     let (mut activations, mut rollbacks) = (Vec::new(), Vec::new());
     for number in 0..ROUNDS {
@@ -207,10 +234,16 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
         watch.clear();
         sleep(LOOK).await;
         calm.extend(watch.took());
+        let begin = Instant::now();
+        compute(baseline).await?;
+        compute(COMPILERS.saturating_sub(baseline)).await?;
+        sleep(LOOK.saturating_sub(begin.elapsed())).await;
+        beside_computing.extend(watch.took());
         let (begin, before) = (Instant::now(), stolen());
         catalog.deploy("h", fresh, None, options(true)).await?;
         let took = watch.first(fresh_digest, begin).await?;
         deploys.push(took);
+        baseline = took;
         undisturbed.extend((stolen() == before).then_some(took));
         sleep(LOOK.saturating_sub(begin.elapsed())).await;
         beside.extend(watch.took());
@@ -235,15 +268,21 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
         let Some(longest) = took.last() else { return format!("{what:<44} none\n") };
         format!("{what:<44} median {:>9.1?}  longest {longest:>9.1?}\n", took[took.len() / 2])
     };
-    let moved = |of_what: &str, calm: &mut [u64], beside: &mut [u64]| {
+    let moved = |of_what: &str, calm: &mut [u64], computing: &mut [u64], deploy: &mut [u64]| {
         let line = |percent: usize| {
-            let (calm, beside) = (quantile(calm, percent), quantile(beside, percent));
-            let moved = (beside.as_secs_f64() / calm.as_secs_f64() - 1.0) * 100.0;
+            let [calm, computing, deploy] =
+                [&mut *calm, &mut *computing, &mut *deploy].map(|took| quantile(took, percent));
+            let moved = |to: Duration| {
+                format!("{to:.1?} ({:+.0} %)", (to.as_secs_f64() / calm.as_secs_f64() - 1.0) * 100.0)
+            };
             format!(
-                "p{percent} of {of_what}: {calm:.1?} before a deploy, {beside:.1?} beside it ({moved:+.0} %)\n"
+                "p{percent} of {of_what}: {calm:.1?} with nothing beside it, {} with a deploy, {} with computing\n",
+                moved(deploy),
+                moved(computing)
             )
         };
-        [50, 99].map(line).concat()
+        // The last is the longest.
+        [50, 99, 100].map(line).concat()
     };
     let rounds = undisturbed.len();
     Ok([
@@ -251,9 +290,9 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
         line(&format!("  {rounds} in which no core was taken away"), undisturbed),
         line("activation of what is compiled, to the first", activations),
         line("rollback, to the first job", rollbacks),
-        moved("an attempt", &mut calm.attempts, &mut beside.attempts),
-        moved("a job from its add", &mut calm.whole, &mut beside.whole),
-        format!("of {} and {} attempts", calm.attempts.len(), beside.attempts.len()),
+        moved("an attempt", &mut calm.attempts, &mut beside_computing.attempts, &mut beside.attempts),
+        moved("a job from its add", &mut calm.whole, &mut beside_computing.whole, &mut beside.whole),
+        format!("of {} attempts and more each", calm.attempts.len().min(beside.attempts.len())),
     ]
     .concat())
 }

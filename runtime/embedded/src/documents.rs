@@ -1,4 +1,5 @@
-//! What hosts share, in the same database as the jobs. There is one host at a time, so changes are told within it.
+//! What hosts share, in the same database as the jobs; blobs are files beside it. There is one host at a time, so changes
+//! are told within it.
 //!
 //! What is only true while a host runs (which hosts there are, and what they are asked to do) is kept in memory, as
 //! locks are: it would cost a flush to the disk every few seconds, and its end is the end of the process that holds the
@@ -172,29 +173,17 @@ impl Documents for EmbeddedDocuments {
     async fn keep_blob(&self, digest: &str, content: Bytes) -> Result<(), StoreError> {
         check_blob(digest, &content)?;
         let digest = digest.to_owned();
-        let keep = move |tx: &mut Tx<'_>| {
-            tx.change().blobs.insert(digest.as_str(), &content[..])?;
-            Ok(())
-        };
-        self.store.write(keep).await
+        self.store.blobs(move |blobs| blobs.keep(&digest, &content)).await
     }
 
     async fn blob(&self, digest: &str) -> Result<Option<Bytes>, StoreError> {
         let digest = digest.to_owned();
-        let look = move |view: &View| {
-            let row = view.read.open_table(schema::BLOBS)?.get(digest.as_str())?;
-            Ok(row.map(|row| Bytes::copy_from_slice(row.value())))
-        };
-        self.store.read(look).await
+        self.store.blobs(move |blobs| blobs.find(&digest)).await
     }
 
     async fn forget_blob(&self, digest: &str) -> Result<(), StoreError> {
         let digest = digest.to_owned();
-        let forget = move |tx: &mut Tx<'_>| {
-            tx.change().blobs.remove(digest.as_str())?;
-            Ok(())
-        };
-        self.store.write(forget).await
+        self.store.blobs(move |blobs| blobs.forget(&digest)).await
     }
 
     async fn append(&self, log: &Log, content: Bytes, keep: u32) -> Result<u64, StoreError> {

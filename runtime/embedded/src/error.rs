@@ -110,6 +110,11 @@ impl Fault {
         }
     }
 
+    /// A file beside the database that cannot be used. The database is none the worse for it.
+    pub(crate) fn beside(path: &Path, cause: &io::Error) -> Self {
+        Self::Verb(StoreError::Unavailable(format!("{}: {cause}{}", path.display(), fix(cause))))
+    }
+
     /// As the port says it.
     pub(crate) fn into_store_error(self, path: &Path) -> StoreError {
         match self {

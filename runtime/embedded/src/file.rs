@@ -4,19 +4,22 @@
 //! memory may differ from the disk. What was committed is whole on disk, so that is all that is lost: a failed
 //! transaction. The writer reopens; until it succeeds every verb says why it cannot work.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use jobcell_core::StoreError;
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadableDatabase, ReadableTable, TableHandle};
 
+use crate::blobs::Blobs;
 use crate::error::{EmbeddedError, Fault, Result};
 use crate::schema::{self, FORMAT};
 
-/// The database file of a store.
+/// The database file of a store, and the blobs beside it.
 pub(crate) struct DatabaseFile {
     path: PathBuf,
     cache_bytes: usize,
+    blobs: Blobs,
     state: RwLock<State>,
 }
 
@@ -28,9 +31,9 @@ enum State {
 }
 
 impl DatabaseFile {
-    pub(crate) fn open(path: PathBuf, cache_bytes: usize) -> Result<Self, EmbeddedError> {
-        let database = open(&path, cache_bytes)?;
-        Ok(Self { path, cache_bytes, state: RwLock::new(State::Open(database)) })
+    pub(crate) fn open(path: PathBuf, cache_bytes: usize, blobs: Blobs) -> Result<Self, EmbeddedError> {
+        let database = open(&path, cache_bytes, &blobs)?;
+        Ok(Self { path, cache_bytes, blobs, state: RwLock::new(State::Open(database)) })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -47,6 +50,11 @@ impl DatabaseFile {
         }
     }
 
+    /// Uses the blobs, which are usable as long as the database is.
+    pub(crate) fn with_blobs<R>(&self, call: impl FnOnce(&Blobs) -> io::Result<R>) -> Result<R> {
+        self.with(|_| call(&self.blobs).map_err(|cause| Fault::beside(self.blobs.folder(), &cause)))
+    }
+
     pub(crate) fn is_broken(&self) -> bool {
         matches!(&*self.state.read().unwrap_or_else(PoisonError::into_inner), State::Broken(_))
     }
@@ -59,7 +67,7 @@ impl DatabaseFile {
         }
         // The old one must be gone before: it holds the file's lock.
         *state = State::Broken(format!("{} is being opened anew after an I/O error", self.path.display()));
-        *state = match open(&self.path, self.cache_bytes) {
+        *state = match open(&self.path, self.cache_bytes, &self.blobs) {
             Ok(database) => {
                 tracing::info!(path = %self.path.display(), "embedded store opened anew after an I/O error");
                 State::Open(database)
@@ -78,7 +86,7 @@ pub(crate) fn closed() -> StoreError {
     StoreError::Unavailable("the embedded store is closed".into())
 }
 
-fn open(path: &Path, cache_bytes: usize) -> Result<Database, EmbeddedError> {
+fn open(path: &Path, cache_bytes: usize, blobs: &Blobs) -> Result<Database, EmbeddedError> {
     let shown = path.display().to_string();
     let database = Database::builder()
         .set_cache_size(cache_bytes)
@@ -102,7 +110,7 @@ fn open(path: &Path, cache_bytes: usize) -> Result<Database, EmbeddedError> {
     };
     match format(&database).map_err(fault)? {
         Some(FORMAT) if has_all_tables(&database).map_err(fault)? => {}
-        None | Some(FORMAT) => prepare(&database).map_err(fault)?,
+        None | Some(..=FORMAT) => prepare(&database, blobs).map_err(fault)?,
         Some(found) => return Err(EmbeddedError::Newer { path: path.to_owned(), found, known: FORMAT }),
     }
     Ok(database)
@@ -123,9 +131,17 @@ fn has_all_tables(database: &Database) -> Result<bool> {
     Ok(database.begin_read()?.list_tables()?.count() >= schema::TABLES)
 }
 
-/// Makes all tables that do not exist, so that readers find them: an older version knew fewer.
-fn prepare(database: &Database) -> Result<()> {
+/// Makes all tables that do not exist, so that readers find them: an older version knew fewer. Moves blobs out that it kept
+/// in one.
+fn prepare(database: &Database, blobs: &Blobs) -> Result<()> {
     let write = database.begin_write()?;
+    if write.list_tables()?.any(|table| table.name() == schema::BLOBS.name()) {
+        for row in write.open_table(schema::BLOBS)?.iter()? {
+            let (name, content) = row?;
+            blobs.keep(name.value(), content.value()).map_err(redb::StorageError::Io)?;
+        }
+        write.delete_table(schema::BLOBS)?;
+    }
     crate::tx::make_tables(&write)?;
     write.open_table(schema::META)?.insert("format", FORMAT)?;
     write.commit()?;
@@ -141,7 +157,27 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::create(directory.path().join("jobs.redb")).unwrap();
         assert!(!has_all_tables(&database).unwrap());
-        prepare(&database).unwrap();
+        prepare(&database, &Blobs::open(directory.path()).unwrap()).unwrap();
         assert_eq!(database.begin_read().unwrap().list_tables().unwrap().count(), schema::TABLES);
+    }
+
+    #[test]
+    fn blobs_of_the_first_format_are_moved_to_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("jobs.redb");
+        let old = Database::create(&path).unwrap();
+        let write = old.begin_write().unwrap();
+        crate::tx::make_tables(&write).unwrap();
+        write.open_table(schema::META).unwrap().insert("format", 1).unwrap();
+        write.open_table(schema::BLOBS).unwrap().insert("digest", &b"content"[..]).unwrap();
+        write.commit().unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let blobs = Blobs::open(directory.path()).unwrap();
+            let database = open(&path, 1 << 20, &blobs).unwrap();
+            assert_eq!(blobs.find("digest").unwrap().unwrap(), "content");
+            assert_eq!(format(&database).unwrap(), Some(FORMAT));
+            assert_eq!(database.begin_read().unwrap().list_tables().unwrap().count(), schema::TABLES);
+        }
     }
 }

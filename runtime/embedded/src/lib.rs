@@ -3,7 +3,8 @@
 //! Every changing verb is one transaction of an embedded database ([redb]), so a job is never half added, half claimed
 //! or half finished, whatever kills the process or the machine. A thread of its own writes: verbs that come at the same
 //! time are committed together, with one flush to the disk for all of them, and each caller gets its answer once its
-//! change is on disk. Reads go beside the writer and see one whole state.
+//! change is on disk. Reads go beside the writer and see one whole state. Blobs have files of their own, so that megabytes
+//! do not hold up jobs.
 //!
 //! Locks live in memory. The end of the process voids them, and what it left running is recovered by the first round of
 //! stall recovery after the next start.
@@ -24,6 +25,7 @@
 
 mod add;
 mod admin;
+mod blobs;
 mod bulk;
 mod cache;
 mod cancel;

@@ -9,6 +9,7 @@ use jobcell_core::documents::MemoryDocuments;
 use jobcell_core::store::SeriesPoints;
 use jobcell_core::{Clock, SystemClock};
 
+use crate::blobs::Blobs;
 use crate::error::EmbeddedError;
 use crate::file::DatabaseFile;
 use crate::locks::{Locks, SteadyClock};
@@ -112,7 +113,8 @@ impl Shared {
         let EmbeddedOptions { cache_bytes, clock, series } = options;
         let directory = Directory::acquire(path)?;
         let database = path.join(DATABASE);
-        let file = DatabaseFile::open(database.clone(), cache_bytes)?;
+        let blobs = Blobs::open(path).map_err(|cause| EmbeddedError::Io { path: path.to_owned(), cause })?;
+        let file = DatabaseFile::open(database.clone(), cache_bytes, blobs)?;
         // The new file's entry must survive a power cut as the file itself does.
         File::open(path)
             .and_then(|dir| dir.sync_all())

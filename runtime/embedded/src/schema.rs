@@ -7,11 +7,11 @@
 use jobcell_core::JobState;
 use redb::TableDefinition;
 
-/// What this version writes. A file with a greater number is refused.
-pub(crate) const FORMAT: u64 = 1;
+/// What this version writes. A file with a greater number is refused; in one of format 1, [`BLOBS`] is still a table.
+pub(crate) const FORMAT: u64 = 2;
 
 /// How many tables there are.
-pub(crate) const TABLES: usize = 22;
+pub(crate) const TABLES: usize = 21;
 
 /// Facts about the file itself: `format`; `events`, a number that no event of a queue to be made may have;
 /// `documents:FOLDER`, the revision of a folder.
@@ -62,7 +62,7 @@ pub(crate) const DOCUMENTS: TableDefinition<'static, (&str, &str), (u64, u64, &[
 /// (when it expires, folder, name): what to sweep out of [`DOCUMENTS`].
 pub(crate) const DOCUMENTS_DUE: TableDefinition<'static, (u64, &str, &str), ()> =
     TableDefinition::new("documents_due");
-/// Digest → what it is the digest of.
+/// Name → content, up to format 1: blobs have files now ([`crate::blobs`]).
 pub(crate) const BLOBS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("blobs");
 /// (log, number) → an entry of it. Numbers count up by one.
 pub(crate) const ENTRIES: TableDefinition<'static, (&str, u64), &[u8]> = TableDefinition::new("entries");

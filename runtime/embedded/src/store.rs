@@ -2,6 +2,7 @@
 
 mod administration;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +18,12 @@ use jobcell_core::{Job, JobId, JobState, Millis, QueueName, StoreError};
 use tokio::time::timeout_at;
 
 use crate::add::{self, Checked};
+use crate::blobs::Blobs;
 use crate::cache::EmbeddedCache;
 use crate::children::{Child, PREFIX};
 use crate::documents::EmbeddedDocuments;
 use crate::error::{EmbeddedError, Result};
+use crate::file::DatabaseFile;
 use crate::flow::Node;
 use crate::keyvalue::EmbeddedKeyValue;
 use crate::open::{EmbeddedOptions, Shared};
@@ -101,11 +104,25 @@ impl EmbeddedStore {
         &self,
         look: impl FnOnce(&View) -> Result<R> + Send + 'static,
     ) -> Result<R, StoreError> {
+        self.apart(move |file| file.with(|database| look(&View::of(database)?))).await
+    }
+
+    /// Uses the blobs, on a thread that may wait for the disk.
+    pub(crate) async fn blobs<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Blobs) -> io::Result<R> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        self.apart(move |file| file.with_blobs(call)).await
+    }
+
+    async fn apart<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&DatabaseFile) -> Result<R> + Send + 'static,
+    ) -> Result<R, StoreError> {
         let shared = self.0.shared.clone();
-        let read = move || shared.file.with(|database| look(&View::of(database)?));
-        let read = tokio::task::spawn_blocking(read).await;
-        let looked = read.map_err(|e| StoreError::Other(format!("reading the embedded store: {e}")))?;
-        looked.map_err(|fault| {
+        let called = tokio::task::spawn_blocking(move || call(&shared.file)).await;
+        let called = called.map_err(|e| StoreError::Other(format!("using the embedded store: {e}")))?;
+        called.map_err(|fault| {
             if fault.breaks_database() {
                 self.0.writer.reopen();
             }

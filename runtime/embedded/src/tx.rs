@@ -39,7 +39,6 @@ pub(crate) struct Tables<'t> {
     pub(crate) value_keys: Table<'t, (&'static str, u64), &'static str>,
     pub(crate) documents: Table<'t, (&'static str, &'static str), (u64, u64, &'static [u8])>,
     pub(crate) documents_due: Table<'t, (u64, &'static str, &'static str), ()>,
-    pub(crate) blobs: Table<'t, &'static str, &'static [u8]>,
     pub(crate) entries: Table<'t, (&'static str, u64), &'static [u8]>,
 }
 
@@ -114,7 +113,6 @@ impl<'t> Tables<'t> {
             value_keys: transaction.open_table(schema::VALUE_KEYS)?,
             documents: transaction.open_table(schema::DOCUMENTS)?,
             documents_due: transaction.open_table(schema::DOCUMENTS_DUE)?,
-            blobs: transaction.open_table(schema::BLOBS)?,
             entries: transaction.open_table(schema::ENTRIES)?,
         })
     }

@@ -44,6 +44,10 @@ async fn what_is_kept_outlives_a_restart_and_what_a_host_is_does_not() {
     let number = documents.append(&Log::Audit, "entry".into(), 1).await.unwrap();
     store.close().await;
     assert!(documents.get(Folder::Handlers, "a").await.unwrap_err().is_transient());
+    // Another process may have the directory by now.
+    assert!(documents.blob("d").await.unwrap_err().is_transient());
+    assert!(documents.keep_blob("d", "late".into()).await.unwrap_err().is_transient());
+    assert!(documents.forget_blob("d").await.unwrap_err().is_transient());
     drop((store, documents));
 
     let documents = open().documents();

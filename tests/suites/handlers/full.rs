@@ -71,7 +71,9 @@ fn a_full_disk_under_the_embedded_store_refuses_a_version_and_keeps_the_one_befo
     large.resize(large.len() + (6 << 20) - 2, 7);
     let large = site.write("large.wasm", &large).display().to_string();
     let refused = site.cli(&["handler", "deploy", "mine", &large]).exits(69);
-    let _ = refused.says(&["jobs.redb", "raise the limit on file sizes, nothing stored is lost"]);
+    let blobs = site.path().join(".jobcell/blobs");
+    let _ = refused.says(&[".jobcell/blobs", "raise the limit on file sizes, nothing stored is lost"]);
+    assert_eq!(fs::read_dir(&blobs).unwrap().count(), 1, "no half of it is left");
     ran(&host);
     let standing = site.cli(&["--json", "handler", "ls", "mine"]).ok().json();
     assert_eq!(standing["active"], json!(one.name()));
