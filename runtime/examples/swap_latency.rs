@@ -2,8 +2,8 @@
 //! does to the jobs beside it. On the embedded store, one host.
 //!
 //! What a deploy takes from jobs is partly what anything takes from them that computes on the same machine. So each round also
-//! measures that: processes that do nothing but compute, of the same priority as the compilers, one after the other, for as
-//! long as those.
+//! measures that: processes that do nothing but compute, of the same priority as the compilers, one after the other, each on as many
+//! cores and for as long as the compiler of the first deploy. Every other round has it after its deploy.
 //!
 //! `cargo run --release --example swap_latency -- target/wasm32-wasip2/guest/basic.wasm [MS [optimised]]`
 //!
@@ -15,25 +15,25 @@
 //! any component can be measured, `media.wasm` for one.
 
 use std::collections::HashMap;
+use std::hint::black_box;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jobcell::{Builder, EngineConfig, Event, Grants, Handler, JobId, NewJob, Observer, Queue, Runtime};
 use jobcell_core::priority::behind;
 use jobcell_handlers::{Artifact, Catalog, Command, DeployOptions, Digest};
-use tokio::time::sleep;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 /// How often each step is measured.
 const ROUNDS: u8 = 20;
-/// How long jobs are looked at before each deploy, and from then on: what else the machine does falls on both alike. As long
-/// as both compilers take together for a component of 1 MiB.
+/// How long jobs are looked at with nothing beside them, from each deploy on, and from the begin of each computing: what else
+/// the machine does falls on all alike. Longer than both compilers take together for a component of 1 MiB.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long both compilers take together for a component of 1 MiB: the processes that only compute as well.
-const COMPILERS: Duration = Duration::from_secs(1);
 /// The argument with which this program is one of these.
 const COMPUTE: &str = "--compute";
-/// Between the end of a round and the next: the versions before it are cleared away by then, and what they left to compile
-/// is compiled.
+/// Before each look with nothing beside the jobs: what the last round left is cleared away by then.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Milliseconds between two jobs.
 const PACE: u64 = 2;
@@ -41,7 +41,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// When the first attempt of each version ended, and how long jobs took.
 #[derive(Default)]
-struct Watch(Mutex<Seen>);
+struct Watch {
+    seen: Mutex<Seen>,
+    /// Some version has ended its first attempt.
+    news: Notify,
+}
 
 #[derive(Default)]
 struct Seen {
@@ -64,7 +68,10 @@ impl Observer for Watch {
     fn on(&self, event: &Event) {
         if let Event::Ended { id, version, receipt, .. } = event {
             let mut seen = self.seen();
-            seen.first.entry(version.clone()).or_insert_with(Instant::now);
+            seen.first.entry(version.clone()).or_insert_with(|| {
+                self.news.notify_waiters();
+                Instant::now()
+            });
             seen.took.attempts.push(receipt.wall_us);
             if let Some(added) = seen.added.remove(id) {
                 seen.took.whole.push(u64::try_from(added.elapsed().as_micros()).unwrap_or(u64::MAX));
@@ -75,7 +82,7 @@ impl Observer for Watch {
 
 impl Watch {
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn adds(&self, id: JobId) {
@@ -91,11 +98,18 @@ impl Watch {
     /// How long after `begin` the first attempt on this version ended.
     async fn first(&self, digest: Digest, begin: Instant) -> anyhow::Result<Duration> {
         let version = digest.short();
-        while begin.elapsed() < PATIENCE {
-            if let Some(at) = self.seen().first.get(&version) {
-                return Ok(at.saturating_duration_since(begin));
+        let at = async {
+            loop {
+                // Before the look: what comes after it is noticed. Nothing here takes time from the jobs that are looked at.
+                let news = self.news.notified();
+                if let Some(at) = self.seen().first.get(&version) {
+                    return *at;
+                }
+                news.await;
             }
-            sleep(Duration::from_micros(200)).await;
+        };
+        if let Ok(at) = timeout(PATIENCE, at).await {
+            return Ok(at.saturating_duration_since(begin));
         }
         anyhow::bail!("no job ran on {version}")
     }
@@ -144,6 +158,23 @@ fn variant(bytes: &[u8], number: u8) -> Artifact {
     Artifact::new(bytes)
 }
 
+/// Beside jobs that are looked at: processes that only compute, one for so long as each of these.
+async fn computing(watch: &Watch, compilers: [Duration; 2]) -> anyhow::Result<Took> {
+    let processes = async {
+        for long in compilers {
+            compute(long).await?;
+        }
+        anyhow::Ok(())
+    };
+    let look = async {
+        sleep(LOOK).await;
+        watch.took()
+    };
+    watch.clear();
+    let (ended, took) = tokio::join!(processes, look);
+    ended.map(|()| took)
+}
+
 /// A process that only computes, for so long.
 async fn compute(long: Duration) -> anyhow::Result<()> {
     let program = std::env::current_exe()?;
@@ -154,13 +185,26 @@ async fn compute(long: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What such a process does. On as many cores as a compiler takes beside jobs: half of them, four at most.
+fn spend(long: Duration) {
+    let begin = Instant::now();
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2).min(4);
+    std::thread::scope(|scope| {
+        for seed in 0..cores {
+            scope.spawn(move || {
+                let mut sum = seed;
+                while begin.elapsed() < long {
+                    sum = (0..10_000).fold(sum, |sum, n| black_box(sum.wrapping_mul(31).wrapping_add(n)));
+                }
+            });
+        }
+    });
+}
+
 fn main() -> anyhow::Result<()> {
     jobcell::compiler_entry();
     if std::env::args().nth(1).as_deref() == Some(COMPUTE) {
-        let (begin, long) = (Instant::now(), std::env::args().nth(2).unwrap_or_default().parse()?);
-        while begin.elapsed() < Duration::from_millis(long) {
-            std::hint::spin_loop();
-        }
+        spend(Duration::from_millis(std::env::args().nth(2).unwrap_or_default().parse()?));
         return Ok(());
     }
     tokio::runtime::Runtime::new()?.block_on(measure())
@@ -215,6 +259,23 @@ async fn produce(runtime: &Runtime, pace: Duration, watch: &Watch) -> anyhow::Re
     Ok(())
 }
 
+/// When the host has noted that it has admitted the version: its optimised code is in place, or ready.
+async fn admitted(catalog: &Catalog, digest: Digest) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while begin.elapsed() < PATIENCE {
+        if catalog
+            .desired("h")
+            .await?
+            .and_then(|(_, desired)| desired.version(&digest)?.admitted_at)
+            .is_some()
+        {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    anyhow::bail!("no host has admitted {}", digest.short())
+}
+
 async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Result<String> {
     let options =
         |activate| DeployOptions { activate, approve: true, who: "example".to_owned(), ..Default::default() };
@@ -222,8 +283,9 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
     let base_digest = base.digest;
     let begin = Instant::now();
     catalog.deploy("h", base, None, options(true)).await?;
-    let mut baseline = watch.first(base_digest, begin).await?;
-    watch.clear();
+    let first = watch.first(base_digest, begin).await?;
+    admitted(catalog, base_digest).await?;
+    let compilers = [first, begin.elapsed().saturating_sub(first)];
     let [mut calm, mut beside_computing, mut beside] = [(); 3].map(|()| Took::default());
     let (mut deploys, mut undisturbed) = (Vec::new(), Vec::new());
     let (mut activations, mut rollbacks) = (Vec::new(), Vec::new());
@@ -234,24 +296,21 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
         watch.clear();
         sleep(LOOK).await;
         calm.extend(watch.took());
-        let begin = Instant::now();
-        compute(baseline).await?;
-        compute(COMPILERS.saturating_sub(baseline)).await?;
-        sleep(LOOK.saturating_sub(begin.elapsed())).await;
-        beside_computing.extend(watch.took());
+        let is_before = number % 2 == 0;
+        if is_before {
+            beside_computing.extend(computing(watch, compilers).await?);
+        }
+        watch.clear();
         let (begin, before) = (Instant::now(), stolen());
         catalog.deploy("h", fresh, None, options(true)).await?;
         let took = watch.first(fresh_digest, begin).await?;
         deploys.push(took);
-        baseline = took;
         undisturbed.extend((stolen() == before).then_some(took));
         sleep(LOOK.saturating_sub(begin.elapsed())).await;
         beside.extend(watch.took());
 
         catalog.deploy("h", ahead, None, options(false)).await?;
-        while catalog.desired("h").await?.and_then(|(_, d)| d.version(&ahead_digest)?.admitted_at).is_none() {
-            sleep(Duration::from_millis(5)).await;
-        }
+        admitted(catalog, ahead_digest).await?;
         let begin = Instant::now();
         catalog
             .apply("h", Command::Activate { digest: ahead_digest, approve: true }, "example", None)
@@ -262,6 +321,10 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
         let begin = Instant::now();
         catalog.apply("h", Command::Rollback { why: None }, "example", None).await?;
         rollbacks.push(watch.first(fresh_digest, begin).await?);
+        if !is_before {
+            sleep(SETTLE).await;
+            beside_computing.extend(computing(watch, compilers).await?);
+        }
     }
     let line = |what: &str, mut took: Vec<Duration>| {
         took.sort_unstable();
@@ -292,7 +355,12 @@ async fn rounds(catalog: &Catalog, bytes: &[u8], watch: &Watch) -> anyhow::Resul
         line("rollback, to the first job", rollbacks),
         moved("an attempt", &mut calm.attempts, &mut beside_computing.attempts, &mut beside.attempts),
         moved("a job from its add", &mut calm.whole, &mut beside_computing.whole, &mut beside.whole),
-        format!("of {} attempts and more each", calm.attempts.len().min(beside.attempts.len())),
+        format!(
+            "of {} attempts with nothing beside them, {} with a deploy, {} with computing",
+            calm.attempts.len(),
+            beside.attempts.len(),
+            beside_computing.attempts.len()
+        ),
     ]
     .concat())
 }

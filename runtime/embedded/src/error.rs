@@ -82,7 +82,7 @@ fn fix(cause: &io::Error) -> &'static str {
         }
         io::ErrorKind::FileTooLarge => "; raise the limit on file sizes, nothing stored is lost",
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; make it writable for this user"
+            "; make it readable and writable for this user"
         }
         _ => "",
     }
@@ -93,6 +93,8 @@ fn fix(cause: &io::Error) -> &'static str {
 pub(crate) enum Fault {
     /// The database said no.
     Database(Box<redb::Error>),
+    /// A file beside the database cannot be used. The database is none the worse for it.
+    Beside { path: PathBuf, cause: io::Error },
     /// The verb itself fails.
     Verb(StoreError),
 }
@@ -106,19 +108,23 @@ impl Fault {
             Self::Database(error) => {
                 matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::LockPoisoned(_))
             }
-            Self::Verb(_) => false,
+            Self::Beside { .. } | Self::Verb(_) => false,
         }
     }
 
-    /// A file beside the database that cannot be used. The database is none the worse for it.
-    pub(crate) fn beside(path: &Path, cause: &io::Error) -> Self {
-        Self::Verb(StoreError::Unavailable(format!("{}: {cause}{}", path.display(), fix(cause))))
+    /// What to say of this file or folder beside the database where it cannot be used.
+    pub(crate) fn beside(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |cause| Self::Beside { path, cause }
     }
 
     /// As the port says it.
     pub(crate) fn into_store_error(self, path: &Path) -> StoreError {
         match self {
             Self::Verb(error) => error,
+            Self::Beside { path, cause } => {
+                StoreError::Unavailable(format!("{}: {cause}{}", path.display(), fix(&cause)))
+            }
             Self::Database(error) => {
                 let path = path.display();
                 match *error {

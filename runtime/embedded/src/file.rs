@@ -4,7 +4,6 @@
 //! memory may differ from the disk. What was committed is whole on disk, so that is all that is lost: a failed
 //! transaction. The writer reopens; until it succeeds every verb says why it cannot work.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -51,15 +50,15 @@ impl DatabaseFile {
     }
 
     /// Uses the blobs, which are usable as long as the database is.
-    pub(crate) fn with_blobs<R>(&self, call: impl FnOnce(&Blobs) -> io::Result<R>) -> Result<R> {
-        self.with(|_| call(&self.blobs).map_err(|cause| Fault::beside(self.blobs.folder(), &cause)))
+    pub(crate) fn with_blobs<R>(&self, call: impl FnOnce(&Blobs) -> Result<R>) -> Result<R> {
+        self.with(|_| call(&self.blobs))
     }
 
     pub(crate) fn is_broken(&self) -> bool {
         matches!(&*self.state.read().unwrap_or_else(PoisonError::into_inner), State::Broken(_))
     }
 
-    /// Opens the file anew. Waits for the reads that go on.
+    /// Opens the file anew. Waits for the reads that go on, and for the blobs that are being written.
     pub(crate) fn reopen(&self) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(&*state, State::Closed) {
@@ -106,12 +105,16 @@ fn open(path: &Path, cache_bytes: usize, blobs: &Blobs) -> Result<Database, Embe
     let database = database.map_err(|e| EmbeddedError::database(path, e.into()))?;
     let fault = |fault| match fault {
         Fault::Database(error) => EmbeddedError::database(path, *error),
+        Fault::Beside { path, cause } => EmbeddedError::Io { path, cause },
         Fault::Verb(error) => EmbeddedError::database(path, redb::Error::Corrupted(error.to_string())),
     };
-    match format(&database).map_err(fault)? {
-        Some(FORMAT) if has_all_tables(&database).map_err(fault)? => {}
-        None | Some(..=FORMAT) => prepare(&database, blobs).map_err(fault)?,
-        Some(found) => return Err(EmbeddedError::Newer { path: path.to_owned(), found, known: FORMAT }),
+    let found = format(&database).map_err(fault)?;
+    if let Some(found) = found.filter(|found| *found > FORMAT) {
+        return Err(EmbeddedError::Newer { path: path.to_owned(), found, known: FORMAT });
+    }
+    blobs.prepare().map_err(fault)?;
+    if found != Some(FORMAT) || !has_all_tables(&database).map_err(fault)? {
+        prepare(&database, blobs).map_err(fault)?;
     }
     Ok(database)
 }
@@ -138,7 +141,7 @@ fn prepare(database: &Database, blobs: &Blobs) -> Result<()> {
     if write.list_tables()?.any(|table| table.name() == schema::BLOBS.name()) {
         for row in write.open_table(schema::BLOBS)?.iter()? {
             let (name, content) = row?;
-            blobs.keep(name.value(), content.value()).map_err(redb::StorageError::Io)?;
+            blobs.keep(name.value(), content.value())?;
         }
         write.delete_table(schema::BLOBS)?;
     }
@@ -157,7 +160,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::create(directory.path().join("jobs.redb")).unwrap();
         assert!(!has_all_tables(&database).unwrap());
-        prepare(&database, &Blobs::open(directory.path()).unwrap()).unwrap();
+        prepare(&database, &Blobs::of(directory.path())).unwrap();
         assert_eq!(database.begin_read().unwrap().list_tables().unwrap().count(), schema::TABLES);
     }
 
@@ -173,7 +176,7 @@ mod tests {
         write.commit().unwrap();
         drop(old);
         for _ in 0..2 {
-            let blobs = Blobs::open(directory.path()).unwrap();
+            let blobs = Blobs::of(directory.path());
             let database = open(&path, 1 << 20, &blobs).unwrap();
             assert_eq!(blobs.find("digest").unwrap().unwrap(), "content");
             assert_eq!(format(&database).unwrap(), Some(FORMAT));

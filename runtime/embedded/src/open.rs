@@ -113,8 +113,7 @@ impl Shared {
         let EmbeddedOptions { cache_bytes, clock, series } = options;
         let directory = Directory::acquire(path)?;
         let database = path.join(DATABASE);
-        let blobs = Blobs::open(path).map_err(|cause| EmbeddedError::Io { path: path.to_owned(), cause })?;
-        let file = DatabaseFile::open(database.clone(), cache_bytes, blobs)?;
+        let file = DatabaseFile::open(database.clone(), cache_bytes, Blobs::of(path))?;
         // The new file's entry must survive a power cut as the file itself does.
         File::open(path)
             .and_then(|dir| dir.sync_all())

@@ -330,5 +330,6 @@ fn told(fault: Fault) -> String {
     match fault {
         Fault::Verb(error) => error.to_string(),
         Fault::Database(error) => error.to_string(),
+        Fault::Beside { path, cause } => format!("{}: {cause}", path.display()),
     }
 }

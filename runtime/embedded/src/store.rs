@@ -2,7 +2,6 @@
 
 mod administration;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -75,7 +74,7 @@ impl EmbeddedStore {
         EmbeddedKeyValue::new(self.clone())
     }
 
-    /// What hosts share, in the same database.
+    /// What hosts share, in the same database, and blobs beside it.
     #[must_use]
     pub fn documents(&self) -> EmbeddedDocuments {
         EmbeddedDocuments::new(self.clone())
@@ -110,7 +109,7 @@ impl EmbeddedStore {
     /// Uses the blobs, on a thread that may wait for the disk.
     pub(crate) async fn blobs<R: Send + 'static>(
         &self,
-        call: impl FnOnce(&Blobs) -> io::Result<R> + Send + 'static,
+        call: impl FnOnce(&Blobs) -> Result<R> + Send + 'static,
     ) -> Result<R, StoreError> {
         self.apart(move |file| file.with_blobs(call)).await
     }

@@ -184,7 +184,10 @@ fn a_newer_format_is_refused() {
     write.open_table(meta).unwrap().insert("format", 99).unwrap();
     write.commit().unwrap();
     drop(database);
+    let draft = directory.path().join("blobs/draft-of-another-version");
+    std::fs::write(&draft, "").unwrap();
     let refused = open(directory.path()).err().unwrap();
+    assert!(draft.exists(), "nothing of it is touched");
     assert!(matches!(refused, EmbeddedError::Newer { found: 99, .. }), "{refused:?}");
     assert!(refused.to_string().contains("format 99"), "{refused}");
 }
@@ -207,4 +210,13 @@ fn nobody_else_can_read_the_store() {
     let path = directory.path().join("store");
     drop(open(&path).unwrap());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
+}
+
+#[test]
+fn a_folder_of_blobs_that_cannot_be_used_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let blobs = directory.path().join("blobs");
+    std::fs::write(&blobs, "").unwrap();
+    let refused = open(directory.path()).err().unwrap();
+    assert!(matches!(&refused, EmbeddedError::Io { path, .. } if *path == blobs), "{refused:?}");
 }
